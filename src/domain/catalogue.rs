@@ -1,0 +1,372 @@
+//! The published document of purposes and their rules, checked so that `decide` need not doubt it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::words::LegalBasis;
+
+/// How old a view may be where neither purpose nor catalogue say: 30 s, well above a healthy follower's second and
+/// well below what a subject who just withdrew would accept.
+pub const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(30);
+/// The longest purpose key, in bytes.
+pub const PURPOSE_BYTES_MAX: usize = 128;
+/// The longest channel key, in bytes.
+pub const CHANNEL_BYTES_MAX: usize = 64;
+/// The longest recipient, in bytes.
+pub const RECIPIENT_BYTES_MAX: usize = 128;
+/// The longest chain of purposes that require each other.
+pub const REQUIRES_DEPTH_MAX: usize = 16;
+
+/// A channel or recipient that stands for all.
+pub const ANY: &str = "*";
+
+/// One purpose and the rules under which it is allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purpose {
+    /// Dot-separated, such as `marketing.newsletter`.
+    pub key: Box<str>,
+    /// For people.
+    pub title: Box<str>,
+    /// For people.
+    pub description: Box<str>,
+    /// The ground it rests on.
+    pub legal_basis: LegalBasis,
+    /// The channels it uses; at least one.
+    pub channels: Vec<Box<str>>,
+    /// How long a consent lasts; `None` is without limit.
+    pub max_age: Option<Duration>,
+    /// How old a view an answer may rest on.
+    pub max_staleness: Duration,
+    /// Whether a parent's consent covers it.
+    pub covered_by_parent: bool,
+    /// Whether consent must be explicit.
+    pub special_category: bool,
+    /// The notice that the subject must have been shown.
+    pub notice: Option<NoticeRule>,
+    /// Purposes that must be allowed as well.
+    pub requires: Vec<Box<str>>,
+    /// Whether `Sec-GPC: 1` denies it.
+    pub honours_gpc: bool,
+}
+
+/// Which notice a purpose demands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoticeRule {
+    /// The notice.
+    pub id: Box<str>,
+    /// The first version under which consent is informed.
+    pub material_since: u32,
+}
+
+/// A checked catalogue. See [`Catalogue::new`] for what is checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Catalogue {
+    version: u64,
+    title: Box<str>,
+    channels: BTreeMap<Box<str>, Box<str>>,
+    purposes: BTreeMap<Box<str>, Purpose>,
+}
+
+/// What is wrong with a catalogue, in words that name the place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CatalogueError {
+    /// Version 0 is "no catalogue".
+    #[error("version: must be at least 1")]
+    Version,
+    /// There are no purposes.
+    #[error("purposes: a catalogue without purposes denies everything; publish at least one")]
+    NoPurposes,
+    /// A key is malformed.
+    #[error("{place}: `{key}` is not a key: {rule}")]
+    Key {
+        /// Where it stands.
+        place: String,
+        /// The key.
+        key: String,
+        /// What is allowed.
+        rule: &'static str,
+    },
+    /// A key stands twice.
+    #[error("{place}: `{key}` stands twice")]
+    Twice {
+        /// Where.
+        place: &'static str,
+        /// The key.
+        key: String,
+    },
+    /// A purpose without a channel.
+    #[error("purpose `{purpose}`: names no channel, so that it could never be allowed")]
+    NoChannel {
+        /// The purpose.
+        purpose: String,
+    },
+    /// A purpose names a channel that the catalogue does not.
+    #[error("purpose `{purpose}`: channel `{channel}` is not among the catalogue's channels")]
+    UnknownChannel {
+        /// The purpose.
+        purpose: String,
+        /// The channel.
+        channel: String,
+    },
+    /// A purpose requires one that is not there.
+    #[error("purpose `{purpose}`: requires `{required}`, which the catalogue does not name")]
+    UnknownRequired {
+        /// The purpose.
+        purpose: String,
+        /// What it requires.
+        required: String,
+    },
+    /// Purposes require each other in a circle, or too deeply.
+    #[error("purpose `{purpose}`: `requires` runs in a circle or more than {REQUIRES_DEPTH_MAX} deep")]
+    RequiresCircle {
+        /// A purpose on the circle.
+        purpose: String,
+    },
+    /// A span of zero.
+    #[error("purpose `{purpose}`: {field} must be longer than zero")]
+    ZeroSpan {
+        /// The purpose.
+        purpose: String,
+        /// The field.
+        field: &'static str,
+    },
+    /// A special category under a basis that cannot carry it.
+    #[error("purpose `{purpose}`: special categories need `EXPLICIT_CONSENT` as the legal basis where consent is it")]
+    SpecialCategory {
+        /// The purpose.
+        purpose: String,
+    },
+}
+
+impl Catalogue {
+    /// Checks and indexes a catalogue: well-formed unique keys, channels that exist, `requires` that exist and end,
+    /// spans that are not zero.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn new(
+        version: u64,
+        title: &str,
+        channels: Vec<(Box<str>, Box<str>)>,
+        purposes: Vec<Purpose>,
+    ) -> Result<Self, CatalogueError> {
+        if version == 0 {
+            return Err(CatalogueError::Version);
+        }
+        if purposes.is_empty() {
+            return Err(CatalogueError::NoPurposes);
+        }
+        let mut known_channels = BTreeMap::new();
+        for (key, title) in channels {
+            check_channel("channels", &key)?;
+            if known_channels.insert(key.clone(), title).is_some() {
+                return Err(CatalogueError::Twice { place: "channels", key: key.into() });
+            }
+        }
+        let mut known = BTreeMap::new();
+        for purpose in purposes {
+            purpose.check(&known_channels)?;
+            if let Some(twice) = known.insert(purpose.key.clone(), purpose) {
+                return Err(CatalogueError::Twice { place: "purposes", key: twice.key.into() });
+            }
+        }
+        let catalogue = Self { version, title: title.into(), channels: known_channels, purposes: known };
+        catalogue.check_requires()?;
+        Ok(catalogue)
+    }
+
+    /// The version, at least 1.
+    #[must_use]
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// The purpose with this key.
+    #[must_use]
+    pub fn purpose(&self, key: &str) -> Option<&Purpose> {
+        self.purposes.get(key)
+    }
+
+    /// All purposes, by key.
+    pub fn purposes(&self) -> impl Iterator<Item = &Purpose> {
+        self.purposes.values()
+    }
+
+    /// All channels, key and title, by key.
+    pub fn channels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.channels.iter().map(|(key, title)| (&**key, &**title))
+    }
+
+    /// Whether any purpose may use this channel.
+    #[must_use]
+    pub fn knows_channel(&self, key: &str) -> bool {
+        self.channels.contains_key(key)
+    }
+
+    fn check_requires(&self) -> Result<(), CatalogueError> {
+        for purpose in self.purposes.values() {
+            for required in &purpose.requires {
+                if !self.purposes.contains_key(required) {
+                    return Err(CatalogueError::UnknownRequired {
+                        purpose: purpose.key.to_string(),
+                        required: required.to_string(),
+                    });
+                }
+            }
+            // Levels of what is required, widest first: a circle never runs dry.
+            let mut level: BTreeSet<&str> = BTreeSet::from([&*purpose.key]);
+            for _ in 0..=REQUIRES_DEPTH_MAX {
+                level = level
+                    .iter()
+                    .filter_map(|key| self.purposes.get(*key))
+                    .flat_map(|purpose| purpose.requires.iter().map(|key| &**key))
+                    .collect();
+            }
+            if !level.is_empty() {
+                return Err(CatalogueError::RequiresCircle { purpose: purpose.key.to_string() });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Purpose {
+    fn check(&self, channels: &BTreeMap<Box<str>, Box<str>>) -> Result<(), CatalogueError> {
+        check_purpose("purposes", &self.key)?;
+        let purpose = || self.key.to_string();
+        if self.channels.is_empty() {
+            return Err(CatalogueError::NoChannel { purpose: purpose() });
+        }
+        if let Some(channel) = self.channels.iter().find(|channel| !channels.contains_key(*channel)) {
+            return Err(CatalogueError::UnknownChannel { purpose: purpose(), channel: channel.to_string() });
+        }
+        if self.max_age.is_some_and(|span| span.is_zero()) {
+            return Err(CatalogueError::ZeroSpan { purpose: purpose(), field: "max_age" });
+        }
+        if self.max_staleness.is_zero() {
+            return Err(CatalogueError::ZeroSpan { purpose: purpose(), field: "max_staleness" });
+        }
+        if self.special_category && self.legal_basis == LegalBasis::Consent {
+            return Err(CatalogueError::SpecialCategory { purpose: purpose() });
+        }
+        Ok(())
+    }
+}
+
+/// Whether a text can be a purpose's key: words of a-z, 0-9, `_` and `-`, joined by single dots.
+///
+/// # Errors
+/// If it cannot, naming the place it was found at.
+pub fn check_purpose(place: &str, key: &str) -> Result<(), CatalogueError> {
+    let ok = key.len() <= PURPOSE_BYTES_MAX && key.split('.').all(is_word);
+    ok.then_some(()).ok_or_else(|| CatalogueError::Key {
+        place: place.to_owned(),
+        key: key.to_owned(),
+        rule: "words of a-z, 0-9, `_` and `-`, joined by single dots, at most 128 bytes",
+    })
+}
+
+/// Whether a text can be a channel's key: one word of a-z, 0-9, `_` and `-`.
+///
+/// # Errors
+/// If it cannot, naming the place it was found at.
+pub fn check_channel(place: &str, key: &str) -> Result<(), CatalogueError> {
+    let ok = key.len() <= CHANNEL_BYTES_MAX && is_word(key);
+    ok.then_some(()).ok_or_else(|| CatalogueError::Key {
+        place: place.to_owned(),
+        key: key.to_owned(),
+        rule: "a word of a-z, 0-9, `_` and `-`, at most 64 bytes",
+    })
+}
+
+/// Whether a text can name a recipient: at most 128 bytes without control characters or spaces; empty is the controller.
+///
+/// # Errors
+/// If it cannot, naming the place it was found at.
+pub fn check_recipient(place: &str, recipient: &str) -> Result<(), CatalogueError> {
+    let ok = recipient.len() <= RECIPIENT_BYTES_MAX
+        && recipient.chars().all(|c| !c.is_control() && !c.is_whitespace())
+        && (recipient == ANY || !recipient.contains('*'));
+    ok.then_some(()).ok_or_else(|| CatalogueError::Key {
+        place: place.to_owned(),
+        key: recipient.to_owned(),
+        rule: "at most 128 bytes without spaces or control characters; `*` stands alone",
+    })
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
+}
+
+/// Whether `ancestor` is this purpose or one above it: a dot starts a child, a mere prefix does not.
+#[must_use]
+pub fn is_self_or_ancestor(ancestor: &str, purpose: &str) -> bool {
+    purpose.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn purpose(key: &str, requires: &[&str]) -> Purpose {
+        Purpose {
+            key: key.into(),
+            title: "".into(),
+            description: "".into(),
+            legal_basis: LegalBasis::Consent,
+            channels: vec!["email".into()],
+            max_age: None,
+            max_staleness: DEFAULT_MAX_STALENESS,
+            covered_by_parent: false,
+            special_category: false,
+            notice: None,
+            requires: requires.iter().map(|key| (*key).into()).collect(),
+            honours_gpc: false,
+        }
+    }
+
+    fn build(purposes: Vec<Purpose>) -> Result<Catalogue, CatalogueError> {
+        Catalogue::new(1, "", vec![("email".into(), "".into())], purposes)
+    }
+
+    #[test]
+    fn an_ancestor_ends_at_a_dot() {
+        assert!(is_self_or_ancestor("marketing", "marketing"));
+        assert!(is_self_or_ancestor("marketing", "marketing.newsletter"));
+        assert!(!is_self_or_ancestor("market", "marketing"));
+        assert!(!is_self_or_ancestor("marketing.news", "marketing.newsletter"));
+        assert!(!is_self_or_ancestor("marketing.newsletter", "marketing"));
+    }
+
+    #[test]
+    fn circles_in_requires_are_refused() {
+        assert!(build(vec![purpose("a", &["b"]), purpose("b", &[])]).is_ok());
+        let circle = build(vec![purpose("a", &["b"]), purpose("b", &["a"])]);
+        assert_eq!(circle, Err(CatalogueError::RequiresCircle { purpose: "a".to_owned() }));
+        let own = build(vec![purpose("a", &["a"])]);
+        assert_eq!(own, Err(CatalogueError::RequiresCircle { purpose: "a".to_owned() }));
+        let missing = build(vec![purpose("a", &["b"])]);
+        assert!(matches!(missing, Err(CatalogueError::UnknownRequired { .. })), "{missing:?}");
+    }
+
+    #[test]
+    fn malformed_catalogues_are_refused() {
+        assert_eq!(Catalogue::new(0, "", vec![], vec![purpose("a", &[])]), Err(CatalogueError::Version));
+        assert_eq!(build(vec![]), Err(CatalogueError::NoPurposes));
+        assert_eq!(
+            build(vec![purpose("a", &[]), purpose("a", &[])]),
+            Err(CatalogueError::Twice { place: "purposes", key: "a".to_owned() })
+        );
+        for key in ["", ".", "a.", "a..b", "A", "a b", "*"] {
+            assert!(build(vec![purpose(key, &[])]).is_err(), "`{key}` was taken");
+        }
+        let unknown = Catalogue::new(1, "", vec![], vec![purpose("a", &[])]);
+        assert!(matches!(unknown, Err(CatalogueError::UnknownChannel { .. })), "{unknown:?}");
+    }
+}

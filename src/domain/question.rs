@@ -1,0 +1,64 @@
+//! What is asked, and what is known about the view that the answer rests on.
+
+use std::time::Duration;
+
+/// A question without its subject, whose state is handed to `decide` beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question<'a> {
+    /// For what.
+    pub purpose: &'a str,
+    /// Over which channel.
+    pub channel: &'a str,
+    /// For whom; empty is the controller itself.
+    pub recipient: &'a str,
+    /// Where the subject is, ISO 3166; empty is unknown. Recorded in evidence.
+    pub jurisdiction: &'a str,
+    /// Signals that came with it.
+    pub signals: Signals<'a>,
+    /// How old the view may be, where that is less than the purpose allows.
+    pub max_staleness: Option<Duration>,
+}
+
+/// Signals that travel with a question; an empty one was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Signals<'a> {
+    /// The value of `Sec-GPC`.
+    pub sec_gpc: &'a str,
+    /// An IAB Europe TCF string.
+    pub tcf: &'a str,
+    /// An IAB GPP string.
+    pub gpp: &'a str,
+}
+
+/// What is known about the view when the question is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Freshness {
+    /// Whether the ledger can be trusted and was read to its end.
+    pub ledger: LedgerStanding,
+    /// The time since the view was last known to be complete.
+    pub staleness: Duration,
+    /// What became of the token that the question asked for.
+    pub token: TokenStanding,
+}
+
+/// Whether the ledger can be trusted and was read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LedgerStanding {
+    /// Read to its end at least once since the start.
+    Following,
+    /// Not yet read to its end.
+    Building,
+    /// Truncated, replaced or rewritten.
+    Broken,
+}
+
+/// What became of the token that a question asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenStanding {
+    /// None was asked for, or the view has reached it.
+    Reached,
+    /// The view did not reach it in time.
+    NotReached,
+    /// It is of another ledger.
+    Foreign,
+}

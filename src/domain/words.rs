@@ -1,0 +1,290 @@
+//! The field's words as closed sets: verdict, reason, status, legal basis.
+
+/// Declares a fieldless enum together with its list of values and their upper-case names.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$vmeta])* $variant,)+ }
+
+        impl $name {
+            /// Every value, in the order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The name as the wire, metrics and people spell it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            /// The value that [`as_str`](Self::as_str) names, in either case.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.as_str().eq_ignore_ascii_case(name))
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// May the data be processed?
+    Verdict {
+        /// No, and the reason says why.
+        Deny = "DENY",
+        /// Yes, until the answer's `valid_until`.
+        Allow = "ALLOW",
+    }
+}
+
+words! {
+    /// Why an answer is what it is: one value for every way it can come about.
+    Reason {
+        /// Allowed by a valid consent.
+        Consent = "CONSENT",
+        /// Allowed by a valid explicit consent.
+        ExplicitConsent = "EXPLICIT_CONSENT",
+        /// Allowed by a legitimate interest without an objection.
+        LegitimateInterest = "LEGITIMATE_INTEREST",
+        /// Allowed because a contract needs it.
+        Contract = "CONTRACT",
+        /// Allowed because a law demands it.
+        LegalObligation = "LEGAL_OBLIGATION",
+        /// Allowed to protect a life.
+        VitalInterest = "VITAL_INTEREST",
+        /// Allowed as a public task.
+        PublicTask = "PUBLIC_TASK",
+
+        /// No catalogue was published yet.
+        NoCatalogue = "NO_CATALOGUE",
+        /// The catalogue does not name this purpose.
+        UnknownPurpose = "UNKNOWN_PURPOSE",
+        /// The catalogue does not name this channel.
+        UnknownChannel = "UNKNOWN_CHANNEL",
+        /// The purpose does not use this channel.
+        ChannelNotUsed = "CHANNEL_NOT_USED",
+
+        /// The view is older than allowed, or did not reach the asked token in time.
+        Stale = "STALE",
+        /// The asked token is of another ledger.
+        ForeignToken = "FOREIGN_TOKEN",
+        /// The local copy is still being built.
+        ReplicaBuilding = "REPLICA_BUILDING",
+        /// The ledger was truncated, replaced or rewritten.
+        LedgerBroken = "LEDGER_BROKEN",
+        /// The local store cannot be read.
+        StoreUnavailable = "STORE_UNAVAILABLE",
+
+        /// Everything about the subject was erased, and nothing newer permits this.
+        Erased = "ERASED",
+        /// An event about the subject could not be read.
+        UnreadableRecord = "UNREADABLE_RECORD",
+        /// The ledger holds no agreement with the subject, nor a request to it.
+        UnknownSubject = "UNKNOWN_SUBJECT",
+
+        /// The question carries a Global Privacy Control signal.
+        SignalGpc = "SIGNAL_GPC",
+        /// The question carries a signal that cannot be read.
+        SignalUnreadable = "SIGNAL_UNREADABLE",
+
+        /// The subject refused.
+        Refused = "REFUSED",
+        /// The subject withdrew.
+        Withdrawn = "WITHDRAWN",
+        /// The consent was revoked.
+        Revoked = "REVOKED",
+        /// The consent was found invalid.
+        Invalidated = "INVALIDATED",
+        /// The subject objected.
+        Objected = "OBJECTED",
+
+        /// No consent for this purpose, channel and recipient.
+        NoConsent = "NO_CONSENT",
+        /// The consent is dated in the future.
+        NotYetEffective = "NOT_YET_EFFECTIVE",
+        /// The consent has expired.
+        Expired = "EXPIRED",
+        /// The consent is older than the catalogue lets one be.
+        TooOld = "TOO_OLD",
+        /// The record rests on another legal basis than the purpose demands.
+        LegalBasisMismatch = "LEGAL_BASIS_MISMATCH",
+        /// The consent must be explicit and is not.
+        NotExplicit = "NOT_EXPLICIT",
+        /// The box was ticked beforehand.
+        PreTicked = "PRE_TICKED",
+        /// The consent was inferred from inaction.
+        Passive = "PASSIVE",
+        /// The consent was a condition of a service.
+        Bundled = "BUNDLED",
+        /// The consent was obtained by a deceptive design.
+        DarkPattern = "DARK_PATTERN",
+        /// No notice is on record.
+        NoticeMissing = "NOTICE_MISSING",
+        /// The notice shown is older than the last material version.
+        NoticeOutdated = "NOTICE_OUTDATED",
+
+        /// A required purpose is denied.
+        RequiredPurposeDenied = "REQUIRED_PURPOSE_DENIED",
+
+        /// Evidence could not be written.
+        EvidenceUnavailable = "EVIDENCE_UNAVAILABLE",
+    }
+}
+
+impl Reason {
+    /// The verdict, which the reason alone determines.
+    #[must_use]
+    pub const fn verdict(self) -> Verdict {
+        match self {
+            Self::Consent
+            | Self::ExplicitConsent
+            | Self::LegitimateInterest
+            | Self::Contract
+            | Self::LegalObligation
+            | Self::VitalInterest
+            | Self::PublicTask => Verdict::Allow,
+            Self::NoCatalogue
+            | Self::UnknownPurpose
+            | Self::UnknownChannel
+            | Self::ChannelNotUsed
+            | Self::Stale
+            | Self::ForeignToken
+            | Self::ReplicaBuilding
+            | Self::LedgerBroken
+            | Self::StoreUnavailable
+            | Self::Erased
+            | Self::UnreadableRecord
+            | Self::UnknownSubject
+            | Self::SignalGpc
+            | Self::SignalUnreadable
+            | Self::Refused
+            | Self::Withdrawn
+            | Self::Revoked
+            | Self::Invalidated
+            | Self::Objected
+            | Self::NoConsent
+            | Self::NotYetEffective
+            | Self::Expired
+            | Self::TooOld
+            | Self::LegalBasisMismatch
+            | Self::NotExplicit
+            | Self::PreTicked
+            | Self::Passive
+            | Self::Bundled
+            | Self::DarkPattern
+            | Self::NoticeMissing
+            | Self::NoticeOutdated
+            | Self::RequiredPurposeDenied
+            | Self::EvidenceUnavailable => Verdict::Deny,
+        }
+    }
+
+    /// The place in [`ALL`](Self::ALL), for tables with a row a reason.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+words! {
+    /// The state of a consent. Source: W3C DPV, `ConsentStatus`.
+    Status {
+        /// The subject was asked and has not answered.
+        Requested = "REQUESTED",
+        /// The subject agreed.
+        Given = "GIVEN",
+        /// The subject agreed again.
+        Renewed = "RENEWED",
+        /// The subject said no.
+        Refused = "REFUSED",
+        /// The subject took an agreement back.
+        Withdrawn = "WITHDRAWN",
+        /// Somebody else took it back, such as an authority.
+        Revoked = "REVOKED",
+        /// Its time is over.
+        Expired = "EXPIRED",
+        /// It was found never to have been valid.
+        Invalidated = "INVALIDATED",
+    }
+}
+
+/// Which of a slot's registers a status is kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Register {
+    /// Agreements, and their end by time.
+    Grant,
+    /// Everything that says no.
+    Refusal,
+    /// Asked, not answered.
+    Request,
+}
+
+impl Status {
+    /// The register that keeps this status.
+    #[must_use]
+    pub const fn register(self) -> Register {
+        match self {
+            Self::Given | Self::Renewed | Self::Expired => Register::Grant,
+            Self::Refused | Self::Withdrawn | Self::Revoked | Self::Invalidated => Register::Refusal,
+            Self::Requested => Register::Request,
+        }
+    }
+}
+
+words! {
+    /// The ground on which data is processed. Source: GDPR Art. 6 and 9, KVKK Art. 5 and 6.
+    LegalBasis {
+        /// Consent.
+        Consent = "CONSENT",
+        /// Explicit consent, as special categories need it.
+        ExplicitConsent = "EXPLICIT_CONSENT",
+        /// A legitimate interest, which an objection ends.
+        LegitimateInterest = "LEGITIMATE_INTEREST",
+        /// A contract with the subject.
+        Contract = "CONTRACT",
+        /// A legal obligation.
+        LegalObligation = "LEGAL_OBLIGATION",
+        /// A vital interest.
+        VitalInterest = "VITAL_INTEREST",
+        /// A task in the public interest.
+        PublicTask = "PUBLIC_TASK",
+    }
+}
+
+impl LegalBasis {
+    /// Whether processing needs a consent on record.
+    #[must_use]
+    pub const fn needs_consent(self) -> bool {
+        matches!(self, Self::Consent | Self::ExplicitConsent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_read_back() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::from_name(reason.as_str()), Some(*reason));
+            assert_eq!(Reason::ALL.get(reason.index()), Some(reason));
+        }
+        assert_eq!(Reason::from_name("no_such_reason"), None);
+    }
+
+    #[test]
+    fn seven_reasons_allow_one_for_each_legal_basis() {
+        let allowing: Vec<&str> = Reason::ALL
+            .iter()
+            .filter(|reason| reason.verdict() == Verdict::Allow)
+            .map(|reason| reason.as_str())
+            .collect();
+        let bases: Vec<&str> = LegalBasis::ALL.iter().map(|basis| basis.as_str()).collect();
+        assert_eq!(allowing, bases);
+    }
+}

@@ -1,0 +1,16 @@
+//! consentd: a sidecar that answers, fast and provably, whether a subject's data may be processed for a purpose, over a
+//! channel, now.
+//!
+//! # The house
+//!
+//! ```text
+//! updates    ledger source ──▶ replica (apply ▶ store ▶ cache)                      freshness
+//! questions  gRPC ──▶ enforcer ──▶ replica ─▶ decide ─▶ evidence ─▶ answer
+//! evidence   write-ahead log ──▶ tree, signed checkpoint
+//! ```
+//!
+//! Which room may use which is stated in `ARCHITECTURE.md` and held by `tests/architecture.rs`.
+
+pub mod clock;
+pub mod domain;
+pub mod proto;

@@ -1,0 +1,18 @@
+//! The wire types of `proto/consent/v1`, generated when the crate is built. No behaviour lives here.
+
+/// Package `consent.v1`: the service, the ledger's events and the evidence records.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    reason = "generated from proto/, where everything is documented"
+)]
+pub mod v1 {
+    tonic::include_proto!("consent.v1");
+    include!(concat!(env!("OUT_DIR"), "/consent.v1.serde.rs"));
+}
+
+/// The encoded `FileDescriptorSet` of the package, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/consent.v1.descriptors.bin"));
