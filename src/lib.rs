@@ -11,6 +11,7 @@
 //!
 //! Which room may use which is stated in `ARCHITECTURE.md` and held by `tests/architecture.rs`.
 
+pub mod cli;
 pub mod clock;
 pub mod domain;
 pub mod proto;

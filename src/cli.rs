@@ -1,0 +1,57 @@
+//! Arguments in, exit code out. Each subcommand has a file of its own with its `Args` and its `run`.
+//!
+//! Exit codes: 0 done (for `ask`: ALLOW), 1 a negative answer (for `ask`: DENY), 2 an error, said in one sentence on
+//! standard error.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// May this subject's data be processed for this purpose, over this channel, now?
+#[derive(Debug, Parser)]
+#[command(name = "consentd", version, max_term_width = 110, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+/// Why a command failed, as one sentence.
+#[derive(Debug)]
+pub(crate) struct Failure(String);
+
+impl Failure {
+    /// A failure with its sentence.
+    pub(crate) fn new(sentence: impl Into<String>) -> Self {
+        Self(sentence.into())
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    /// The error and what caused it, joined by colons.
+    fn from(error: E) -> Self {
+        let mut sentence = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            sentence = format!("{sentence}: {cause}");
+            source = cause.source();
+        }
+        Self(sentence)
+    }
+}
+
+/// How a command ended.
+pub(crate) type Outcome = Result<ExitCode, Failure>;
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome: Outcome = match arguments.command {};
+    outcome.unwrap_or_else(|Failure(sentence)| {
+        eprintln!("consentd: {sentence}");
+        ExitCode::from(2)
+    })
+}
