@@ -1,4 +1,10 @@
-//! The wire types of `proto/consent/v1`, generated when the crate is built. No behaviour lives here.
+//! The wire types of `proto/consent/v1`, generated when the crate is built, and how their words are the domain's words.
+//!
+//! No other behaviour lives here. Must not know who sends or reads the messages.
+
+mod words;
+
+pub use words::Unspecified;
 
 /// Package `consent.v1`: the service, the ledger's events and the evidence records.
 #[allow(

@@ -1,0 +1,101 @@
+//! Makes a catalogue of the wire the domain's.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use crate::domain::catalogue::{DEFAULT_MAX_STALENESS, NoticeRule};
+use crate::domain::{Catalogue, CatalogueError, LegalBasis, Purpose};
+use crate::proto::v1;
+
+use super::problem::Problems;
+use super::validate::legal_basis;
+
+/// The domain's catalogue, with the defaults filled in.
+pub(super) fn catalogue(problems: &mut Problems, catalogue: v1::Catalogue) -> Option<Catalogue> {
+    let default_max_staleness = match catalogue.default_max_staleness {
+        None => Some(DEFAULT_MAX_STALENESS),
+        Some(span) => self::span(problems, "catalogue.default_max_staleness".into(), span),
+    };
+    let channels = catalogue.channels.into_iter().map(|c| (c.key.into(), c.title.into())).collect();
+    // All are looked at, so that all problems are told at once.
+    let purposes: Vec<Option<Purpose>> = catalogue
+        .purposes
+        .into_iter()
+        .enumerate()
+        .map(|(index, purpose)| self::purpose(problems, index, purpose, default_max_staleness))
+        .collect();
+    let purposes = purposes.into_iter().collect::<Option<Vec<Purpose>>>()?;
+    match Catalogue::new(catalogue.version, &catalogue.title, channels, purposes) {
+        Ok(catalogue) => Some(catalogue),
+        Err(error) => {
+            add(problems, error);
+            None
+        }
+    }
+}
+
+fn purpose(
+    problems: &mut Problems,
+    index: usize,
+    purpose: v1::Purpose,
+    default_max_staleness: Option<Duration>,
+) -> Option<Purpose> {
+    let field = |name: &str| Cow::Owned(format!("catalogue.purposes[{index}].{name}"));
+    // Unspecified is found here; the purposes' other rules are the domain's.
+    let legal_basis: Option<LegalBasis> = legal_basis(problems, field("legal_basis"), purpose.legal_basis);
+    let max_age = purpose.max_age.map(|span| self::span(problems, field("max_age"), span));
+    let max_staleness = match purpose.max_staleness {
+        None => default_max_staleness,
+        Some(span) => self::span(problems, field("max_staleness"), span),
+    };
+    if purpose.notice.as_ref().is_some_and(|notice| notice.id.is_empty()) {
+        problems.add(field("notice.id"), "missing");
+    }
+    Some(Purpose {
+        key: purpose.key.into(),
+        title: purpose.title.into(),
+        description: purpose.description.into(),
+        legal_basis: legal_basis?,
+        channels: purpose.channels.into_iter().map(Into::into).collect(),
+        max_age: max_age.map_or(Some(None), |span| span.map(Some))?,
+        max_staleness: max_staleness?,
+        covered_by_parent: purpose.covered_by_parent,
+        special_category: purpose.special_category,
+        notice: purpose.notice.map(|n| NoticeRule { id: n.id.into(), material_since: n.material_since }),
+        requires: purpose.requires.into_iter().map(Into::into).collect(),
+        honours_gpc: purpose.honours_gpc,
+    })
+}
+
+fn span(problems: &mut Problems, field: Cow<'static, str>, span: pbjson_types::Duration) -> Option<Duration> {
+    let made = Duration::try_from(span).ok().filter(|span| !span.is_zero());
+    if made.is_none() {
+        problems.add(field, "must be longer than zero");
+    }
+    made
+}
+
+/// The domain's problem, with what may not be a well-formed key kept apart.
+fn add(problems: &mut Problems, error: CatalogueError) {
+    let text = error.to_string();
+    match error {
+        CatalogueError::Key { place, key, rule } => {
+            problems.add_value(format!("catalogue.{place}"), format!("must be {rule}"), &key);
+        }
+        CatalogueError::UnknownChannel { purpose, channel } => {
+            let rule = format!("purpose `{purpose}` uses a channel that is not among the catalogue's");
+            problems.add_value("catalogue.purposes", rule, &channel);
+        }
+        CatalogueError::UnknownRequired { purpose, required } => {
+            let rule = format!("purpose `{purpose}` requires a purpose that the catalogue does not name");
+            problems.add_value("catalogue.purposes", rule, &required);
+        }
+        CatalogueError::Version
+        | CatalogueError::NoPurposes
+        | CatalogueError::Twice { .. }
+        | CatalogueError::NoChannel { .. }
+        | CatalogueError::RequiresCircle { .. }
+        | CatalogueError::ZeroSpan { .. }
+        | CatalogueError::SpecialCategory { .. } => problems.add("catalogue", text),
+    }
+}

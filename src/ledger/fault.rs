@@ -1,0 +1,73 @@
+//! What can happen to a ledger that no reader can repair: alarms by name.
+
+use crate::domain::Position;
+
+/// Why the ledger can no longer be followed. Each sentence says what happened and what an operator does next.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerFault {
+    /// It is shorter than what was already read of it.
+    #[error(
+        "the ledger `{ledger}` was truncated: it has {size} bytes, but {} had been read; restore it from a copy, or, \
+         if the loss is meant, delete the local store so that it is rebuilt from what is left", .position.0
+    )]
+    Truncated {
+        /// Its name.
+        ledger: String,
+        /// How many bytes it has.
+        size: u64,
+        /// Up to where it had been read.
+        position: Position,
+    },
+    /// Another ledger stands in its place.
+    #[error(
+        "the ledger `{ledger}` was replaced by another one; put the first one back, or, if the change is meant, delete \
+         the local store so that it is rebuilt from the new one"
+    )]
+    Replaced {
+        /// Its name.
+        ledger: String,
+    },
+    /// What had been read of it is no longer what it says.
+    #[error(
+        "the ledger `{ledger}` was rewritten before position {}; restore it from a copy, or, if the change is meant, \
+         delete the local store so that it is rebuilt from what it says now", .position.0
+    )]
+    Rewritten {
+        /// Its name.
+        ledger: String,
+        /// Up to where it had been read.
+        position: Position,
+    },
+    /// It is gone.
+    #[error(
+        "the ledger `{ledger}` was removed while it was followed, at position {}; put it back and start again", .position.0
+    )]
+    Removed {
+        /// Its name.
+        ledger: String,
+        /// Up to where it had been read.
+        position: Position,
+    },
+    /// The follower itself failed, which is a defect of this program.
+    #[error("the ledger `{ledger}` is no longer followed: {problem}; start again, and report this")]
+    Unfollowed {
+        /// Its name.
+        ledger: String,
+        /// What failed.
+        problem: String,
+    },
+}
+
+impl LedgerFault {
+    /// A short name for alarms and metrics.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Truncated { .. } => "truncated",
+            Self::Replaced { .. } => "replaced",
+            Self::Rewritten { .. } => "rewritten",
+            Self::Removed { .. } => "removed",
+            Self::Unfollowed { .. } => "unfollowed",
+        }
+    }
+}
