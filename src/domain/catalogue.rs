@@ -65,6 +65,8 @@ pub struct Catalogue {
     title: Box<str>,
     channels: BTreeMap<Box<str>, Box<str>>,
     purposes: BTreeMap<Box<str>, Purpose>,
+    /// For each purpose that requires others: those, and all that they require in turn, each once.
+    required: BTreeMap<Box<str>, Vec<Box<str>>>,
 }
 
 /// What is wrong with a catalogue, in words that name the place.
@@ -131,7 +133,10 @@ pub enum CatalogueError {
         field: &'static str,
     },
     /// A special category under a basis that cannot carry it.
-    #[error("purpose `{purpose}`: special categories need `EXPLICIT_CONSENT` as the legal basis where consent is it")]
+    #[error(
+        "purpose `{purpose}`: a special category needs `EXPLICIT_CONSENT`, `LEGAL_OBLIGATION`, `VITAL_INTEREST` or \
+         `PUBLIC_TASK` as its legal basis"
+    )]
     SpecialCategory {
         /// The purpose.
         purpose: String,
@@ -170,8 +175,10 @@ impl Catalogue {
                 return Err(CatalogueError::Twice { place: "purposes", key: twice.key.into() });
             }
         }
-        let catalogue = Self { version, title: title.into(), channels: known_channels, purposes: known };
+        let mut catalogue =
+            Self { version, title: title.into(), channels: known_channels, purposes: known, required: BTreeMap::new() };
         catalogue.check_requires()?;
+        catalogue.required = catalogue.close_requires();
         Ok(catalogue)
     }
 
@@ -207,6 +214,31 @@ impl Catalogue {
     #[must_use]
     pub fn knows_channel(&self, key: &str) -> bool {
         self.channels.contains_key(key)
+    }
+
+    /// Every purpose that must be allowed for this one to be: what it requires, and what those require in turn, each
+    /// once, the nearer before what it requires itself.
+    pub(super) fn all_required(&self, key: &str) -> &[Box<str>] {
+        self.required.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Flattens `requires` once, because following it anew for each question visits a purpose as often as paths lead to
+    /// it, and their number grows by a power of the depth.
+    fn close_requires(&self) -> BTreeMap<Box<str>, Vec<Box<str>>> {
+        let mut closed = BTreeMap::new();
+        for purpose in self.purposes.values().filter(|purpose| !purpose.requires.is_empty()) {
+            let mut all: Vec<Box<str>> = Vec::new();
+            let mut open: Vec<&str> = purpose.requires.iter().rev().map(|key| &**key).collect();
+            while let Some(key) = open.pop() {
+                if all.iter().any(|have| **have == *key) {
+                    continue;
+                }
+                all.push(key.into());
+                open.extend(self.purposes.get(key).into_iter().flat_map(|p| p.requires.iter().rev().map(|key| &**key)));
+            }
+            closed.insert(purpose.key.clone(), all);
+        }
+        closed
     }
 
     fn check_requires(&self) -> Result<(), CatalogueError> {
@@ -252,7 +284,15 @@ impl Purpose {
         if self.max_staleness.is_zero() {
             return Err(CatalogueError::ZeroSpan { purpose: purpose(), field: "max_staleness" });
         }
-        if self.special_category && self.legal_basis == LegalBasis::Consent {
+        // Source: GDPR Art. 9(2), KVKK Art. 6(3): neither a plain consent, nor a contract, nor a legitimate interest.
+        let too_weak = match self.legal_basis {
+            LegalBasis::Consent | LegalBasis::LegitimateInterest | LegalBasis::Contract => true,
+            LegalBasis::ExplicitConsent
+            | LegalBasis::LegalObligation
+            | LegalBasis::VitalInterest
+            | LegalBasis::PublicTask => false,
+        };
+        if self.special_category && too_weak {
             return Err(CatalogueError::SpecialCategory { purpose: purpose() });
         }
         Ok(())
@@ -353,6 +393,33 @@ mod tests {
         assert_eq!(own, Err(CatalogueError::RequiresCircle { purpose: "a".to_owned() }));
         let missing = build(vec![purpose("a", &["b"])]);
         assert!(matches!(missing, Err(CatalogueError::UnknownRequired { .. })), "{missing:?}");
+    }
+
+    #[test]
+    fn what_is_required_is_listed_once_however_many_paths_lead_to_it() {
+        // Sixteen levels of three, each requiring the whole next level: tens of millions of paths, 48 purposes.
+        let level = |depth: usize| ["a", "b", "c"].map(|name| format!("{name}{depth}"));
+        let mut purposes = Vec::new();
+        for depth in 0..16 {
+            for key in level(depth) {
+                let next = if depth == 15 { Vec::new() } else { level(depth + 1).to_vec() };
+                purposes.push(purpose(&key, &next.iter().map(String::as_str).collect::<Vec<_>>()));
+            }
+        }
+        let catalogue = build(purposes).expect("no circle");
+        let required = catalogue.all_required("a0");
+        assert_eq!(required.len(), 45, "all below the first level");
+        assert_eq!(required.first().map(|key| &**key), Some("a1"), "the nearer first");
+        assert!(catalogue.all_required("a15").is_empty());
+    }
+
+    #[test]
+    fn a_special_category_needs_a_ground_that_can_carry_it() {
+        for basis in LegalBasis::ALL {
+            let special = Purpose { special_category: true, legal_basis: *basis, ..purpose("health", &[]) };
+            let weak = [LegalBasis::Consent, LegalBasis::LegitimateInterest, LegalBasis::Contract].contains(basis);
+            assert_eq!(build(vec![special]).is_err(), weak, "{basis}");
+        }
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub struct Decision<'a> {
     pub record: Option<(&'a Slot, &'a Record)>,
     /// Until when an ALLOW may be relied on: never later than the grant lasts, nor than the view's age allows.
     pub valid_until: Option<Time>,
-    /// The required purpose that failed.
+    /// The required purpose that failed: the one whose own rules deny, however many steps away it is required.
     pub failed_purpose: Option<&'a str>,
     /// The notice that should have been shown, with the version it should have.
     pub notice: Option<(&'a str, u32)>,
@@ -162,6 +162,8 @@ struct Facts<'a> {
     purpose: Option<&'a Purpose>,
     freshness: Freshness,
     now: Time,
+    /// Whether they are about a purpose that the question's own requires.
+    is_required: bool,
     /// The latest agreement that covers the question.
     grant: Option<(&'a Slot, &'a Record)>,
     /// The latest refusal that touches the question.
@@ -183,10 +185,13 @@ impl<'a> Facts<'a> {
             purpose: catalogue.and_then(|catalogue| catalogue.purpose(question.purpose)),
             freshness: *freshness,
             now,
+            is_required: false,
             grant: None,
             refusal: None,
         };
-        let Some(purpose) = facts.purpose else { return facts };
+        if facts.purpose.is_none() {
+            return facts;
+        }
         for slot in facts.state().into_iter().flat_map(SubjectState::slots) {
             if !touches(slot, question) {
                 continue;
@@ -198,7 +203,7 @@ impl<'a> Facts<'a> {
                 }
             }
             if let Some(record) = slot.grant.as_deref()
-                && covers(slot, purpose, question)
+                && facts.covers(slot)
                 && facts.grant.is_none_or(|have| supersedes_grant((slot, record), have))
             {
                 facts.grant = Some((slot, record));
@@ -218,6 +223,46 @@ impl<'a> Facts<'a> {
         self.grant.map(|(_, record)| record)
     }
 
+    /// Whether a grant in a slot that touches the question covers it. Consent is specific: each recipient by name, and
+    /// a consent further up only where the catalogue says so at every step down from it.
+    fn covers(&self, slot: &Slot) -> bool {
+        let mut key = self.question.purpose;
+        while key != &*slot.purpose {
+            let covered =
+                self.catalogue.and_then(|catalogue| catalogue.purpose(key)).is_some_and(|step| step.covered_by_parent);
+            match key.rsplit_once('.') {
+                Some((parent, _)) if covered => key = parent,
+                _ => return false,
+            }
+        }
+        *slot.recipient == *self.question.recipient && &*slot.recipient != ANY
+    }
+
+    /// The grant, where it may lift an earlier refusal, an erasure or what could not be read. Where the purpose needs a
+    /// consent, later rules judge the grant. Elsewhere none would, and a grant that is dated in the future, over or
+    /// void must not open what an objection closed.
+    fn lifting_grant(&self) -> Option<&'a Record> {
+        let record = self.grant_record()?;
+        let in_force = record.status != Status::Expired
+            && record.event_time <= self.now
+            && self.now < self.end_of(record)
+            && record.collection.defects == Defects::NONE;
+        (self.needs_consent() || in_force).then_some(record)
+    }
+
+    /// When a grant ends: by itself, or because the catalogue lets none be older.
+    fn end_of(&self, record: &Record) -> Time {
+        let by_age = self.purpose.and_then(|purpose| purpose.max_age).map(|span| record.event_time.plus(span));
+        record.expires_at.unwrap_or(Time::MAX).min(by_age.unwrap_or(Time::MAX))
+    }
+
+    /// The grant that an ALLOW rests on: the purpose needs a consent, or there is something that only the grant lifts.
+    fn relied_on(&self) -> Option<(&'a Slot, &'a Record)> {
+        let lifts = self.refusal.is_some()
+            || self.state().is_some_and(|state| state.erased_at().is_some() || !state.unreadable().is_empty());
+        if self.needs_consent() || lifts { self.grant } else { None }
+    }
+
     /// Whether the purpose needs a consent at all.
     fn needs_consent(&self) -> bool {
         self.purpose.is_some_and(|purpose| purpose.legal_basis.needs_consent())
@@ -229,10 +274,20 @@ impl<'a> Facts<'a> {
         self.question.max_staleness.map_or(by_purpose, |asked| asked.min(by_purpose))
     }
 
+    /// Every purpose that must be allowed as well: what this one requires, what those require, each once. None where
+    /// these facts are themselves about a required purpose, because then whoever asked goes through them all.
+    fn required(&self) -> &'a [Box<str>] {
+        match self.catalogue {
+            Some(catalogue) if !self.is_required => catalogue.all_required(self.question.purpose),
+            _ => &[],
+        }
+    }
+
     /// The same facts for a purpose that this one requires.
     fn of_required(&self, key: &'a str) -> Self {
         let question = Question { purpose: key, ..self.question };
-        Self::gather(&question, self.subject, self.catalogue, &self.freshness, self.now)
+        let facts = Self::gather(&question, self.subject, self.catalogue, &self.freshness, self.now);
+        Self { is_required: true, ..facts }
     }
 
     fn decide(&self) -> Decision<'a> {
@@ -255,7 +310,7 @@ impl<'a> Facts<'a> {
         for rule in RULES {
             let finding = (rule.check)(self);
             if rule.name == "requires" {
-                for key in self.purpose.into_iter().flat_map(|purpose| &purpose.requires) {
+                for key in self.required() {
                     let required = self.of_required(key);
                     required.list_outcomes(Some(key), into);
                     if required.decide().verdict() == Verdict::Deny {
@@ -279,23 +334,9 @@ fn touches(slot: &Slot, question: &Question<'_>) -> bool {
         && (*slot.recipient == *question.recipient || &*slot.recipient == ANY)
 }
 
-/// Whether a grant in a slot that touches the question covers it. Consent is specific: a parent's only where the
-/// catalogue says so, and each recipient by name.
-fn covers(slot: &Slot, purpose: &Purpose, question: &Question<'_>) -> bool {
-    (*slot.purpose == *question.purpose || purpose.covered_by_parent) && *slot.recipient == *question.recipient
-}
-
-/// Which of two grants that cover the question decides: the later; at equal times an end, then the more specific.
+/// Which of two grants that cover the question decides: by precedence, then the more specific purpose.
 fn supersedes_grant(new: (&Slot, &Record), have: (&Slot, &Record)) -> bool {
-    let rank = |(slot, record): (&Slot, &Record)| {
-        (
-            record.event_time,
-            record.status == Status::Expired,
-            record.collection.defects,
-            std::cmp::Reverse(record.expires_at.unwrap_or(Time::MAX)),
-            slot.purpose.len(),
-        )
-    };
+    let rank = |(slot, record): (&Slot, &Record)| (record.precedence(), slot.purpose.len());
     rank(new) > rank(have)
 }
 
@@ -343,7 +384,7 @@ fn store<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
 /// What could not be read may have been a refusal: like one, only a later grant for the same question lifts it. Of an
 /// event without a readable time nothing can be later; it must be replaced.
 fn unreadable<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
-    let granted_at = facts.grant_record().map(|record| record.event_time);
+    let granted_at = facts.lifting_grant().map(|record| record.event_time);
     let blocking = facts.state()?.unreadable().iter().any(|mark| match (mark.event_time, granted_at) {
         (Some(unread), Some(granted)) => granted <= unread,
         (None, _) | (_, None) => true,
@@ -354,7 +395,7 @@ fn unreadable<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
 /// An erasure denies everything until the subject agrees to this very thing anew: what was dropped may have been a
 /// refusal.
 fn erasure<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
-    (facts.state()?.erased_at().is_some() && facts.grant.is_none()).then(|| Finding::of(Reason::Erased))
+    (facts.state()?.erased_at().is_some() && facts.lifting_grant().is_none()).then(|| Finding::of(Reason::Erased))
 }
 
 fn signals<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
@@ -370,7 +411,7 @@ fn signals<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
 /// P3: a withdrawal wins, also one dated in the future, and also at the grant's own time.
 fn refusal<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
     let (_, refused) = facts.refusal?;
-    if facts.grant_record().is_some_and(|granted| granted.event_time > refused.event_time) {
+    if facts.lifting_grant().is_some_and(|granted| granted.event_time > refused.event_time) {
         return None;
     }
     let reason = if refused.legal_basis == LegalBasis::LegitimateInterest {
@@ -422,8 +463,11 @@ fn needed_grant<'a>(facts: &Facts<'a>) -> Option<&'a Record> {
     if facts.needs_consent() { facts.grant_record() } else { None }
 }
 
+/// An end dated in the future is no consent that is yet to begin: `expiry` names it.
 fn effective<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
-    (needed_grant(facts)?.event_time > facts.now).then(|| Finding::from_record(Reason::NotYetEffective, facts.grant))
+    let record = needed_grant(facts)?;
+    let ahead = record.event_time > facts.now && record.status != Status::Expired;
+    ahead.then(|| Finding::from_record(Reason::NotYetEffective, facts.grant))
 }
 
 fn expiry<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
@@ -462,8 +506,7 @@ fn notice<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
 }
 
 fn requires<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
-    // The catalogue has no circles in `requires` and bounds their depth, so that this ends.
-    facts.purpose?.requires.iter().find_map(|key| {
+    facts.required().iter().find_map(|key| {
         let required = facts.of_required(key).decide();
         (required.verdict() == Verdict::Deny).then(|| Finding {
             failed_purpose: Some(key),
@@ -485,15 +528,9 @@ fn allow<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
         LegalBasis::PublicTask => Reason::PublicTask,
     };
     // Who relies on the answer until then never acts on a view older than the bound.
-    let by_view = facts.now.minus(facts.freshness.staleness).plus(facts.staleness_bound());
-    let record = needed_grant(facts);
-    let by_record = record.and_then(|record| record.expires_at).unwrap_or(Time::MAX);
-    let by_age = match (record, purpose.max_age) {
-        (Some(record), Some(span)) => record.event_time.plus(span),
-        _ => Time::MAX,
-    };
-    let by_required = purpose.requires.iter().filter_map(|key| facts.of_required(key).decide().valid_until).min();
-    let valid_until = by_view.min(by_record).min(by_age).min(by_required.unwrap_or(Time::MAX));
-    let grant = if facts.needs_consent() { facts.grant } else { None };
-    Some(Finding { valid_until: Some(valid_until), ..Finding::from_record(reason, grant) })
+    let by_view = facts.now.plus(facts.staleness_bound().saturating_sub(facts.freshness.staleness));
+    let by_grant = facts.relied_on().map(|(_, record)| facts.end_of(record));
+    let by_required = facts.required().iter().filter_map(|key| facts.of_required(key).decide().valid_until).min();
+    let valid_until = [by_grant, by_required].into_iter().flatten().fold(by_view, Time::min);
+    Some(Finding { valid_until: Some(valid_until), ..Finding::from_record(reason, facts.relied_on()) })
 }

@@ -34,22 +34,36 @@ pub struct Record {
 }
 
 impl Record {
-    /// The total order in which the greatest record is kept: by event time; at equal times the one that permits less,
-    /// so that a tie never widens; then by content; of equal contents the first in the ledger.
-    fn rank(&self, other: &Self) -> Ordering {
-        let key = |r: &Self| {
-            (
-                r.event_time,
-                r.status == Status::Expired,
-                r.collection.defects,
-                Reverse(r.expires_at.unwrap_or(Time::MAX)),
-                Reverse(r.notice.as_ref().map(|n| n.version)),
-                Reverse(r.legal_basis),
-            )
+    /// What decides between two records, the greater wins: the later; at equal times what has ended before what lasts,
+    /// a void collection before a clean one, no notice or an older one before a newer, a ground that is no consent
+    /// before a consent and that before an explicit one, an earlier end before a later.
+    pub(super) fn precedence(&self) -> impl Ord + use<> {
+        let ground = match self.legal_basis {
+            LegalBasis::ExplicitConsent => 0_u8,
+            LegalBasis::Consent => 1,
+            LegalBasis::LegitimateInterest
+            | LegalBasis::Contract
+            | LegalBasis::LegalObligation
+            | LegalBasis::VitalInterest
+            | LegalBasis::PublicTask => 2,
         };
-        key(self)
-            .cmp(&key(other))
+        (
+            self.event_time,
+            self.status == Status::Expired,
+            self.collection.defects,
+            Reverse(self.notice.as_ref().map(|notice| notice.version)),
+            ground,
+            Reverse(self.expires_at.unwrap_or(Time::MAX)),
+        )
+    }
+
+    /// The total order in which the greatest record is kept: by precedence, then by content; of equal contents the
+    /// first in the ledger.
+    fn rank(&self, other: &Self) -> Ordering {
+        self.precedence()
+            .cmp(&other.precedence())
             .then_with(|| self.status.cmp(&other.status))
+            .then_with(|| self.legal_basis.cmp(&other.legal_basis))
             .then_with(|| self.notice.cmp(&other.notice))
             .then_with(|| self.collection.cmp(&other.collection))
             .then_with(|| self.jurisdiction.cmp(&other.jurisdiction))

@@ -1,0 +1,520 @@
+//! A golden case: a file that a lawyer can read, turned into a question to the domain. A key that is misspelt fails.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use consentd::domain::{
+    Catalogue, Collection, Decision, Defects, Freshness, LedgerStanding, LegalBasis, Notice, NoticeRule, Position,
+    Purpose, Question, Reason, Record, Signals, Status, SubjectState, SubjectView, Time, TokenStanding, UnreadableMark,
+    Verdict, catalogue::DEFAULT_MAX_STALENESS, decide, explain,
+};
+use serde::Deserialize;
+use toml::value::Datetime;
+
+use crate::history::{Happening, What, state_of};
+
+/// The identifier that events and questions are about where they do not say.
+const SUBJECT: &str = "crm:42";
+
+/// One file of `tests/cases`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Case {
+    /// In a few words; no two cases share it.
+    pub(crate) title: String,
+    /// What the case shows, in a sentence or two.
+    pub(crate) shows: String,
+    /// The law or standard that it follows from.
+    pub(crate) article: String,
+    /// A file of `tests/catalogues`, or `none`.
+    catalogue: String,
+    /// When the question is asked.
+    now: Datetime,
+    /// Purposes of the catalogue as they differ here, and purposes that only this case has.
+    #[serde(default)]
+    change: Vec<PurposeLines>,
+    #[serde(default)]
+    event: Vec<EventLines>,
+    question: QuestionLines,
+    #[serde(default)]
+    view: ViewLines,
+    pub(crate) expect: Expectation,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CatalogueFile {
+    title: String,
+    version: u64,
+    channels: Vec<String>,
+    purpose: Vec<PurposeLines>,
+}
+
+/// A purpose, or what differs in one; a key that is absent keeps what was.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PurposeLines {
+    key: String,
+    title: Option<String>,
+    legal_basis: Option<String>,
+    channels: Option<Vec<String>>,
+    max_age: Option<String>,
+    max_staleness: Option<String>,
+    covered_by_parent: Option<bool>,
+    special_category: Option<bool>,
+    notice: Option<NoticeRuleLines>,
+    requires: Option<Vec<String>>,
+    honours_gpc: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoticeRuleLines {
+    id: String,
+    material_since: u32,
+}
+
+/// One event. `what` is a status, or `erased`, `unreadable`, `linked`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventLines {
+    what: String,
+    at: Option<Datetime>,
+    /// Whom it is about.
+    identifier: Option<String>,
+    /// The other identifier, of a link.
+    with: Option<String>,
+    purpose: Option<String>,
+    channel: Option<String>,
+    recipient: Option<String>,
+    legal_basis: Option<String>,
+    method: Option<String>,
+    defects: Option<Vec<String>>,
+    notice: Option<NoticeLines>,
+    expires_at: Option<Datetime>,
+    jurisdiction: Option<String>,
+    proof: Option<String>,
+    /// The event's own id, of one that cannot be read.
+    id: Option<String>,
+    /// Its place in the ledger; where absent, its place in this file, from 1.
+    position: Option<u64>,
+    #[serde(default)]
+    supersedes: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoticeLines {
+    id: String,
+    version: u32,
+    language: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QuestionLines {
+    identifier: Option<String>,
+    purpose: String,
+    channel: String,
+    #[serde(default)]
+    recipient: String,
+    #[serde(default)]
+    jurisdiction: String,
+    #[serde(default)]
+    sec_gpc: String,
+    #[serde(default)]
+    tcf: String,
+    #[serde(default)]
+    gpp: String,
+    max_staleness: Option<String>,
+}
+
+/// What is known about the view; healthy where the file does not say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ViewLines {
+    /// `following`, `building` or `broken`.
+    ledger: Option<String>,
+    /// The age of the view; one second where absent.
+    age: Option<String>,
+    /// `reached`, `not_reached` or `foreign`.
+    token: Option<String>,
+    /// `readable` or `unavailable`.
+    store: Option<String>,
+}
+
+/// The whole answer: what is absent here must be absent there.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Expectation {
+    pub(crate) verdict: String,
+    pub(crate) reason: String,
+    pub(crate) rule: String,
+    /// The status of the record that decided.
+    status: Option<String>,
+    valid_until: Option<Datetime>,
+    failed_purpose: Option<String>,
+    /// The notice to show, as `id version`.
+    notice: Option<String>,
+}
+
+/// A case made ready: everything in the domain's own types.
+pub(crate) struct Prepared {
+    pub(crate) case: Case,
+    catalogue: Option<Catalogue>,
+    freshness: Freshness,
+    store_readable: bool,
+    max_staleness: Option<Duration>,
+    now: Time,
+    identifier: String,
+    expected: Answer,
+    /// By identifier, in the file's order.
+    pub(crate) events: Vec<(String, Happening)>,
+    links: Vec<(String, String)>,
+}
+
+/// An answer, as far as a case states it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Answer {
+    verdict: Verdict,
+    reason: Reason,
+    rule: String,
+    status: Option<Status>,
+    valid_until: Option<Time>,
+    failed_purpose: Option<String>,
+    notice: Option<String>,
+}
+
+impl Case {
+    /// Reads a case; the error says what is wrong and where.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// Turns the file's words into the domain's.
+    pub(crate) fn prepare(self) -> Result<Prepared, String> {
+        let catalogue = match self.catalogue.as_str() {
+            "none" if self.change.is_empty() => None,
+            "none" => return Err("`change` needs a catalogue".to_owned()),
+            name => Some(read_catalogue(name, &self.change)?),
+        };
+        let mut events = Vec::new();
+        let mut links = Vec::new();
+        for (line, place) in self.event.iter().zip(1..) {
+            let identifier = line.identifier.clone().unwrap_or_else(|| SUBJECT.to_owned());
+            let in_event = |problem: String| format!("event {place}: {problem}");
+            if line.what == "linked" {
+                line.only_these_keys(&["at", "with"]).map_err(in_event)?;
+                links.push((identifier, line.with.clone().ok_or_else(|| in_event("`with` is missing".to_owned()))?));
+            } else {
+                events.push((identifier, line.happening(place).map_err(in_event)?));
+            }
+        }
+        let view = &self.view;
+        Ok(Prepared {
+            catalogue,
+            freshness: Freshness {
+                ledger: match view.ledger.as_deref() {
+                    None | Some("following") => LedgerStanding::Following,
+                    Some("building") => LedgerStanding::Building,
+                    Some("broken") => LedgerStanding::Broken,
+                    Some(other) => return Err(format!("view.ledger: `{other}` is not known")),
+                },
+                staleness: span(view.age.as_deref().unwrap_or("1s"))?,
+                token: match view.token.as_deref() {
+                    None | Some("reached") => TokenStanding::Reached,
+                    Some("not_reached") => TokenStanding::NotReached,
+                    Some("foreign") => TokenStanding::Foreign,
+                    Some(other) => return Err(format!("view.token: `{other}` is not known")),
+                },
+            },
+            store_readable: match view.store.as_deref() {
+                None | Some("readable") => true,
+                Some("unavailable") => false,
+                Some(other) => return Err(format!("view.store: `{other}` is not known")),
+            },
+            max_staleness: self.question.max_staleness.as_deref().map(span).transpose()?,
+            now: time(&self.now)?,
+            identifier: self.question.identifier.clone().unwrap_or_else(|| SUBJECT.to_owned()),
+            expected: self.expect.answer()?,
+            events,
+            links,
+            case: self,
+        })
+    }
+}
+
+impl Expectation {
+    fn answer(&self) -> Result<Answer, String> {
+        Ok(Answer {
+            verdict: named(&self.verdict, Verdict::from_name)?,
+            reason: named(&self.reason, Reason::from_name)?,
+            rule: self.rule.clone(),
+            status: self.status.as_deref().map(|name| named(name, Status::from_name)).transpose()?,
+            valid_until: self.valid_until.as_ref().map(time).transpose()?,
+            failed_purpose: self.failed_purpose.clone(),
+            notice: self.notice.clone(),
+        })
+    }
+}
+
+impl From<&Decision<'_>> for Answer {
+    fn from(decision: &Decision<'_>) -> Self {
+        Self {
+            verdict: decision.verdict(),
+            reason: decision.reason,
+            rule: decision.rule.to_owned(),
+            status: decision.record.map(|(_, record)| record.status),
+            valid_until: decision.valid_until,
+            failed_purpose: decision.failed_purpose.map(str::to_owned),
+            notice: decision.notice.map(|(id, version)| format!("{id} {version}")),
+        }
+    }
+}
+
+impl Prepared {
+    /// Answers the case's question from these events, joined in this order.
+    ///
+    /// # Errors
+    /// If the answer is not the expected one: both, and every rule that was looked at.
+    pub(crate) fn check<'a>(&self, events: impl IntoIterator<Item = &'a (String, Happening)>) -> Result<(), String> {
+        let mut by_identifier: BTreeMap<&str, Vec<&Happening>> = BTreeMap::new();
+        for (identifier, happening) in events {
+            by_identifier.entry(identifier).or_default().push(happening);
+        }
+        let mut state = SubjectState::default();
+        for identifier in self.person() {
+            state.join(state_of(by_identifier.get(identifier).into_iter().flatten().copied()));
+        }
+        let asked = &self.case.question;
+        let question = Question {
+            purpose: &asked.purpose,
+            channel: &asked.channel,
+            recipient: &asked.recipient,
+            jurisdiction: &asked.jurisdiction,
+            signals: Signals { sec_gpc: &asked.sec_gpc, tcf: &asked.tcf, gpp: &asked.gpp },
+            max_staleness: self.max_staleness,
+        };
+        let view = if self.store_readable { SubjectView::State(&state) } else { SubjectView::Unavailable };
+        let catalogue = self.catalogue.as_ref();
+        let answer = Answer::from(&decide(&question, view, catalogue, &self.freshness, self.now));
+        let (explained, outcomes) = explain(&question, view, catalogue, &self.freshness, self.now);
+        if answer == self.expected && Answer::from(&explained) == answer {
+            return Ok(());
+        }
+        let mut trace = String::new();
+        for outcome in outcomes {
+            let mark = if outcome.decided { "decides" } else { "passes " };
+            let of = outcome.purpose.map_or(String::new(), |key| format!(" [{key}]"));
+            let _ = writeln!(trace, "      {mark} {:<12}{of} {}", outcome.rule, outcome.description);
+        }
+        Err(format!("  {}\n    expected {}\n    answered {answer}\n{trace}", self.case.title, self.expected))
+    }
+
+    /// The identifiers that are one person with the question's.
+    fn person(&self) -> Vec<&str> {
+        let mut person = vec![self.identifier.as_str()];
+        loop {
+            let next = self.links.iter().flat_map(|(a, b)| [(a, b), (b, a)]).find_map(|(from, to)| {
+                (person.contains(&from.as_str()) && !person.contains(&to.as_str())).then_some(to)
+            });
+            match next {
+                Some(identifier) => person.push(identifier),
+                None => return person,
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} by rule {}", self.verdict, self.reason, self.rule)?;
+        match self.status {
+            Some(status) => write!(f, ", record {status}")?,
+            None => write!(f, ", no record")?,
+        }
+        if let Some(until) = self.valid_until {
+            let shown = chrono::DateTime::from_timestamp_millis(until.unix_millis());
+            write!(f, ", until {}", shown.map_or("never".to_owned(), |t| t.to_rfc3339()))?;
+        }
+        if let Some(purpose) = &self.failed_purpose {
+            write!(f, ", failed purpose {purpose}")?;
+        }
+        if let Some(notice) = &self.notice {
+            write!(f, ", notice {notice}")?;
+        }
+        Ok(())
+    }
+}
+
+impl EventLines {
+    fn happening(&self, place: u64) -> Result<Happening, String> {
+        let at = self.at.as_ref().map(time).transpose()?;
+        let demanded_at = at.ok_or_else(|| "`at` is missing".to_owned());
+        let position = Position(self.position.unwrap_or(place));
+        let what = match self.what.as_str() {
+            "erased" => {
+                self.only_these_keys(&["at", "position"])?;
+                What::Erased(demanded_at?)
+            }
+            "unreadable" => {
+                self.only_these_keys(&["at", "id", "position"])?;
+                let event_id = self.id.clone().unwrap_or_else(|| format!("@{}", position.0)).into();
+                What::Unreadable(UnreadableMark { event_id, position, event_time: at })
+            }
+            _ => {
+                if self.with.is_some() || self.id.is_some() {
+                    return Err("`with` is for links and `id` for what cannot be read".to_owned());
+                }
+                What::Said {
+                    purpose: self.purpose.clone().ok_or("`purpose` is missing")?.into(),
+                    channel: self.channel.clone().ok_or("`channel` is missing")?.into(),
+                    recipient: self.recipient.clone().unwrap_or_default().into(),
+                    record: self.record(demanded_at?, position)?,
+                }
+            }
+        };
+        Ok(Happening { supersedes: self.supersedes.iter().map(|id| id.as_str().into()).collect(), what })
+    }
+
+    fn record(&self, event_time: Time, position: Position) -> Result<Record, String> {
+        let defects = self.defects.iter().flatten().try_fold(Defects::NONE, |all, name| {
+            let defect = match name.as_str() {
+                "pre_ticked" => Defects::PRE_TICKED,
+                "passive" => Defects::PASSIVE,
+                "bundled" => Defects::BUNDLED,
+                "dark_pattern" => Defects::DARK_PATTERN,
+                other => return Err(format!("`{other}` is not a defect")),
+            };
+            Ok(all.with(defect))
+        })?;
+        Ok(Record {
+            event_time,
+            status: named(&self.what, Status::from_name)?,
+            legal_basis: named(self.legal_basis.as_deref().unwrap_or("consent"), LegalBasis::from_name)?,
+            collection: Collection { defects, method: self.method.clone().unwrap_or_default().into() },
+            notice: self.notice.as_ref().map(|notice| Notice {
+                version: notice.version,
+                id: notice.id.as_str().into(),
+                language: notice.language.as_str().into(),
+            }),
+            expires_at: self.expires_at.as_ref().map(time).transpose()?,
+            jurisdiction: self.jurisdiction.clone().unwrap_or_default().into(),
+            proof: self.proof.clone().unwrap_or_default().into(),
+            position,
+        })
+    }
+
+    fn only_these_keys(&self, allowed: &[&str]) -> Result<(), String> {
+        let present = [
+            ("at", self.at.is_some()),
+            ("with", self.with.is_some()),
+            ("purpose", self.purpose.is_some()),
+            ("channel", self.channel.is_some()),
+            ("recipient", self.recipient.is_some()),
+            ("legal_basis", self.legal_basis.is_some()),
+            ("method", self.method.is_some()),
+            ("defects", self.defects.is_some()),
+            ("notice", self.notice.is_some()),
+            ("expires_at", self.expires_at.is_some()),
+            ("jurisdiction", self.jurisdiction.is_some()),
+            ("proof", self.proof.is_some()),
+            ("id", self.id.is_some()),
+            ("position", self.position.is_some()),
+        ];
+        match present.into_iter().find(|(key, present)| *present && !allowed.contains(key)) {
+            Some((key, _)) => Err(format!("`{key}` means nothing in an event that is `{}`", self.what)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The path of a folder under `tests`.
+pub(crate) fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
+}
+
+fn read_catalogue(name: &str, changes: &[PurposeLines]) -> Result<Catalogue, String> {
+    let path = folder("catalogues").join(name).with_extension("toml");
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("catalogue `{name}`: {error}"))?;
+    let file: CatalogueFile = toml::from_str(&text).map_err(|error| format!("catalogue `{name}`: {error}"))?;
+    let mut purposes: Vec<Purpose> = Vec::new();
+    for lines in file.purpose.iter().chain(changes) {
+        match purposes.iter().position(|purpose| *purpose.key == *lines.key) {
+            Some(place) => purposes[place] = lines.onto(&purposes[place])?,
+            None => purposes.push(lines.onto(&lines.blank())?),
+        }
+    }
+    let channels = file.channels.iter().map(|key| (key.as_str().into(), "".into())).collect();
+    Catalogue::new(file.version, &file.title, channels, purposes)
+        .map_err(|error| format!("catalogue `{name}`: {error}"))
+}
+
+impl PurposeLines {
+    /// A purpose of which nothing is said yet; that it lacks a channel is found by the catalogue's own check.
+    fn blank(&self) -> Purpose {
+        Purpose {
+            key: self.key.as_str().into(),
+            title: "".into(),
+            description: "".into(),
+            legal_basis: LegalBasis::Consent,
+            channels: Vec::new(),
+            max_age: None,
+            max_staleness: DEFAULT_MAX_STALENESS,
+            covered_by_parent: false,
+            special_category: false,
+            notice: None,
+            requires: Vec::new(),
+            honours_gpc: false,
+        }
+    }
+
+    fn onto(&self, base: &Purpose) -> Result<Purpose, String> {
+        let boxed = |texts: &Vec<String>| texts.iter().map(|text| text.as_str().into()).collect();
+        let basis = self.legal_basis.as_deref().map(|name| named(name, LegalBasis::from_name)).transpose()?;
+        let notice = self
+            .notice
+            .as_ref()
+            .map(|rule| NoticeRule { id: rule.id.as_str().into(), material_since: rule.material_since });
+        Ok(Purpose {
+            key: base.key.clone(),
+            title: self.title.as_deref().unwrap_or(&base.title).into(),
+            description: base.description.clone(),
+            legal_basis: basis.unwrap_or(base.legal_basis),
+            channels: self.channels.as_ref().map_or_else(|| base.channels.clone(), boxed),
+            max_age: self.max_age.as_deref().map(span).transpose()?.or(base.max_age),
+            max_staleness: self.max_staleness.as_deref().map_or(Ok(base.max_staleness), span)?,
+            covered_by_parent: self.covered_by_parent.unwrap_or(base.covered_by_parent),
+            special_category: self.special_category.unwrap_or(base.special_category),
+            notice: notice.or_else(|| base.notice.clone()),
+            requires: self.requires.as_ref().map_or_else(|| base.requires.clone(), boxed),
+            honours_gpc: self.honours_gpc.unwrap_or(base.honours_gpc),
+        })
+    }
+}
+
+fn named<T>(name: &str, from_name: impl Fn(&str) -> Option<T>) -> Result<T, String> {
+    from_name(name).ok_or_else(|| format!("`{name}` is not known"))
+}
+
+fn time(at: &Datetime) -> Result<Time, String> {
+    let parsed = chrono::DateTime::parse_from_rfc3339(&at.to_string());
+    parsed
+        .map(|t| Time::from_unix_millis(t.timestamp_millis()))
+        .map_err(|_| format!("`{at}` needs date, time and zone"))
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(format!("`{text}` is not a span such as 30s or 365d")),
+    };
+    number.parse::<u64>().map(|n| Duration::from_millis(n * millis)).map_err(|error| format!("`{text}`: {error}"))
+}
