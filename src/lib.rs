@@ -13,5 +13,7 @@
 
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod proto;
+pub mod telemetry;
