@@ -13,6 +13,8 @@
 
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod ledger;
 pub mod proto;
+pub mod telemetry;

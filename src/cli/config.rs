@@ -1,0 +1,62 @@
+//! `consentd config`: whether the configuration is right, and what is in effect.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::Outcome;
+use super::config_flags::ConfigFlags;
+use crate::config::{Config, Problems};
+
+/// Check the configuration, or print what is in effect.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say everything that is wrong; exit with 0 if nothing is, with 1 if something is.
+    Check(ConfigFlags),
+    /// Print every key with its meaning, its value in effect and where that came from, as a configuration file.
+    Print(ConfigFlags),
+}
+
+/// Runs the command.
+pub(super) fn run(args: Args) -> Outcome {
+    match args.command {
+        Command::Check(flags) => {
+            let (effective, result) = Config::examine(&flags.into_sources());
+            let code = report(result.map(|loaded| loaded.warnings))?;
+            if code == ExitCode::SUCCESS {
+                let (set, all) = (effective.count_set(), effective.keys().count());
+                writeln!(std::io::stdout(), "the configuration is valid: {set} of {all} keys are set")?;
+            }
+            Ok(code)
+        }
+        Command::Print(flags) => {
+            let (effective, result) = Config::examine(&flags.into_sources());
+            write!(std::io::stdout(), "{effective}")?;
+            report(result.map(|loaded| loaded.warnings))
+        }
+    }
+}
+
+/// Writes problems or warnings to standard error.
+fn report(result: Result<Vec<String>, Problems>) -> Outcome {
+    let mut err = std::io::stderr().lock();
+    match result {
+        Ok(warnings) => {
+            for warning in warnings {
+                writeln!(err, "warning: {warning}")?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(problems) => {
+            writeln!(err, "{problems}")?;
+            Ok(ExitCode::from(1))
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! The declarative reader: each key is declared once, with its meaning, default and limits, and from that come the
+//! typed value, the problems, the list of known keys and the printed configuration.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::problem::{Origin, Problem};
+use super::sources::{Raw, Setting, Settings, variable};
+use super::units::{format_duration, format_size, parse_duration, parse_size};
+
+/// The word that turns a listener off.
+pub(super) const OFF: &str = "off";
+
+/// A declared key and the value in effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) key: &'static str,
+    /// What it does, for people.
+    pub(super) meaning: &'static str,
+    /// What it may be, and its default, for people.
+    pub(super) limits: String,
+    /// The value as TOML; `None` where it is missing or wrong.
+    pub(super) value: Option<String>,
+    pub(super) origin: Origin,
+}
+
+/// Reads keys from the settings, and remembers what it read.
+#[derive(Debug)]
+pub(super) struct Reader {
+    settings: Settings,
+    entries: Vec<Entry>,
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    /// A reader of these settings, with the problems found so far.
+    pub(super) const fn new(settings: Settings, problems: Vec<Problem>) -> Self {
+        Self { settings, entries: Vec::new(), problems }
+    }
+
+    /// A span of time.
+    pub(super) fn duration(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        default: Duration,
+        range: RangeInclusive<Duration>,
+    ) -> Duration {
+        let limits = format!("{} to {}", format_duration(*range.start()), format_duration(*range.end()));
+        let parse = |raw: &Raw| {
+            let text = quoted(raw, "a duration in quotes, such as \"250ms\"", parse_duration)?;
+            within(parse_duration(text)?, &range, format_duration)
+        };
+        self.value(key, meaning, &limits, default, parse, |span| quote(&format_duration(*span)))
+    }
+
+    /// An amount of bytes.
+    pub(super) fn size(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        default: u64,
+        range: RangeInclusive<u64>,
+    ) -> u64 {
+        let limits = format!("{} to {}", format_size(*range.start()), format_size(*range.end()));
+        let parse = |raw: &Raw| {
+            let text = quoted(raw, "a size in quotes, such as \"64MiB\"", parse_size)?;
+            within(parse_size(text)?, &range, format_size)
+        };
+        self.value(key, meaning, &limits, default, parse, |size| quote(&format_size(*size)))
+    }
+
+    /// A whole number.
+    pub(super) fn count(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        default: usize,
+        range: RangeInclusive<usize>,
+    ) -> usize {
+        let limits = format!("{} to {}", range.start(), range.end());
+        let parse = |raw: &Raw| within(number(raw)?, &range, |number| number.to_string());
+        self.value(key, meaning, &limits, default, parse, ToString::to_string)
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy + PartialEq>(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        default: T,
+        words: &[(&'static str, T)],
+    ) -> T {
+        let list = words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");
+        let parse = |raw: &Raw| {
+            let text = text(raw)?;
+            let found = words.iter().find(|(word, _)| *word == text);
+            found.map(|(_, value)| *value).ok_or_else(|| format!("`{text}` is not {list}"))
+        };
+        let show = |value: &T| {
+            let found = words.iter().find(|(_, other)| other == value);
+            quote(found.map_or("", |(word, _)| *word))
+        };
+        self.value(key, meaning, &list, default, parse, show)
+    }
+
+    /// A path.
+    pub(super) fn path(&mut self, key: &'static str, meaning: &'static str, default: PathBuf) -> PathBuf {
+        self.value(key, meaning, "a path", default, path, show_path)
+    }
+
+    /// A path without which nothing works. Where it is missing the result is empty, and there is a problem.
+    pub(super) fn required_path(&mut self, key: &'static str, meaning: &'static str) -> PathBuf {
+        let parse = |raw: &Raw| path(raw).map(Some);
+        let show = |path: &Option<PathBuf>| path.as_ref().map(show_path).unwrap_or_default();
+        let found = self.value(key, meaning, "a path; required", None, parse, show);
+        if found.is_none() && self.is_sound(key) {
+            let what = format!("must be set, in the file, by {} or by a flag", variable(key));
+            self.problem(key, what);
+        }
+        found.unwrap_or_default()
+    }
+
+    /// A path, or "off".
+    pub(super) fn path_or_off(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        bytes_max: usize,
+        default: Option<PathBuf>,
+    ) -> Option<PathBuf> {
+        let limits = format!("a path of at most {bytes_max} bytes, or \"off\"");
+        let parse = |raw: &Raw| {
+            let path = path(raw)?;
+            if path.as_os_str().len() > bytes_max {
+                return Err(format!("`{}` is longer than {bytes_max} bytes", path.display()));
+            }
+            Ok(path)
+        };
+        self.optional(key, meaning, &limits, default, parse, show_path)
+    }
+
+    /// A socket address, or "off".
+    pub(super) fn address_or_off(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        default: Option<SocketAddr>,
+    ) -> Option<SocketAddr> {
+        let parse = |raw: &Raw| {
+            let text = text(raw)?;
+            text.parse().map_err(|_| {
+                format!("`{text}` is not an address and port such as `127.0.0.1:7311` or `[::1]:7311`, nor `off`")
+            })
+        };
+        let show = |address: &SocketAddr| quote(&address.to_string());
+        self.optional(key, meaning, "an address and port, or \"off\"", default, parse, show)
+    }
+
+    /// A value that its own functions read and show (as TOML; nothing where there is no value).
+    pub(super) fn value<T>(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        limits: &str,
+        default: T,
+        parse: impl Fn(&Raw) -> Result<T, String>,
+        show: impl Fn(&T) -> String,
+    ) -> T {
+        let limits = match show(&default) {
+            none if none.is_empty() => limits.to_owned(),
+            default => format!("{limits}; default {default}"),
+        };
+        let mut value = default;
+        let mut origin = Origin::Default;
+        let mut sound = true;
+        for setting in self.settings_of(key) {
+            match parse(&setting.raw) {
+                Ok(parsed) => value = parsed,
+                // Also where a later source overrides it: a source that is wrong is wrong.
+                Err(what) => {
+                    sound = false;
+                    let origin = setting.origin.clone();
+                    self.problems.push(Problem { key: Some(key.to_owned()), origin, what });
+                }
+            }
+            origin = setting.origin;
+        }
+        let shown = sound.then(|| show(&value)).filter(|shown| !shown.is_empty());
+        self.entries.push(Entry { key, meaning, limits, value: shown, origin });
+        value
+    }
+
+    /// A problem with a key that was read, found by looking at several.
+    pub(super) fn problem(&mut self, key: &'static str, what: impl Display) {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        let origin = entry.map_or(Origin::Default, |entry| entry.origin.clone());
+        self.problems.push(Problem { key: Some(key.to_owned()), origin, what: what.to_string() });
+    }
+
+    /// Whether nothing is known to be wrong with a key that was read.
+    pub(super) fn is_sound(&self, key: &str) -> bool {
+        self.problems.iter().all(|problem| problem.key.as_deref() != Some(key))
+    }
+
+    /// Ends the reading: whatever was set and not read is unknown.
+    pub(super) fn finish(mut self) -> (Vec<Entry>, Vec<Problem>) {
+        let keys: Vec<&'static str> = self.entries.iter().map(|entry| entry.key).collect();
+        let settings = std::mem::take(&mut self.settings);
+        for (key, setting) in settings.file.into_iter().chain(settings.flags) {
+            if !keys.contains(&&*key) {
+                let what = unknown_key(&key, &keys);
+                self.problems.push(Problem { key: Some(key), origin: setting.origin, what });
+            }
+        }
+        let variables: Vec<String> = keys.iter().map(|key| variable(key)).collect();
+        for (name, setting) in settings.environment {
+            if !variables.contains(&name) {
+                let nearest = nearest(&name, variables.iter().map(|variable| &**variable));
+                let what = format!("sets no key that exists{}", did_you_mean(nearest));
+                self.problems.push(Problem { key: Some(name), origin: setting.origin, what });
+            }
+        }
+        (self.entries, self.problems)
+    }
+
+    fn optional<T>(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        limits: &str,
+        default: Option<T>,
+        parse: impl Fn(&Raw) -> Result<T, String>,
+        show: impl Fn(&T) -> String,
+    ) -> Option<T> {
+        let parse = |raw: &Raw| if *raw == Raw::Text(OFF.to_owned()) { Ok(None) } else { parse(raw).map(Some) };
+        self.value(key, meaning, limits, default, parse, |value| value.as_ref().map_or_else(|| quote(OFF), &show))
+    }
+
+    /// What the sources say about a key, the weakest first.
+    fn settings_of(&self, key: &str) -> Vec<Setting> {
+        let Settings { file, environment, flags } = &self.settings;
+        [file.get(key), environment.get(&variable(key)), flags.get(key)].into_iter().flatten().cloned().collect()
+    }
+}
+
+/// A text as a TOML string on one line. The `toml` crate's own display spreads a text with line breaks over several,
+/// and the value stands in comments too.
+pub(super) fn quote(text: &str) -> String {
+    let escape = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if c.is_control() => format!("\\U{:08X}", u32::from(c)),
+        c => c.to_string(),
+    };
+    format!("\"{}\"", text.chars().map(escape).collect::<String>())
+}
+
+/// The text that a source gives.
+pub(super) fn text(raw: &Raw) -> Result<&str, String> {
+    match raw {
+        Raw::Text(text) => Ok(text),
+        Raw::Integer(number) => Err(format!("`{number}` is a number and must be a text in quotes")),
+        Raw::Other(kind) => Err(format!("must be a text in quotes, not {kind}")),
+    }
+}
+
+/// The whole number that a source gives.
+pub(super) fn number(raw: &Raw) -> Result<usize, String> {
+    let wrong = |shown: &dyn Display| format!("`{shown}` is not a whole number");
+    match raw {
+        Raw::Text(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().map_err(|_| wrong(text)),
+        Raw::Text(text) => Err(wrong(text)),
+        Raw::Integer(number) => usize::try_from(*number).map_err(|_| wrong(number)),
+        Raw::Other(kind) => Err(format!("must be a whole number, not {kind}")),
+    }
+}
+
+fn path(raw: &Raw) -> Result<PathBuf, String> {
+    match text(raw)? {
+        "" => Err("must not be empty".to_owned()),
+        text if text.contains('\0') => Err("must not contain a zero byte".to_owned()),
+        text => Ok(PathBuf::from(text)),
+    }
+}
+
+/// A path as TOML. Every source gives UTF-8, so that nothing is lost.
+#[expect(clippy::ptr_arg, reason = "it stands where a function of `&T` is asked for")]
+fn show_path(path: &PathBuf) -> String {
+    quote(&Path::to_string_lossy(path))
+}
+
+/// The text of a value with a unit. A bare number gets the sentence that its text would get.
+fn quoted<'r, T>(raw: &'r Raw, wanted: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<&'r str, String> {
+    match raw {
+        Raw::Text(text) => Ok(text),
+        Raw::Integer(number) => Err(parse(&number.to_string()).err().unwrap_or_else(|| format!("must be {wanted}"))),
+        Raw::Other(kind) => Err(format!("must be {wanted}, not {kind}")),
+    }
+}
+
+fn within<T: PartialOrd + Copy>(value: T, range: &RangeInclusive<T>, show: impl Fn(T) -> String) -> Result<T, String> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    Err(format!("`{}` is outside {} to {}", show(value), show(*range.start()), show(*range.end())))
+}
+
+fn unknown_key(key: &str, keys: &[&'static str]) -> String {
+    let section = format!("{key}.");
+    if keys.iter().any(|known| known.starts_with(&section)) {
+        return "is a section with keys of its own, and takes no value".to_owned();
+    }
+    // A key that was put in the wrong section, or in none.
+    let name = key.rsplit('.').next().unwrap_or(key);
+    let mut same_name = keys.iter().filter(|known| known.rsplit('.').next() == Some(name));
+    let moved = match (same_name.next(), same_name.next()) {
+        (Some(only), None) => Some(*only),
+        _ => None,
+    };
+    let near = nearest(key, keys.iter().copied());
+    format!("is not a key{}", did_you_mean(moved.or(near)))
+}
+
+fn did_you_mean(name: Option<&str>) -> String {
+    name.map_or_else(String::new, |name| format!(", did you mean `{name}`?"))
+}
+
+/// The name that takes the fewest edits, if these are few for its length.
+fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let (edits, found) = names.map(|other| (strsim::damerau_levenshtein(name, other), other)).min()?;
+    (edits <= (found.len() / 3).min(5)).then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggestions_are_near_or_absent() {
+        let keys = ["evidence.flush_interval", "server.tcp", "admin.tcp", "log.level"];
+        let unknown = |key| unknown_key(key, &keys);
+        assert_eq!(unknown("evidence.flush_intervall"), "is not a key, did you mean `evidence.flush_interval`?");
+        assert_eq!(unknown("flush_interval"), "is not a key, did you mean `evidence.flush_interval`?");
+        assert_eq!(unknown("servr.tcp"), "is not a key, did you mean `server.tcp`?");
+        assert_eq!(unknown("grpc.tls.certificate"), "is not a key");
+        assert_eq!(unknown("server"), "is a section with keys of its own, and takes no value");
+    }
+}

@@ -1,0 +1,265 @@
+//! Whole configurations: what is refused and how it is said, and what is read back.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::*;
+
+/// Sources that a test fills: a file's text, variables and `--set` flags.
+fn sources(file: Option<&tempfile::NamedTempFile>, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Sources {
+    let pair = |(name, value): &(&str, &str)| (OsString::from(*name), OsString::from(*value));
+    let flag = |(key, value): &(&str, &str)| Flag {
+        name: "--set".to_owned(),
+        key: (*key).to_owned(),
+        value: (*value).to_owned(),
+    };
+    Sources {
+        file: file.map(|file| file.path().to_owned()),
+        environment: environment.iter().map(pair).collect(),
+        flags: flags.iter().map(flag).collect(),
+    }
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(text.as_bytes()).expect("written");
+    file
+}
+
+/// The problems of a file, without the temporary file's folder and with `ledger.file` set elsewhere.
+fn problems_of_file(text: &str) -> Vec<String> {
+    let file = file(text);
+    let sources = sources(Some(&file), &[("CONSENTD_LEDGER_FILE", "l")], &[]);
+    let path = file.path().to_string_lossy().into_owned();
+    match Config::load(&sources) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.0.iter().map(|problem| problem.to_string().replace(&path, "f")).collect(),
+    }
+}
+
+#[test]
+fn defaults_need_only_a_ledger() {
+    let loaded = Config::load(&sources(None, &[], &[("ledger.file", "l")])).expect("valid");
+    assert_eq!(loaded.config.server.tcp, Some(keys::DEFAULT_SERVER_TCP));
+    assert_eq!(loaded.config.server.uds, None);
+    assert_eq!(loaded.config.server.workers, Workers::Auto);
+    assert_eq!(loaded.config.replica.key_file, PathBuf::from("./consentd-data/subject.key"));
+    assert_eq!(loaded.config.evidence.stage, EvidenceStage::Written);
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+
+    let problems = Config::load(&sources(None, &[], &[])).expect_err("no ledger");
+    assert_eq!(
+        problems.to_string(),
+        "ledger.file: must be set, in the file, by CONSENTD_LEDGER_FILE or by a flag (default)"
+    );
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_flags_over_both() {
+    let file = file("ledger.file = 'f'\nlog.level = 'debug'\nevidence.flush_interval = '3s'\n");
+    let environment = [("CONSENTD_LEDGER_FILE", "e"), ("CONSENTD_LOG_LEVEL", "warn")];
+    let loaded = Config::load(&sources(Some(&file), &environment, &[("ledger.file", "x")])).expect("valid");
+    assert_eq!(loaded.config.ledger.file, PathBuf::from("x"));
+    assert_eq!(loaded.config.log.level, "warn");
+    assert_eq!(loaded.config.evidence.flush_interval, Duration::from_secs(3));
+    let printed = loaded.effective().to_string();
+    assert!(printed.contains("# Set by: --set\nfile = \"x\"\n"), "{printed}");
+    assert!(printed.contains("# Set by: CONSENTD_LOG_LEVEL\nlevel = \"warn\"\n"), "{printed}");
+    assert!(printed.contains(&format!("# Set by: {}:3\nflush_interval = \"3s\"\n", file.path().display())));
+}
+
+/// Each line of a file alone, and what is said about it.
+const REFUSED: &[(&str, &str)] = &[
+    ("evidence.flush_interval = 5", "evidence.flush_interval: `5` has no unit, write `5ms`, `5s` or `5m` (f:1)"),
+    ("evidence.flush_interval = '5'", "evidence.flush_interval: `5` has no unit, write `5ms`, `5s` or `5m` (f:1)"),
+    ("evidence.flush_interval = '1ms'", "evidence.flush_interval: `1ms` is outside 10ms to 1m (f:1)"),
+    (
+        "evidence.flush_interval = true",
+        "evidence.flush_interval: must be a duration in quotes, such as \"250ms\", not true or false (f:1)",
+    ),
+    ("replica.cache_bytes = 64", "replica.cache_bytes: `64` has no unit, write `64B`, `64KiB` or `64MiB` (f:1)"),
+    ("replica.cache_bytes = '1KiB'", "replica.cache_bytes: `1KiB` is outside 1MiB to 64GiB (f:1)"),
+    ("server.max_batch = 0", "server.max_batch: `0` is outside 1 to 10000 (f:1)"),
+    ("server.max_batch = -1", "server.max_batch: `-1` is not a whole number (f:1)"),
+    ("server.max_batch = 1.5", "server.max_batch: must be a whole number, not a number with a fraction (f:1)"),
+    ("server.max_batch = 'ten'", "server.max_batch: `ten` is not a whole number (f:1)"),
+    ("server.max_batch = ''", "server.max_batch: `` is not a whole number (f:1)"),
+    ("server.workers = 65", "server.workers: `65` is outside 1 to 64 (f:1)"),
+    ("server.workers = 0", "server.workers: `0` is outside 1 to 64 (f:1)"),
+    ("server.workers = 'many'", "server.workers: `many` is not a whole number, nor `auto` (f:1)"),
+    (
+        "server.tcp = 'localhost:7311'",
+        "server.tcp: `localhost:7311` is not an address and port such as `127.0.0.1:7311` or `[::1]:7311`, nor `off` \
+         (f:1)",
+    ),
+    ("server.tcp = 7311", "server.tcp: `7311` is a number and must be a text in quotes (f:1)"),
+    ("server.tcp = ['127.0.0.1:1']", "server.tcp: must be a text in quotes, not a list (f:1)"),
+    (
+        "server.uds_mode = '0066'",
+        "server.uds_mode: `0066` is not an octal mode such as `0660`, which lets at least the owner in (f:1)",
+    ),
+    (
+        "server.uds_mode = '4777'",
+        "server.uds_mode: `4777` is not an octal mode such as `0660`, which lets at least the owner in (f:1)",
+    ),
+    ("server.uds_mode = 0o660", "server.uds_mode: `432` is a number and must be a text in quotes (f:1)"),
+    ("data_dir = ''", "data_dir: must not be empty (f:1)"),
+    ("data_dir = \"a\\u0000\"", "data_dir: must not contain a zero byte (f:1)"),
+    ("evidence.stage = 'sync'", "evidence.stage: `sync` is not \"written\" or \"synced\" (f:1)"),
+    ("ledger.kind = 'nats'", "ledger.kind: `nats` is not \"file\" (f:1)"),
+    ("log.level = 'inof'", "log.level: `inof` is not a level: off, error, warn, info, debug or trace (f:1)"),
+    ("log.level = 'info,a=b'", "log.level: `b` is not a level: off, error, warn, info, debug or trace (f:1)"),
+    ("log.level = 'info,'", "log.level: `` is not a level: off, error, warn, info, debug or trace (f:1)"),
+    ("log.level = '[x]=info'", "log.level: `[x]` is not a target such as `consentd::replica` (f:1)"),
+    ("server.tcp = 'off'", "server.tcp: is off and so is server.uds: nobody could ask (f:1)"),
+    ("admin.tcp = '127.0.0.1:7311'", "admin.tcp: `127.0.0.1:7311` is taken by server.tcp, `127.0.0.1:7311` (f:1)"),
+    ("admin.tcp = '0.0.0.0:7311'", "admin.tcp: `0.0.0.0:7311` is taken by server.tcp, `127.0.0.1:7311` (f:1)"),
+    (
+        "replica.max_wait = '5s'",
+        "replica.max_wait: must be shorter than server.request_timeout, or no waiting call ends (f:1)",
+    ),
+    ("server = 'x'", "server: is a section with keys of its own, and takes no value (f:1)"),
+    ("log.levle = 'info'", "log.levle: is not a key, did you mean `log.level`? (f:1)"),
+    ("flush_interval = '1s'", "flush_interval: is not a key, did you mean `evidence.flush_interval`? (f:1)"),
+    ("[colour]", "colour: is not a key (f:1)"),
+    ("log.level.deep = 'info'", "log.level.deep: is not a key (f:1)"),
+    ("password = 'hunter2'", "password: is not a key (f:1)"),
+];
+
+#[test]
+fn what_is_refused_and_how_it_is_said() {
+    for (line, said) in REFUSED {
+        assert_eq!(problems_of_file(line), [*said], "{line}");
+    }
+}
+
+#[test]
+fn a_socket_path_fits_in_its_address() {
+    let longest = "/".repeat(107);
+    let config = |path: &str| Config::load(&sources(None, &[("CONSENTD_SERVER_UDS", path)], &[("ledger.file", "l")]));
+    assert_eq!(config(&longest).expect("valid").config.server.uds, Some(PathBuf::from(&longest)));
+    let problems = config(&format!("{longest}x")).expect_err("too long").to_string();
+    assert!(problems.contains("is longer than 107 bytes (CONSENTD_SERVER_UDS)"), "{problems}");
+}
+
+#[test]
+fn all_problems_are_reported_at_once() {
+    let file = file("evidence.flush_interval = 5\nserver.tcp = 'off'\nbroken =\nlog.levle = 'x'\n");
+    let environment = [("CONSENTD_LOG_LEVLE", "secret-1"), ("CONSENTD_REPLICA_CACHE_BYTES", "64"), ("HOME", "/root")];
+    let flags = [("log.format", "xml"), ("evidense.stage", "secret-2"), ("data_dir", "a"), ("data_dir", "b")];
+    let problems = Config::load(&sources(Some(&file), &environment, &flags)).expect_err("wrong").to_string();
+    let path = file.path().to_string_lossy().into_owned();
+    let lines: BTreeSet<String> = problems.lines().map(|line| line.replace(&path, "f")).collect();
+    let expected = [
+        "data_dir: is set twice on the command line, by `--set` as well (--set)",
+        "evidence.flush_interval: `5` has no unit, write `5ms`, `5s` or `5m` (f:1)",
+        "server.tcp: is off and so is server.uds: nobody could ask (f:2)",
+        "string values must be quoted, expected literal string (f:3)",
+        "log.levle: is not a key, did you mean `log.level`? (f:4)",
+        "CONSENTD_LOG_LEVLE: sets no key that exists, did you mean `CONSENTD_LOG_LEVEL`? (CONSENTD_LOG_LEVLE)",
+        "replica.cache_bytes: `64` has no unit, write `64B`, `64KiB` or `64MiB` (CONSENTD_REPLICA_CACHE_BYTES)",
+        "log.format: `xml` is not \"text\" or \"json\" (--set)",
+        "evidense.stage: is not a key, did you mean `evidence.stage`? (--set)",
+        "ledger.file: must be set, in the file, by CONSENTD_LEDGER_FILE or by a flag (default)",
+    ];
+    for line in expected {
+        assert!(lines.contains(line), "missing: {line}\nin:\n{problems}");
+    }
+    assert!(!problems.contains("secret"), "values of unknown keys are not repeated: {problems}");
+}
+
+#[test]
+fn a_wrong_value_is_a_problem_even_where_it_is_overridden() {
+    let file = file("server.max_batch = 0\n");
+    let sources = sources(Some(&file), &[("CONSENTD_SERVER_MAX_BATCH", "5")], &[("ledger.file", "l")]);
+    let (effective, result) = Config::examine(&sources);
+    assert_eq!(result.expect_err("wrong").0.len(), 1);
+    let printed = effective.to_string();
+    assert!(printed.contains("# Wrong, set by: CONSENTD_SERVER_MAX_BATCH\n# max_batch =\n"), "{printed}");
+}
+
+#[test]
+fn unreadable_files_do_not_repeat_their_lines() {
+    let problems = problems_of_file("nats.password = 'hunter2\n");
+    assert!(!problems.is_empty());
+    assert!(problems.iter().all(|problem| !problem.contains("hunter2")), "{problems:?}");
+}
+
+#[test]
+fn variables_of_others_are_left_alone() {
+    let environment = [("PATH", "x"), ("CONSENT", "x"), ("CONSENTD_PORT", "tcp://10.0.0.1:7311"), ("RUST_LOG", "x")];
+    Config::load(&sources(None, &environment, &[("ledger.file", "l")])).expect("valid");
+    let refused = Config::load(&sources(None, &[("CONSENTD_", "x")], &[("ledger.file", "l")])).expect_err("ours");
+    assert_eq!(refused.to_string(), "CONSENTD_: sets no key that exists (CONSENTD_)");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_text_is_a_problem() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let mut sources = sources(None, &[], &[("ledger.file", "l")]);
+    sources.environment.push(("CONSENTD_DATA_DIR".into(), OsString::from_vec(vec![0xff])));
+    let problems = Config::load(&sources).expect_err("not text");
+    assert_eq!(problems.to_string(), "is not UTF-8 (CONSENTD_DATA_DIR)");
+}
+
+#[test]
+fn every_key_has_its_own_variable_that_no_service_link_can_take() {
+    let (effective, _) = Config::examine(&Sources::default());
+    let variables: BTreeSet<String> = effective.keys().map(|(_, variable)| variable).collect();
+    assert_eq!(variables.len(), effective.keys().count());
+    assert!(!variables.contains(CONFIG_VARIABLE));
+    for (key, variable) in effective.keys() {
+        // A value that no key takes: were the variable taken for a service link, there would be no problem.
+        let problems = Config::load(&sources(None, &[(&variable, "")], &[])).expect_err(&variable);
+        let named = problems.0.iter().any(|p| p.key.as_deref() == Some(key) && p.to_string().contains(&variable));
+        assert!(named, "{variable}: {problems}");
+    }
+}
+
+#[test]
+fn what_is_printed_reads_back_as_the_same_configuration() {
+    let everything = [
+        ("data_dir", "a \"quoted\"\\path\nwith a line"),
+        ("server.tcp", "[::]:1"),
+        ("server.uds", "/run/consentd.sock"),
+        ("server.uds_mode", "0666"),
+        ("server.max_message_bytes", "1000KB"),
+        ("server.max_batch", "7"),
+        ("server.max_concurrent_streams", "8"),
+        ("server.max_connections", "9"),
+        ("server.max_in_flight", "10"),
+        ("server.request_timeout", "1m1s1ms"),
+        ("server.drain_timeout", "0s"),
+        ("server.workers", "3"),
+        ("admin.tcp", "off"),
+        ("ledger.kind", "file"),
+        ("ledger.file", "ledger.jsonl"),
+        ("ledger.poll_interval", "7ms"),
+        ("replica.cache_bytes", "1048577B"),
+        ("replica.store_cache_bytes", "2MiB"),
+        ("replica.max_wait", "0s"),
+        ("replica.key_file", "k"),
+        ("evidence.stage", "synced"),
+        ("evidence.segment_bytes", "1GiB"),
+        ("evidence.flush_interval", "20ms"),
+        ("evidence.checkpoint_interval", "1h"),
+        ("log.level", "warn,consentd::replica=debug"),
+        ("log.format", "json"),
+    ];
+    let set = Config::load(&sources(None, &[], &everything)).expect("valid");
+    assert_eq!(set.effective().count_set(), set.effective().keys().count(), "a key is missing in this test");
+    assert_eq!(set.config.server.workers, Workers::Fixed(NonZeroUsize::new(3).expect("3")));
+    assert_eq!(set.warnings.len(), 2, "{:?}", set.warnings);
+
+    let defaults = Config::load(&sources(None, &[], &[("ledger.file", "l")])).expect("valid");
+    for loaded in [set, defaults] {
+        let file = file(&loaded.effective().to_string());
+        let again = Config::load(&sources(Some(&file), &[], &[])).expect("reads back");
+        assert_eq!(again.config, loaded.config);
+        assert_eq!(again.effective().count_set(), again.effective().keys().count());
+    }
+}
