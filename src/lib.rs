@@ -17,4 +17,5 @@ pub mod config;
 pub mod domain;
 pub mod ledger;
 pub mod proto;
+pub mod replica;
 pub mod telemetry;

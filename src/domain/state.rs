@@ -260,6 +260,12 @@ impl SubjectState {
         self.links.iter().filter(|link| link.linked).map(|link| link.other)
     }
 
+    /// Every identifier that was ever linked, links that were taken back included.
+    #[must_use]
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
     /// Whether the ledger says nothing at all about this identifier.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -1,0 +1,493 @@
+//! The one writer: takes events from the ledger, joins them into states, stores them, tells the cache, publishes.
+//!
+//! Order is everything here. A commit goes: store (states, sums, position in one batch), then the cache's epochs and
+//! entries, then the published cut. Readers go the other way: cut first, then cache, then store. So a reader's state is
+//! never older than the position that its answer claims.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::Shared;
+use super::cache::Cache;
+use super::codec::{Root, StoredQuarantine};
+use super::engine::Engine;
+use super::standing::{Published, Trouble};
+use super::store::{Changes, Store, StoreError};
+use crate::domain::{
+    Catalogue, Event, EventBody, Link, Position, Record, Subject, SubjectKey, SubjectState, Time, Unreadable,
+    UnreadableMark,
+};
+use crate::ledger::{Delivery, FeedItem, LedgerId, LedgerSource, Place, Resume, Token};
+
+/// While the view is being built, subjects that may change before they are written out together: neighbours in the
+/// store share pages, and nobody is answered from it yet.
+const BUILDING_SUBJECTS: usize = 50_000;
+/// How long to wait before a store that cannot be opened is tried again.
+const STORE_RETRY: Duration = Duration::from_secs(3);
+
+/// Times that opening the store may kill the process before the store is set aside.
+const OPENING_ATTEMPTS: u64 = 2;
+
+/// Makes a source anew, for each time the ledger must be followed from a place.
+pub type SourceFactory = Box<dyn Fn() -> Box<dyn LedgerSource> + Send>;
+
+/// What the applying thread works with.
+pub(super) struct Applier {
+    pub(super) shared: Arc<Shared>,
+    pub(super) sources: SourceFactory,
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) folder: PathBuf,
+    pub(super) store_cache_bytes: u64,
+}
+
+/// How a round of following ended.
+enum Ended {
+    /// The process is stopping, or the ledger is broken for good.
+    Stopped,
+    /// The store failed and must be rebuilt.
+    Store(String),
+}
+
+impl Applier {
+    /// Follows the ledger until told to stop; rebuilds the store as often as it fails.
+    pub(super) fn run(&self) {
+        let mut rebuilt_before = false;
+        while !self.stopped() {
+            let (engine, root) = match self.open_store() {
+                Ok(opened) => opened,
+                Err(error) => {
+                    tracing::error!(%error, "the local store cannot be opened; everything is denied until it can");
+                    self.shared.standing.set_trouble(Some(Trouble::Store(error.to_string())));
+                    self.pause(STORE_RETRY);
+                    continue;
+                }
+            };
+            match self.follow(&engine, root) {
+                Ended::Stopped => {
+                    if let Err(error) = engine.store.flush() {
+                        tracing::warn!(%error, "the local store could not be flushed; it may be rebuilt at the next start");
+                    }
+                }
+                Ended::Store(cause) => {
+                    tracing::error!(cause, "the local store is unusable; it is set aside and rebuilt from the ledger");
+                    // Denies everything until the new store has caught up.
+                    self.shared.standing.publish(Published::default());
+                    self.shared.engine.store(None);
+                    drop(engine);
+                    self.shared.rebuilds.fetch_add(1, Ordering::Relaxed);
+                    set_aside(&self.folder);
+                    // Damage is repaired by rebuilding once; a disk that is full is not, and wants no hot loop.
+                    if rebuilt_before {
+                        self.pause(STORE_RETRY);
+                    }
+                    rebuilt_before = true;
+                }
+            }
+        }
+    }
+
+    /// Opens the store; one that is damaged is set aside and begun anew.
+    fn open_store(&self) -> Result<(Arc<Engine>, Option<Root>), StoreError> {
+        let marker = OpeningMarker::new(&self.folder);
+        if marker.attempts() >= OPENING_ATTEMPTS {
+            tracing::error!("the process died while it opened the local store; the store is set aside and rebuilt");
+            self.shared.rebuilds.fetch_add(1, Ordering::Relaxed);
+            set_aside(&self.folder);
+            marker.remove();
+        }
+        marker.leave();
+        let check = self.shared.hasher.check();
+        let opened = Store::open(&self.folder, self.store_cache_bytes, check).or_else(|error| {
+            tracing::error!(%error, "the local store is damaged; it is set aside and rebuilt from the ledger");
+            self.shared.rebuilds.fetch_add(1, Ordering::Relaxed);
+            set_aside(&self.folder);
+            Store::open(&self.folder, self.store_cache_bytes, check)
+        });
+        marker.remove();
+        let (store, root) = opened?;
+        let engine = Arc::new(Engine::new(store, Cache::new(self.shared.cache_bytes)));
+        self.shared.engine.store(Some(Arc::clone(&engine)));
+        Ok((engine, root))
+    }
+
+    /// Follows the ledger from where the store is.
+    fn follow(&self, engine: &Arc<Engine>, root: Option<Root>) -> Ended {
+        let resume = root.as_ref().and_then(resume_of);
+        let mut round = Round::new(self, engine, root);
+        if let Err(error) = round.read_catalogue() {
+            return Ended::Store(error.to_string());
+        }
+        let checker = self.check_in_background(engine);
+        let mut feed = (self.sources)().follow(resume);
+        let ended = loop {
+            if self.stopped() {
+                break Ended::Stopped;
+            }
+            if let Some(cause) = engine.condemned() {
+                break Ended::Store(cause);
+            }
+            let Some(item) = feed.blocking_recv() else {
+                self.shared.standing.break_ledger("the thread that follows the ledger has ended; restart".to_owned());
+                self.pause(Duration::MAX);
+                break Ended::Stopped;
+            };
+            match round.take(item) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.pause(Duration::MAX);
+                    break Ended::Stopped;
+                }
+                Err(error) => break Ended::Store(error.to_string()),
+            }
+        };
+        drop(feed);
+        if let Some(checker) = checker
+            && checker.join().is_err()
+        {
+            tracing::warn!("the thread that checks the local store panicked");
+        }
+        ended
+    }
+
+    /// Checks all buckets without being in anybody's way.
+    fn check_in_background(&self, engine: &Arc<Engine>) -> Option<std::thread::JoinHandle<()>> {
+        let (engine, stop) = (Arc::clone(engine), Arc::clone(&self.stop));
+        let check = move || {
+            let stopped = || stop.load(Ordering::Relaxed) || engine.condemned().is_some();
+            if let Err(error) = engine.store.verify_all(&stopped) {
+                engine.condemn(&error);
+            }
+        };
+        std::thread::Builder::new().name("consentd-check".to_owned()).spawn(check).ok()
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Sleeps in short steps, so that stopping is prompt.
+    fn pause(&self, span: Duration) {
+        let step = Duration::from_millis(50);
+        let mut left = span;
+        while !self.stopped() && !left.is_zero() {
+            std::thread::sleep(step.min(left));
+            left = left.saturating_sub(step);
+        }
+    }
+}
+
+/// One round of following: what was read and not yet written, and where it stands.
+struct Round<'a> {
+    applier: &'a Applier,
+    engine: &'a Arc<Engine>,
+    root: Root,
+    place: Place,
+    ledger: Option<LedgerId>,
+    target: Option<Position>,
+    built: bool,
+    catalogue: Option<(Arc<Catalogue>, Time)>,
+    token: Arc<str>,
+    /// States read or joined since the last commit.
+    states: HashMap<SubjectKey, SubjectState>,
+    catalogues: HashMap<u64, (Catalogue, Time)>,
+    quarantined: Vec<(u64, StoredQuarantine)>,
+}
+
+impl<'a> Round<'a> {
+    fn new(applier: &'a Applier, engine: &'a Arc<Engine>, root: Option<Root>) -> Self {
+        let root = root.unwrap_or_default();
+        let resume = resume_of(&root);
+        Self {
+            applier,
+            engine,
+            place: resume.as_ref().map_or(Place { position: Position(0), mark: [0; 16] }, |resume| resume.place),
+            ledger: resume.map(|resume| resume.ledger),
+            root,
+            target: None,
+            built: false,
+            catalogue: None,
+            token: Arc::from(""),
+            states: HashMap::new(),
+            catalogues: HashMap::new(),
+            quarantined: Vec::new(),
+        }
+    }
+
+    fn read_catalogue(&mut self) -> Result<(), StoreError> {
+        for (catalogue, time) in self.engine.store.catalogues()? {
+            self.consider_catalogue(catalogue, time);
+        }
+        self.publish();
+        Ok(())
+    }
+
+    /// Takes one item of the feed. `false` where the ledger is broken for good.
+    fn take(&mut self, item: FeedItem) -> Result<bool, StoreError> {
+        let standing = &self.applier.shared.standing;
+        match item {
+            FeedItem::Waiting(sentence) => {
+                tracing::warn!(cause = sentence, "the ledger cannot be read now; the view ages");
+                standing.set_trouble(Some(Trouble::LedgerWaiting(sentence)));
+            }
+            FeedItem::Opened { ledger, last } => {
+                // The source has compared what it was told to resume after; a store that never got that far says itself.
+                if !self.root.ledger.is_empty() && self.root.ledger != ledger.0 {
+                    return Err(StoreError::OtherLedger);
+                }
+                self.ledger = Some(ledger);
+                self.target = Some(last);
+                tracing::info!(from = self.place.position.0, to = last.0, "following the ledger");
+                standing.set_trouble(Some(Trouble::Building { position: self.place.position, target: last }));
+            }
+            FeedItem::Events { deliveries, place } => {
+                for delivery in deliveries {
+                    self.apply(delivery)?;
+                }
+                self.place = place;
+                if self.built || self.states.len() >= BUILDING_SUBJECTS {
+                    self.commit()?;
+                }
+            }
+            FeedItem::Current { position, at } => {
+                if position != self.place.position {
+                    return Ok(true);
+                }
+                self.commit()?;
+                if !self.built && self.target.is_some_and(|target| position >= target) {
+                    self.built = true;
+                    tracing::info!(position = position.0, subjects = self.root.subjects, "the local copy is complete");
+                    self.publish();
+                }
+                standing.current(at);
+                if self.built {
+                    standing.set_trouble(None);
+                }
+            }
+            FeedItem::Broken(fault) => {
+                tracing::error!(fault = %fault, "the ledger cannot be trusted; everything is denied");
+                standing.break_ledger(fault.to_string());
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn apply(&mut self, delivery: Delivery) -> Result<(), StoreError> {
+        let position = delivery.position;
+        match delivery.event {
+            Ok(event) => self.apply_event(event, position),
+            Err(unreadable) => self.quarantine(&unreadable, position),
+        }
+    }
+
+    fn apply_event(&mut self, event: Event, position: Position) -> Result<(), StoreError> {
+        let Event { event_time, supersedes, body, .. } = event;
+        match body {
+            EventBody::Consent(consent) => {
+                let record = Record {
+                    event_time,
+                    status: consent.status,
+                    legal_basis: consent.legal_basis,
+                    collection: consent.collection,
+                    notice: consent.notice,
+                    expires_at: consent.expires_at,
+                    jurisdiction: consent.jurisdiction,
+                    proof: consent.proof,
+                    position,
+                };
+                let state = SubjectState::of_record(&consent.purpose, &consent.channel, &consent.recipient, record);
+                self.join(&consent.subject, state.superseding(&supersedes))
+            }
+            EventBody::Link { subject, linked, unlinked } => {
+                for (one, other) in [(&subject, &linked), (&linked, &subject)] {
+                    let link = Link { other: self.key(other), event_time, linked: !unlinked };
+                    self.join(one, SubjectState::of_link(link).superseding(&supersedes))?;
+                }
+                Ok(())
+            }
+            EventBody::Erasure { subject } => {
+                self.join(&subject, SubjectState::of_erasure(event_time).superseding(&supersedes))
+            }
+            EventBody::Catalogue(catalogue) => {
+                self.consider_catalogue(*catalogue, event_time);
+                Ok(())
+            }
+        }
+    }
+
+    fn quarantine(&mut self, unreadable: &Unreadable, position: Position) -> Result<(), StoreError> {
+        tracing::warn!(
+            position = position.0,
+            problem = &*unreadable.problem,
+            subjects = unreadable.subjects.len(),
+            "an event of the ledger cannot be read; it is quarantined, and whom it is about is denied"
+        );
+        let entry =
+            StoredQuarantine { event_id: unreadable.event_id.to_string(), problem: unreadable.problem.to_string() };
+        self.quarantined.push((position.0, entry));
+        for subject in &unreadable.subjects {
+            let mark =
+                UnreadableMark { event_id: unreadable.event_id.clone(), position, event_time: unreadable.event_time };
+            self.join(subject, SubjectState::of_unreadable(mark))?;
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, subject: &Subject, delta: SubjectState) -> Result<(), StoreError> {
+        let key = self.key(subject);
+        if let Some(state) = self.states.get_mut(&key) {
+            state.join(delta);
+            return Ok(());
+        }
+        let mut state = self.engine.store.get(key)?.unwrap_or_default();
+        state.join(delta);
+        self.states.insert(key, state);
+        Ok(())
+    }
+
+    fn key(&self, subject: &Subject) -> SubjectKey {
+        self.applier.shared.hasher.key(subject.expose())
+    }
+
+    /// The greatest version decides, whatever order they come in; of one version published twice the later, and that
+    /// is said aloud.
+    fn consider_catalogue(&mut self, catalogue: Catalogue, event_time: Time) {
+        let version = catalogue.version();
+        let rank = |catalogue: &Catalogue, time: Time| (catalogue.version(), time);
+        if let Some((have, time)) = &self.catalogue {
+            if have.version() == version && **have != catalogue {
+                tracing::error!(version, "two different catalogues have one version; the later by event time counts");
+            }
+            if rank(&catalogue, event_time) <= rank(have, *time) {
+                return;
+            }
+        }
+        self.catalogues.insert(version, (catalogue.clone(), event_time));
+        self.catalogue = Some((Arc::new(catalogue), event_time));
+    }
+
+    /// Writes what has changed, tells the cache, publishes.
+    fn commit(&mut self) -> Result<(), StoreError> {
+        if self.place.position.0 == self.root.position && self.states.is_empty() && self.catalogues.is_empty() {
+            return Ok(());
+        }
+        let Some(ledger) = self.ledger else { return Ok(()) };
+        let new = self.quarantined.len() as u64;
+        let mut after = Root {
+            ledger: ledger.0.to_vec(),
+            position: self.place.position.0,
+            mark: self.place.mark.to_vec(),
+            key_check: self.applier.shared.hasher.check().to_vec(),
+            sum: Vec::new(),
+            subjects: self.root.subjects,
+            quarantined: self.root.quarantined.saturating_add(new),
+        };
+        // A store is never without ledger and key check, not even between two batches of its first commit.
+        let before = Root { ledger: after.ledger.clone(), key_check: after.key_check.clone(), ..self.root.clone() };
+        let before = if before.mark.is_empty() { Root { mark: vec![0; 16], ..before } } else { before };
+        let states: Vec<_> = self.states.drain().collect();
+        let changes = Changes {
+            states,
+            catalogues: self.catalogues.drain().map(|(_, catalogue)| catalogue).collect(),
+            quarantined: std::mem::take(&mut self.quarantined),
+        };
+        let written = self.engine.store.commit(changes, &before, &mut after)?;
+        self.root = after;
+        for (key, state) in written {
+            self.tell_cache(key, state)?;
+        }
+        self.publish();
+        Ok(())
+    }
+
+    fn tell_cache(&self, key: SubjectKey, state: SubjectState) -> Result<(), StoreError> {
+        let cache = &self.engine.cache;
+        if state.links().is_empty() {
+            cache.applied(key, Some(Arc::new(state)));
+            return Ok(());
+        }
+        // The state that decides is the join of all who are linked: theirs must be read anew too.
+        match self.engine.affected(key)? {
+            Some(all) => all.into_iter().for_each(|key| cache.applied(key, None)),
+            None => cache.applied_to_any(),
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self) {
+        let position = Position(self.root.position);
+        // Between two commits of a building view the place is ahead of what is stored; only what is stored is claimed.
+        if let Some(ledger) = self.ledger {
+            self.token = Token { ledger, position }.to_string().into();
+        }
+        self.applier.shared.standing.publish(Published {
+            ledger: self.ledger,
+            position,
+            token: Arc::clone(&self.token),
+            catalogue: self.catalogue.as_ref().map(|(catalogue, _)| Arc::clone(catalogue)),
+            built: self.built,
+            quarantined: self.root.quarantined,
+        });
+        if let (false, Some(target)) = (self.built, self.target) {
+            self.applier.shared.standing.set_trouble(Some(Trouble::Building { position, target }));
+        }
+    }
+}
+
+fn resume_of(root: &Root) -> Option<Resume> {
+    let ledger = LedgerId(root.ledger.as_slice().try_into().ok()?);
+    let place = Place { position: Position(root.position), mark: root.mark.as_slice().try_into().ok()? };
+    // A store that has only begun has not seen anything to resume after.
+    (root.position > 0).then_some(Resume { ledger, place })
+}
+
+/// Moves a store's folder out of the way. One such folder is kept, for whoever wants to know what happened.
+fn set_aside(folder: &Path) {
+    let aside = folder.with_extension("set-aside");
+    let moved = remove_folder(&aside).and_then(|()| match std::fs::rename(folder, &aside) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    });
+    if let Err(error) = moved.or_else(|_| remove_folder(folder)) {
+        tracing::error!(%error, "the damaged store can be neither moved nor removed");
+    }
+}
+
+fn remove_folder(folder: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// A file that is there while the store is being opened, and counts. Where it was left, the process died opening (damage
+/// can make sled ask for more memory than there is), and may again: after [`OPENING_ATTEMPTS`] the store is set aside.
+struct OpeningMarker(PathBuf);
+
+impl OpeningMarker {
+    fn new(folder: &Path) -> Self {
+        Self(folder.with_extension("opening"))
+    }
+
+    /// How often in a row opening has not come to its end.
+    fn attempts(&self) -> u64 {
+        std::fs::metadata(&self.0).map_or(0, |metadata| metadata.len())
+    }
+
+    fn leave(&self) {
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(&self.0);
+        if let Err(error) = file.and_then(|mut file| file.write_all(b".")) {
+            tracing::warn!(%error, "cannot leave a marker while the local store is opened");
+        }
+    }
+
+    fn remove(&self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::warn!(%error, "cannot remove the marker of opening the local store");
+        }
+    }
+}

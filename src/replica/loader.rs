@@ -1,0 +1,131 @@
+//! The thread that reads the store for questions that the cache cannot answer.
+//!
+//! One thread, so that a burst of questions about one subject reads it once, and so that no answering thread ever waits
+//! for a disk.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::engine::Engine;
+use super::store::StoreError;
+use crate::domain::{Position, SubjectKey, SubjectState, UnreadableMark};
+
+/// Loads that may wait; beyond, those who ask wait to be let in.
+const QUEUE: usize = 1024;
+/// Identifiers of one person beyond which nothing is allowed any more: no person has so many, a mistake does.
+pub(super) const LINKED_MAX: usize = 256;
+
+/// One or many subjects to load, and where to send what was found: `None` where the store cannot tell.
+struct Request {
+    engine: Arc<Engine>,
+    keys: Vec<SubjectKey>,
+    reply: oneshot::Sender<Vec<Option<Arc<SubjectState>>>>,
+}
+
+/// A handle to the loading thread, which ends when all handles are gone.
+#[derive(Debug, Clone)]
+pub(super) struct Loader {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Loader {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub(super) fn start() -> std::io::Result<(Self, JoinHandle<()>)> {
+        let (requests, mut queue) = mpsc::channel::<Request>(QUEUE);
+        let thread = Builder::new().name("consentd-load".to_owned()).spawn(move || {
+            while let Some(Request { engine, keys, reply }) = queue.blocking_recv() {
+                let states = keys.into_iter().map(|key| engine.load(key)).collect();
+                // Who asked may have gone away.
+                let _ = reply.send(states);
+            }
+        })?;
+        Ok((Self { requests }, thread))
+    }
+
+    /// Loads subjects, in their order; `None` where the store cannot tell.
+    ///
+    /// # Cancel safety
+    /// When dropped the load may still happen and fill the cache; nothing is lost.
+    pub(super) async fn load(&self, engine: Arc<Engine>, keys: Vec<SubjectKey>) -> Vec<Option<Arc<SubjectState>>> {
+        let count = keys.len();
+        let (reply, loaded) = oneshot::channel();
+        let sent = self.requests.send(Request { engine, keys, reply }).await;
+        match (sent, loaded.await) {
+            (Ok(()), Ok(states)) => states,
+            _ => vec![None; count],
+        }
+    }
+}
+
+impl Engine {
+    /// The state that decides for an identifier: the join of all that are linked to it. From the cache, else from the
+    /// store into the cache.
+    fn load(&self, key: SubjectKey) -> Option<Arc<SubjectState>> {
+        if let Some(cached) = self.cache.peek(key) {
+            return Some(cached);
+        }
+        let ticket = self.cache.ticket(key);
+        match self.read_person(key) {
+            Ok(state) => {
+                let state = Arc::new(state);
+                self.cache.insert_loaded(ticket, Arc::clone(&state));
+                Some(state)
+            }
+            Err(error) => {
+                self.condemn(&error);
+                None
+            }
+        }
+    }
+
+    fn read_person(&self, key: SubjectKey) -> Result<SubjectState, StoreError> {
+        let mut person = self.store.get(key)?.unwrap_or_default();
+        if person.linked().next().is_none() {
+            return Ok(person);
+        }
+        let mut seen = BTreeSet::from([key]);
+        let mut waiting: Vec<SubjectKey> = person.linked().collect();
+        while let Some(next) = waiting.pop() {
+            if !seen.insert(next) {
+                continue;
+            }
+            if seen.len() > LINKED_MAX {
+                person.join(SubjectState::of_unreadable(UnreadableMark {
+                    event_id: "too many linked identifiers".into(),
+                    position: Position(0),
+                    event_time: None,
+                }));
+                break;
+            }
+            let other = self.store.get(next)?.unwrap_or_default();
+            waiting.extend(other.linked());
+            person.join(other);
+        }
+        Ok(person)
+    }
+
+    /// Every identifier that is or ever was linked to this one, itself included: whose cached states may change with
+    /// it. `None` where there are too many to tell.
+    pub(super) fn affected(&self, key: SubjectKey) -> Result<Option<BTreeSet<SubjectKey>>, StoreError> {
+        let mut seen = BTreeSet::new();
+        let mut waiting = vec![key];
+        while let Some(next) = waiting.pop() {
+            if !seen.insert(next) {
+                continue;
+            }
+            if seen.len() > LINKED_MAX * 4 {
+                return Ok(None);
+            }
+            if let Some(state) = self.store.get(next)? {
+                waiting.extend(state.links().iter().map(|link| link.other));
+            }
+        }
+        Ok(Some(seen))
+    }
+}
