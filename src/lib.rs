@@ -14,4 +14,5 @@
 pub mod cli;
 pub mod clock;
 pub mod domain;
+pub mod evidence;
 pub mod proto;
