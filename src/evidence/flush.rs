@@ -1,0 +1,92 @@
+//! The thread that puts written records on the device, for all who wait at once, and prepares the next segment.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+
+use super::files::{At, Cause, sync_dir};
+use super::log::{ABANDONED, Core, RUNNING, Shared};
+use super::writer::Next;
+
+/// Starts the log's threads; none for a log that could not be opened.
+pub(super) fn start(shared: &Arc<Shared>) -> Vec<JoinHandle<()>> {
+    if shared.core.is_none() {
+        return Vec::new();
+    }
+    let mut threads = Vec::new();
+    let flushing = Arc::clone(shared);
+    match thread::Builder::new().name("evidence-flush".to_owned()).spawn(move || run(&flushing)) {
+        Ok(thread) => {
+            if let Some(core) = &shared.core {
+                core.flusher_is(thread.thread().clone());
+            }
+            threads.push(thread);
+        }
+        Err(error) => {
+            shared.poison.set(&Cause::new(format!("cannot start the thread that flushes: {error}")));
+        }
+    }
+    threads
+}
+
+fn run(shared: &Shared) {
+    let Some(core) = &shared.core else { return };
+    loop {
+        // Read before flushing: what was written before the end was asked for is in this flush.
+        let stopping = shared.stopping.load(Ordering::SeqCst);
+        if stopping == ABANDONED || shared.poison.check().is_err() {
+            return;
+        }
+        if let Err(cause) = flush(shared, core).and_then(|()| prepare(core)) {
+            shared.poison.set(&cause);
+            return;
+        }
+        if stopping != RUNNING {
+            return;
+        }
+        thread::park_timeout(shared.config.flush_interval);
+    }
+}
+
+/// Puts everything written so far on the device, then tells those who wait.
+fn flush(shared: &Shared, core: &Core) -> Result<(), Cause> {
+    let lock = |_| Cause::new("a thread panicked while it wrote evidence");
+    let (written, segment, unsynced) = {
+        let mut writer = core.writer.lock().map_err(lock)?;
+        (writer.written, writer.segment.clone(), std::mem::take(&mut writer.unsynced))
+    };
+    if written == shared.synced.load(Ordering::Relaxed) && unsynced.full.is_empty() && unsynced.folders.is_empty() {
+        return Ok(());
+    }
+    for segment in unsynced.full.iter().chain([&segment]) {
+        segment.device.sync().at("flush", &segment.path)?;
+    }
+    for folder in &unsynced.folders {
+        sync_dir(folder).at("flush", folder)?;
+    }
+    shared.synced.store(written, Ordering::Release);
+    shared.poison.progress.send_replace(written);
+    for full in &unsynced.full {
+        // Only now: a cut that reached the device before the segment's successor would look like a loss.
+        full.device.cut(full.offset).at("cut", &full.path)?;
+    }
+    Ok(())
+}
+
+/// Prepares the next segment when the current one is half full.
+fn prepare(core: &Core) -> Result<(), Cause> {
+    let lock = |_| Cause::new("a thread panicked while it wrote evidence");
+    let (path, bytes, faults) = {
+        let writer = core.writer.lock().map_err(lock)?;
+        if !writer.wants_spare() {
+            return Ok(());
+        }
+        (writer.layout.spare(), writer.segment_bytes, writer.faults.clone())
+    };
+    match Next::make(path, bytes, &faults) {
+        Ok(next) => core.writer.lock().map_err(lock)?.spare = Some(next.device),
+        // No record is lost by this. The writer will try for itself when it must, and then its failure counts.
+        Err(cause) => tracing::warn!(%cause, "no segment could be prepared"),
+    }
+    Ok(())
+}

@@ -1,0 +1,396 @@
+//! The log as the other rooms see it: months, appending, waiting for the device, health, the end.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use prost::Message;
+
+use super::config::{Config, Stage};
+use super::files::{At, Cause, Layout, make_dir, sync_dir};
+use super::flush;
+use super::format::PAYLOAD_BYTES_MAX;
+use super::id::{EvidenceId, Instance, YearMonth};
+use super::keys::Month;
+use super::open::{self, Environment, OpenError, Opened};
+use super::poison::{Poison, Unavailable};
+use super::recover::Lost;
+use super::writer::{Pending, Writer};
+use crate::clock::Clock;
+use crate::domain::Time;
+use crate::proto::v1::EvidenceRecord;
+
+/// The evidence log; clones share it. Everything but [`settled`](Self::settled) is synchronous and takes microseconds.
+#[derive(Debug, Clone)]
+pub struct EvidenceLog(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Held for as long as the log may write; the kernel lets go of it with the process.
+    _lock: Option<std::fs::File>,
+}
+
+/// What the log's threads share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) layout: Layout,
+    pub(super) poison: Poison,
+    pub(super) stopping: AtomicU8,
+    /// The sequence up to which everything is on the device.
+    pub(super) synced: AtomicU64,
+    pub(super) checkpoint_size: AtomicU64,
+    /// Nothing in a log that could not be opened.
+    pub(super) core: Option<Core>,
+}
+
+/// The parts that only a log that was opened has.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) instance: Instance,
+    pub(super) writer: Mutex<Writer>,
+    pub(super) pending: Mutex<Pending>,
+    month: ArcSwap<Month>,
+    /// Held by whoever begins a month.
+    beginning: Mutex<()>,
+    /// The sequence at the start of this process.
+    started_at: u64,
+    lost: Lost,
+    /// Wakes the thread that flushes.
+    flusher: std::sync::OnceLock<std::thread::Thread>,
+}
+
+/// The values of [`Shared::stopping`].
+pub(super) const RUNNING: u8 = 0;
+/// Stop at once; what is written stays written.
+pub(super) const ABANDONED: u8 = 1;
+/// Flush, sign, then stop.
+pub(super) const CLOSING: u8 = 2;
+
+/// A record's place in the log. It is in the kernel; [`EvidenceLog::settled`] waits for the configured stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    instance: Instance,
+    month: YearMonth,
+    index: u64,
+    sequence: u64,
+}
+
+impl Receipt {
+    /// The record's index in its month, from 0.
+    #[must_use]
+    pub const fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// The record's name.
+    #[must_use]
+    pub const fn id(&self) -> EvidenceId {
+        EvidenceId { instance: self.instance, month: self.month, index: self.index, question: None }
+    }
+}
+
+/// Why a record was not appended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The month has ended since its tags were made: fetch the month again and make them anew.
+    #[error("the month {0} has ended")]
+    MonthEnded(YearMonth),
+    /// The record is longer than a frame may be.
+    #[error("a record of {0} bytes is longer than {PAYLOAD_BYTES_MAX} bytes")]
+    TooLong(usize),
+    /// Evidence cannot be written.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// The log's state at a moment, for readiness and metrics. The counts are of this process.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Health {
+    /// Why no evidence can be written, if so.
+    pub poisoned: Option<String>,
+    /// Records that were given a place.
+    pub appended: u64,
+    /// Records in the kernel.
+    pub written: u64,
+    /// Records on the device.
+    pub synced: u64,
+    /// Bytes of frames written.
+    pub bytes: u64,
+    /// Segments of the current month, and those begun since the start.
+    pub segments: u64,
+    /// How many records the month's last signed checkpoint covers.
+    pub checkpoint_size: u64,
+    /// What a power loss had taken when the log was opened.
+    pub lost: Lost,
+}
+
+thread_local! {
+    /// Where records are encoded, outside the locks.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+/// A thread keeps at most this much of its scratch buffer.
+const SCRATCH_BYTES_KEPT: usize = 256 * 1024;
+
+impl EvidenceLog {
+    /// Opens the log in a directory, recovering what a process that ended before left there.
+    ///
+    /// A log that is corrupt, unreadable or cannot be written opens all the same, poisoned with its cause: the service
+    /// starts, denies and says why, instead of starting over and over.
+    ///
+    /// # Errors
+    /// If the directory cannot be made, or another process writes to it.
+    pub fn open(config: Config, clock: &Clock) -> Result<Self, OpenError> {
+        Self::open_in(config, clock, Environment::real())
+    }
+
+    pub(super) fn open_in(config: Config, clock: &Clock, environment: Environment) -> Result<Self, OpenError> {
+        let layout = Layout::new(&config.dir);
+        let lock = open::lock(&layout)?;
+        let opened = lock.and_then(|lock| {
+            let opened = open::open(&layout, &config, YearMonth::of(clock.now()), environment)?;
+            Ok((lock, opened))
+        });
+        let (lock, core, cause) = match opened {
+            Ok((lock, opened)) => (Some(lock), Some(opened), None),
+            Err(cause) => (None, None, Some(cause)),
+        };
+        let checkpoint_size = core.as_ref().map_or(0, |opened| opened.checkpoint_size);
+        let core = core.map(Core::new);
+        let sequence = core.as_ref().map_or(0, |core| core.started_at);
+        let shared = Arc::new(Shared {
+            config,
+            layout,
+            poison: Poison::new(sequence),
+            stopping: AtomicU8::new(RUNNING),
+            synced: AtomicU64::new(sequence),
+            checkpoint_size: AtomicU64::new(checkpoint_size),
+            core,
+        });
+        if let Some(cause) = cause {
+            shared.poison.set(&cause);
+        }
+        let threads = Mutex::new(flush::start(&shared));
+        Ok(Self(Arc::new(Inner { shared, threads, _lock: lock })))
+    }
+
+    /// The month that evidence of this moment belongs to, begun if need be. It never goes back, even if time does.
+    ///
+    /// # Errors
+    /// If the log is poisoned, or the month cannot be begun.
+    pub fn month(&self, now: Time) -> Result<Arc<Month>, Unavailable> {
+        let core = self.core()?;
+        let current = core.month.load();
+        if now < current.ends() {
+            return Ok(Arc::clone(&current));
+        }
+        let _beginning = self.0.shared.poison.lock(&core.beginning)?;
+        let current = core.month.load_full();
+        let id = YearMonth::of(now);
+        if id <= current.id() {
+            return Ok(current);
+        }
+        self.0.shared.begin_month(core, id)
+    }
+
+    /// Appends a record and writes it. When this returns a receipt, the kernel has the record.
+    ///
+    /// # Errors
+    /// If the month has ended, if the record is longer than a frame may be, or if the log is poisoned or closed. A record
+    /// that was refused may still be found in the log later, but never one missing that was not.
+    pub fn append(&self, month: &Month, record: &EvidenceRecord) -> Result<Receipt, AppendError> {
+        let mut payload = SCRATCH.take();
+        payload.clear();
+        record.encode_raw(&mut payload);
+        let appended = self.append_payload(month.id(), &payload);
+        if payload.capacity() <= SCRATCH_BYTES_KEPT {
+            SCRATCH.set(payload);
+        }
+        appended
+    }
+
+    fn append_payload(&self, month: YearMonth, payload: &[u8]) -> Result<Receipt, AppendError> {
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(AppendError::TooLong(payload.len()));
+        }
+        let core = self.core()?;
+        let shared = &*self.0.shared;
+        let (index, sequence) = {
+            let mut pending = shared.poison.lock(&core.pending)?;
+            if pending.closed {
+                return Err(Unavailable::new(&Cause::new("the log is closed")).into());
+            }
+            if pending.month != month {
+                return Err(AppendError::MonthEnded(month));
+            }
+            pending.push(payload, shared.synced.load(Ordering::Relaxed))
+        };
+        let mut writer = shared.poison.lock(&core.writer)?;
+        if writer.written < sequence {
+            shared.poison.check()?;
+            let buffer = std::mem::take(&mut writer.buffer);
+            let (group, base) = {
+                let mut pending = shared.poison.lock(&core.pending)?;
+                (pending.take(buffer), pending.base)
+            };
+            let synced = shared.synced.load(Ordering::Relaxed).saturating_sub(base);
+            writer.write(group, synced).map_err(|cause| shared.poison.set(&cause))?;
+            if shared.config.stage == Stage::Synced || writer.wants_spare() {
+                core.wake_flusher();
+            }
+        }
+        Ok(Receipt { instance: core.instance, month, index, sequence })
+    }
+
+    /// Waits until a record has reached the configured stage; for `written` it has.
+    ///
+    /// # Errors
+    /// If the log was poisoned or dropped before.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost; the record goes on its way.
+    pub async fn settled(&self, receipt: &Receipt) -> Result<(), Unavailable> {
+        let shared = &*self.0.shared;
+        if shared.config.stage == Stage::Written || shared.synced.load(Ordering::Acquire) >= receipt.sequence {
+            return Ok(());
+        }
+        let mut progress = shared.poison.progress.subscribe();
+        loop {
+            if *progress.borrow_and_update() >= receipt.sequence {
+                return Ok(());
+            }
+            shared.poison.check()?;
+            if progress.changed().await.is_err() {
+                return Err(Unavailable::new(&Cause::new("the log is gone")));
+            }
+        }
+    }
+
+    /// The log's state now.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let shared = &*self.0.shared;
+        let mut health = Health {
+            poisoned: shared.poison.cause().map(|unavailable| unavailable.cause().to_owned()),
+            checkpoint_size: shared.checkpoint_size.load(Ordering::Relaxed),
+            ..Health::default()
+        };
+        if let Some(core) = &shared.core {
+            health.lost = core.lost;
+            health.synced = shared.synced.load(Ordering::Relaxed).saturating_sub(core.started_at);
+            if let Ok(writer) = core.writer.lock() {
+                health.written = writer.written.saturating_sub(core.started_at);
+                health.bytes = writer.bytes;
+                health.segments = writer.segments;
+            }
+            if let Ok(pending) = core.pending.lock() {
+                health.appended = pending.sequence.saturating_sub(core.started_at);
+            }
+        }
+        health
+    }
+
+    /// The name of this evidence directory; nothing if the log could not be opened.
+    #[must_use]
+    pub fn instance(&self) -> Option<Instance> {
+        self.0.shared.core.as_ref().map(|core| core.instance)
+    }
+
+    /// Ends the log in order: no record is taken any more, those written reach the device, and a last checkpoint is
+    /// signed. Blocks until that is done; doing it twice does nothing.
+    ///
+    /// # Errors
+    /// If the log is poisoned, or became so.
+    pub fn close(&self) -> Result<(), Unavailable> {
+        let shared = &*self.0.shared;
+        if let Some(core) = &shared.core {
+            shared.poison.lock(&core.pending)?.closed = true;
+        }
+        self.0.stop(CLOSING);
+        shared.poison.check()
+    }
+
+    pub(super) fn core(&self) -> Result<&Core, Unavailable> {
+        let shared = &self.0.shared;
+        shared.poison.check()?;
+        shared.core.as_ref().ok_or_else(|| shared.poison.set(&Cause::new("the log was never opened")))
+    }
+}
+
+impl Inner {
+    fn stop(&self, how: u8) {
+        // The first to stop it decides how.
+        let _ = self.shared.stopping.compare_exchange(RUNNING, how, Ordering::SeqCst, Ordering::SeqCst);
+        let threads = self.threads.lock().map(|mut threads| std::mem::take(&mut *threads)).unwrap_or_default();
+        for thread in threads {
+            thread.thread().unpark();
+            // A thread that panicked has nothing more to say here; the log's locks remember.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop(ABANDONED);
+    }
+}
+
+impl Core {
+    fn new(opened: Opened) -> Self {
+        Self {
+            instance: opened.writer.instance,
+            started_at: opened.pending.sequence,
+            writer: Mutex::new(opened.writer),
+            pending: Mutex::new(opened.pending),
+            month: ArcSwap::from_pointee(opened.month),
+            beginning: Mutex::new(()),
+            lost: opened.lost,
+            flusher: std::sync::OnceLock::new(),
+        }
+    }
+
+    pub(super) fn wake_flusher(&self) {
+        if let Some(thread) = self.flusher.get() {
+            thread.unpark();
+        }
+    }
+
+    pub(super) fn flusher_is(&self, thread: std::thread::Thread) {
+        let _ = self.flusher.set(thread);
+    }
+}
+
+impl Shared {
+    /// Begins a month: what waits goes to the old one, then everybody finds the new one.
+    fn begin_month(&self, core: &Core, id: YearMonth) -> Result<Arc<Month>, Unavailable> {
+        let begin = || -> Result<Month, Cause> {
+            let month = Month::load_or_make(&self.layout, id)?;
+            let folder = self.layout.month(id);
+            make_dir(&folder).at("make", &folder)?;
+            Ok(month)
+        };
+        let month = Arc::new(begin().map_err(|cause| self.poison.set(&cause))?);
+        let mut writer = self.poison.lock(&core.writer)?;
+        let mut pending = self.poison.lock(&core.pending)?;
+        self.poison.check()?;
+        let buffer = std::mem::take(&mut writer.buffer);
+        let group = pending.take(buffer);
+        let synced = self.synced.load(Ordering::Relaxed).saturating_sub(pending.base);
+        let folder = self.layout.month(id);
+        writer
+            .write(group, synced)
+            .and_then(|()| writer.follow(id, 0, pending.chain, 0))
+            // On the device at once, so that recovery may rely on a month's first head.
+            .and_then(|()| writer.segment.device.sync().at("flush", &writer.segment.path))
+            .and_then(|()| sync_dir(&folder).at("flush", &folder))
+            .map_err(|cause| self.poison.set(&cause))?;
+        pending.begin(id);
+        core.month.store(Arc::clone(&month));
+        Ok(month)
+    }
+}
