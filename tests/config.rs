@@ -1,5 +1,7 @@
 //! `consentd config`, run as a user runs it.
 
+#![allow(clippy::expect_used, reason = "a test may fail loudly; the exemption of clippy.toml does not reach its helpers")]
+
 use std::process::{Command, Output};
 
 /// Runs the binary with an environment of its own.

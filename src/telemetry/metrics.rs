@@ -1,0 +1,180 @@
+//! The metrics of one sidecar, and the page that shows them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Meter, MeterProvider as _};
+use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
+use prometheus::{Registry, TextEncoder};
+
+use super::decisions::{Decisions, PURPOSES_MAX, Row};
+use super::latency::{Call, Latencies};
+use crate::domain::Reason;
+
+const DECISIONS: &str = "consentd_decisions_total";
+
+/// The metrics of one sidecar; clones share them. Two sidecars in one process have two, which do not mix.
+#[derive(Clone)]
+pub struct Metrics(Arc<Shared>);
+
+struct Shared {
+    decisions: Arc<Decisions>,
+    latencies: Latencies,
+    registry: Registry,
+    meter: Meter,
+    /// Held because the instruments end with it.
+    _provider: SdkMeterProvider,
+}
+
+/// Why metrics cannot be set up or shown.
+#[derive(Debug, thiserror::Error)]
+pub enum MetricsError {
+    /// The exporter could not be set up.
+    #[error("the metrics exporter cannot be set up")]
+    Exporter(#[from] opentelemetry_sdk::error::OTelSdkError),
+    /// The page could not be written.
+    #[error("the metrics page cannot be written")]
+    Encoding(#[from] prometheus::Error),
+}
+
+impl Metrics {
+    /// Sets up metrics without any purpose.
+    ///
+    /// # Errors
+    /// If the exporter cannot be set up.
+    pub fn new() -> Result<Self, MetricsError> {
+        let registry = Registry::new();
+        // Names are given in full, with their units: who looks for one in the source must find it.
+        let exporter = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .without_units()
+            .without_counter_suffixes()
+            .without_target_info()
+            .scope_info_enabled(false)
+            .build()?;
+        let provider = SdkMeterProvider::builder().with_reader(exporter).with_view(limit_of_decisions).build();
+        let meter = provider.meter("consentd");
+        let decisions = Arc::new(Decisions::new());
+        let shown = Arc::clone(&decisions);
+        meter
+            .u64_observable_counter(DECISIONS)
+            .with_description("Answers, by verdict, reason and purpose.")
+            .with_callback(move |observer| {
+                for line in shown.lines() {
+                    let labels = [
+                        KeyValue::new("verdict", line.reason.verdict().as_str()),
+                        KeyValue::new("reason", line.reason.as_str()),
+                        KeyValue::new("purpose", String::from(line.purpose)),
+                    ];
+                    observer.observe(line.count, &labels);
+                }
+            })
+            .build();
+        meter
+            .u64_observable_gauge("consentd_build_info")
+            .with_description("Always 1; the label is the version.")
+            .with_callback(|observer| observer.observe(1, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]))
+            .build();
+        let latencies = Latencies::default();
+        Ok(Self(Arc::new(Shared { decisions, latencies, registry, meter, _provider: provider })))
+    }
+
+    /// Gives these purposes, the catalogue's, counts of their own; the first [`PURPOSES_MAX`] of them. Those that stay
+    /// keep their counts, all others are counted together.
+    pub fn set_purposes(&self, purposes: &[&str]) {
+        self.0.decisions.set_purposes(purposes);
+    }
+
+    /// Counts one answer.
+    #[inline]
+    pub fn answered(&self, purpose: &str, reason: Reason) {
+        self.0.decisions.add(purpose, reason);
+    }
+
+    /// The counts of one purpose, for a batch or for many questions of one purpose.
+    #[must_use]
+    pub fn row(&self, purpose: &str) -> Row {
+        self.0.decisions.row(purpose)
+    }
+
+    /// Counts how long a call took.
+    #[inline]
+    pub fn took(&self, call: Call, elapsed: Duration) {
+        self.0.latencies.record(call, elapsed);
+    }
+
+    /// Shows a value that can rise and fall. The name begins with `consentd_` and ends with its unit where it has one;
+    /// each name is registered once. The function is called while the page is written: it must not block, nor render.
+    pub fn observe_gauge(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        unit: &'static str,
+        value: impl Fn() -> f64 + Send + Sync + 'static,
+    ) {
+        debug_assert!(name.starts_with("consentd_"), "{name}");
+        let builder = self.0.meter.f64_observable_gauge(name).with_description(help).with_unit(unit);
+        builder.with_callback(move |observer| observer.observe(value(), &[])).build();
+    }
+
+    /// Shows several values under one name, told apart by one label, like [`observe_gauge`](Self::observe_gauge). The
+    /// label's values are literals, so that nothing personal can be one.
+    pub fn observe_gauges(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        unit: &'static str,
+        label: &'static str,
+        values: impl Fn() -> Vec<(&'static str, f64)> + Send + Sync + 'static,
+    ) {
+        debug_assert!(name.starts_with("consentd_"), "{name}");
+        let builder = self.0.meter.f64_observable_gauge(name).with_description(help).with_unit(unit);
+        let observe = move |observer: &dyn opentelemetry::metrics::AsyncInstrument<f64>| {
+            for (word, value) in values() {
+                observer.observe(value, &[KeyValue::new(label, word)]);
+            }
+        };
+        builder.with_callback(observe).build();
+    }
+
+    /// Shows a value that only rises, like [`observe_gauge`](Self::observe_gauge); its name ends with `_total`.
+    pub fn observe_counter(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        unit: &'static str,
+        value: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        debug_assert!(name.starts_with("consentd_") && name.ends_with("_total"), "{name}");
+        let builder = self.0.meter.u64_observable_counter(name).with_description(help).with_unit(unit);
+        builder.with_callback(move |observer| observer.observe(value(), &[])).build();
+    }
+
+    /// The page for Prometheus. Its media type is [`prometheus::TEXT_FORMAT`].
+    ///
+    /// # Errors
+    /// If a metric cannot be written as text.
+    pub fn render(&self) -> Result<String, MetricsError> {
+        let mut families = self.0.registry.gather();
+        families.push(self.0.latencies.family());
+        families.sort_by(|one, other| one.name().cmp(other.name()));
+        Ok(TextEncoder::new().encode_to_string(&families)?)
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// The SDK folds all series past the 2000th of a name into one, unless it is told how many there can be.
+fn limit_of_decisions(instrument: &Instrument) -> Option<Stream> {
+    let limit = (PURPOSES_MAX + 2) * Reason::ALL.len() + 1;
+    (instrument.name() == DECISIONS).then(|| Stream::builder().with_cardinality_limit(limit).build().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests;
