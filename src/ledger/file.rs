@@ -10,6 +10,9 @@
 mod follow;
 mod pages;
 mod watch;
+mod write;
+
+pub use write::{FileLedger, WriteError};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

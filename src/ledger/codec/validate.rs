@@ -42,13 +42,10 @@ pub fn validate(event: v1::LedgerEvent) -> Result<Event, EventError> {
     for superseded in &event.supersedes {
         check_name(&mut problems, "supersedes", superseded, EVENT_ID_BYTES_MAX);
     }
-    let event_time = match event.event_time {
-        Some(time) => self::time(&mut problems, "event_time", time),
-        None => {
-            problems.add("event_time", "missing");
-            None
-        }
-    };
+    if event.event_time.is_none() {
+        problems.add("event_time", "missing");
+    }
+    let event_time = event.event_time.and_then(|time| self::time(&mut problems, "event_time", time));
     let body = match event.event {
         Some(v1::ledger_event::Event::Consent(consent)) => {
             self::consent(&mut problems, consent, event_time).map(|consent| EventBody::Consent(Box::new(consent)))
@@ -96,7 +93,7 @@ fn consent(problems: &mut Problems, consent: v1::ConsentEvent, event_time: Optio
     }
     let collection = consent.collection.unwrap_or_default();
     check_text(problems, "consent.collection.method", &collection.method, METHOD_BYTES_MAX);
-    let notice = consent.notice.and_then(|notice| self::notice(problems, notice));
+    let notice = consent.notice.map(|notice| self::notice(problems, notice));
     if !is_jurisdiction(&consent.jurisdiction) {
         let rule = "must be an ISO 3166 code in capitals, such as `TR` or `US-ME`";
         problems.add_value("consent.jurisdiction", rule, &consent.jurisdiction);
@@ -140,7 +137,7 @@ fn link(problems: &mut Problems, link: v1::LinkEvent) -> Option<EventBody> {
     Some(EventBody::Link { subject, linked, unlinked: link.unlinked })
 }
 
-fn notice(problems: &mut Problems, notice: v1::Notice) -> Option<Notice> {
+fn notice(problems: &mut Problems, notice: v1::Notice) -> Notice {
     check_name(problems, "consent.notice.id", &notice.id, NOTICE_ID_BYTES_MAX);
     if notice.version == 0 {
         problems.add("consent.notice.version", "must be at least 1");
@@ -149,7 +146,7 @@ fn notice(problems: &mut Problems, notice: v1::Notice) -> Option<Notice> {
     if notice.language.len() > LANGUAGE_BYTES_MAX || !is_tag {
         problems.add_value("consent.notice.language", "must be a BCP 47 tag, such as `tr`", &notice.language);
     }
-    Some(Notice { version: notice.version, id: notice.id.into(), language: notice.language.into() })
+    Notice { version: notice.version, id: notice.id.into(), language: notice.language.into() }
 }
 
 fn subject(problems: &mut Problems, field: &'static str, subject: Option<v1::Subject>) -> Option<Subject> {

@@ -91,7 +91,7 @@ impl Following {
                 }
                 FeedItem::Current { position: at, .. } if at.0 == position => return all,
                 FeedItem::Current { position: at, .. } => {
-                    assert_eq!(at, self.last.map(|last| last.position).unwrap_or(at), "current is what was delivered");
+                    assert_eq!(at, self.last.map_or(at, |last| last.position), "current is what was delivered");
                 }
                 other => panic!("{other:?}"),
             }
@@ -379,7 +379,7 @@ fn a_dropped_feed_ends_its_thread_at_once() {
     let bench = Bench::with(&text);
     // One that has room and falls asleep, one that waits for room.
     for items_read in [usize::MAX, 1] {
-        let config = Config { path: bench.path(), poll_interval: Duration::from_secs(3600) };
+        let config = Config { path: bench.path(), poll_interval: Duration::from_hours(1) };
         let (sender, mut receiver) = mpsc::channel(2);
         let stop = eventfd(0, EventfdFlags::CLOEXEC).map(Arc::new).expect("an eventfd");
         let follower = follow::Follower::new(config, Clock::system(), sender, Some(stop.clone()));
