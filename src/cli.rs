@@ -3,8 +3,11 @@
 //! Exit codes: 0 done (for `ask`: ALLOW), 1 a negative answer (for `ask`: DENY), 2 an error, said in one sentence on
 //! standard error.
 
+mod ask;
+mod client;
 mod config;
 mod config_flags;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -20,6 +23,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Answer questions until told to stop.
+    Serve(Box<serve::Args>),
+    /// Ask one question; exit with 0 for ALLOW, 1 for DENY.
+    Ask(ask::Args),
+    /// Ask one question and show the rules that led to the answer.
+    Explain(ask::Args),
     /// Check the configuration, or print what is in effect.
     Config(config::Args),
 }
@@ -32,6 +41,12 @@ impl Failure {
     /// A failure with its sentence.
     pub(crate) fn new(sentence: impl Into<String>) -> Self {
         Self(sentence.into())
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -56,6 +71,9 @@ pub(crate) type Outcome = Result<ExitCode, Failure>;
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome: Outcome = match arguments.command {
+        Command::Serve(args) => serve::run(*args),
+        Command::Ask(args) => ask::run(&args),
+        Command::Explain(args) => ask::run_explain(&args),
         Command::Config(args) => config::run(args),
     };
     outcome.unwrap_or_else(|Failure(sentence)| {

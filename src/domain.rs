@@ -20,7 +20,7 @@ pub mod words;
 pub use catalogue::{Catalogue, CatalogueError, NoticeRule, Purpose};
 pub use decide::{Decision, RuleOutcome, SubjectView, decide, explain};
 pub use event::{Collection, ConsentEvent, Defects, Event, EventBody, Notice, Position, Unreadable};
-pub use question::{Freshness, LedgerStanding, Question, Signals, TokenStanding};
+pub use question::{Freshness, LedgerStanding, Question, Signals, TokenStanding, is_jurisdiction};
 pub use state::{Link, Record, Slot, StateParts, SubjectState, UnreadableMark};
 pub use subject::{Subject, SubjectError, SubjectKey};
 pub use time::Time;

@@ -11,12 +11,17 @@
 //!
 //! Which room may use which is stated in `ARCHITECTURE.md` and held by `tests/architecture.rs`.
 
+pub mod admin;
+pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod enforcer;
 pub mod evidence;
+pub mod grpc;
 pub mod ledger;
+pub mod lifecycle;
 pub mod proto;
 pub mod replica;
 pub mod telemetry;

@@ -2,6 +2,7 @@
 //!
 //! No other behaviour lives here. Must not know who sends or reads the messages.
 
+pub mod time;
 mod words;
 
 pub use words::Unspecified;

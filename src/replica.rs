@@ -28,7 +28,7 @@ use arc_swap::ArcSwapOption;
 
 pub use applier::SourceFactory;
 pub use cache::CacheStats;
-pub use keys::SubjectHasher;
+pub use keys::{SubjectHasher, load_or_make_secret};
 pub use standing::{Published, Trouble};
 
 use crate::clock::Clock;

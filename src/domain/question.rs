@@ -62,3 +62,16 @@ pub enum TokenStanding {
     /// It is of another ledger.
     Foreign,
 }
+
+/// Whether a text is empty or has the form of a region's code: two capitals, with an optional subdivision of one to three
+/// capitals or digits. Source: ISO 3166-1, ISO 3166-2.
+#[must_use]
+pub fn is_jurisdiction(code: &str) -> bool {
+    let (country, subdivision) = code.split_once('-').map_or((code, None), |(country, rest)| (country, Some(rest)));
+    code.is_empty()
+        || country.len() == 2
+            && country.bytes().all(|b| b.is_ascii_uppercase())
+            && subdivision.is_none_or(|rest| {
+                (1..=3).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+            })
+}

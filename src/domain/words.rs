@@ -184,6 +184,53 @@ impl Reason {
         }
     }
 
+    /// The reason as a sentence for people.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Consent => "the subject has given a valid consent",
+            Self::ExplicitConsent => "the subject has given a valid explicit consent",
+            Self::LegitimateInterest => "there is a legitimate interest, and the subject has not objected",
+            Self::Contract => "a contract with the subject needs it",
+            Self::LegalObligation => "a law demands it",
+            Self::VitalInterest => "a vital interest demands it",
+            Self::PublicTask => "a task in the public interest demands it",
+            Self::NoCatalogue => "no catalogue was published yet",
+            Self::UnknownPurpose => "the catalogue does not name this purpose",
+            Self::UnknownChannel => "the catalogue does not name this channel",
+            Self::ChannelNotUsed => "the purpose does not use this channel",
+            Self::Stale => "the view of the ledger is older than allowed",
+            Self::ForeignToken => "the token asked for is of another ledger",
+            Self::ReplicaBuilding => "the local copy of the ledger is still being built",
+            Self::LedgerBroken => "the ledger was truncated, replaced or rewritten",
+            Self::StoreUnavailable => "the local store cannot be read",
+            Self::Erased => "the subject was erased and has not agreed to this since",
+            Self::UnreadableRecord => "a ledger event about the subject cannot be read, and may have been a refusal",
+            Self::UnknownSubject => "the ledger holds no agreement with the subject",
+            Self::SignalGpc => "the question carries a Global Privacy Control signal",
+            Self::SignalUnreadable => "the question carries a signal that cannot be read",
+            Self::Refused => "the subject refused",
+            Self::Withdrawn => "the subject withdrew",
+            Self::Revoked => "the consent was revoked",
+            Self::Invalidated => "the consent was found to be invalid",
+            Self::Objected => "the subject objected",
+            Self::NoConsent => "no consent for this purpose, channel and recipient is on record",
+            Self::NotYetEffective => "the consent is dated in the future",
+            Self::Expired => "the consent has expired",
+            Self::TooOld => "the consent is older than the catalogue lets one be",
+            Self::LegalBasisMismatch => "the record rests on another legal basis than the purpose demands",
+            Self::NotExplicit => "the consent must be explicit, and is not",
+            Self::PreTicked => "the consent was collected by a box ticked beforehand",
+            Self::Passive => "the consent was inferred from inaction",
+            Self::Bundled => "the consent was a condition of a service",
+            Self::DarkPattern => "the consent was obtained by a deceptive design",
+            Self::NoticeMissing => "the subject was not shown the notice that the purpose demands",
+            Self::NoticeOutdated => "the subject was shown a notice that is out of date",
+            Self::RequiredPurposeDenied => "a purpose that this one requires is denied",
+            Self::EvidenceUnavailable => "evidence of the answer could not be written",
+        }
+    }
+
     /// The place in [`ALL`](Self::ALL), for tables with a row a reason.
     #[must_use]
     pub const fn index(self) -> usize {

@@ -1,0 +1,327 @@
+//! The composition root: builds every room from the configuration, binds every listener, and ends them in order.
+//!
+//! [`build`] returns [`Bound`] with the addresses that were really bound, so that tests start the real thing on port 0.
+
+mod incoming;
+mod shown;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::server::HealthReporter;
+use tower::limit::GlobalConcurrencyLimitLayer;
+
+use crate::admin;
+use crate::clock::Clock;
+use crate::config::{self, Config, EvidenceStage};
+use crate::enforcer::Enforcer;
+use crate::evidence::{self, EvidenceLog};
+use crate::grpc::{Enforcement, EnforcementServiceServer};
+use crate::ledger::{self, LedgerSource};
+use crate::lifecycle::{LOOK_INTERVAL, Lifecycle};
+use crate::proto;
+use crate::replica::{self, Replica, Running};
+use crate::telemetry::{Metrics, MetricsError};
+use incoming::Incoming;
+
+/// The service's name in health checks; the empty name means the same.
+const SERVICE: &str = "consent.v1.EnforcementService";
+/// What may be on its way to us on one stream before we have read it: the largest message in one flight.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// What may be on its way to us on one connection.
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// After this long without a sign of life a connection is asked for one; without an answer it is closed.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// Time for that answer.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why the sidecar cannot start. Everything else it starts with, denies, and says why it is not ready.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be made.
+    #[error("cannot make the data folder `{path}`")]
+    DataFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The key of subjects cannot be had.
+    #[error("cannot read or make the key file `{path}`")]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// An address cannot be listened on.
+    #[error("cannot listen on `{address}`")]
+    Listen {
+        /// The address or path.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The evidence folder is not ours.
+    #[error("cannot open the evidence")]
+    Evidence(#[from] evidence::OpenError),
+    /// Metrics cannot be set up.
+    #[error("cannot set up the metrics")]
+    Metrics(#[from] MetricsError),
+    /// The system gives no threads.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Why the sidecar ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A listener failed.
+    #[error("serving failed")]
+    Transport(#[from] tonic::transport::Error),
+    /// The gRPC services cannot be set up.
+    #[error("setting up gRPC reflection failed")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The admin listener failed.
+    #[error("serving the local page failed")]
+    Admin(#[from] std::io::Error),
+}
+
+/// A sidecar with everything bound, not yet answering.
+#[derive(Debug)]
+pub struct Bound {
+    /// The TCP address that questions are answered on.
+    pub tcp: Option<SocketAddr>,
+    /// The Unix socket that questions are answered on.
+    pub uds: Option<PathBuf>,
+    /// The address of the local page.
+    pub admin: Option<SocketAddr>,
+    enforcer: Enforcer,
+    evidence: EvidenceLog,
+    lifecycle: Lifecycle,
+    metrics: Metrics,
+    replica: Replica,
+    running: Running,
+    incoming: Vec<Incoming>,
+    admin_listener: Option<TcpListener>,
+    server: config::Server,
+}
+
+/// Builds a sidecar. It begins to follow the ledger at once.
+///
+/// # Errors
+/// If the configuration asks for what cannot be had: a folder, a key, an address.
+pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
+    let folder = &config.data_dir;
+    std::fs::create_dir_all(folder).map_err(|source| StartError::DataFolder { path: folder.clone(), source })?;
+    let mut incoming = Vec::new();
+    let mut tcp = None;
+    if let Some(address) = config.server.tcp {
+        let listener = listen(address).await?;
+        tcp = listener.local_addr().ok();
+        incoming.push(Incoming::tcp(listener));
+    }
+    if let Some(path) = &config.server.uds {
+        let listening = incoming::listen_uds(path, config.server.uds_mode).await;
+        let failed = |source| StartError::Listen { address: path.display().to_string(), source };
+        incoming.push(Incoming::uds(listening.map_err(failed)?));
+    }
+    let admin_listener = match config.admin.tcp {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+
+    // Last what writes: a second sidecar on the same addresses has failed by now.
+    let evidence = EvidenceLog::open(evidence_config(config), &clock)?;
+    let (replica, running) = start_replica(config, &clock)?;
+    let metrics = Metrics::new()?;
+    let lifecycle = shown::lifecycle(&replica, &evidence);
+    shown::register(&metrics, &replica, &evidence, &lifecycle);
+    let enforcer = Enforcer::new(replica.clone(), evidence.clone(), metrics.clone(), clock, config.replica.max_wait);
+    Ok(Bound {
+        tcp,
+        uds: config.server.uds.clone(),
+        admin: admin_listener.as_ref().and_then(|listener| listener.local_addr().ok()),
+        enforcer,
+        evidence,
+        lifecycle,
+        metrics,
+        replica,
+        running,
+        incoming,
+        admin_listener,
+        server: config.server.clone(),
+    })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let failed = |source| StartError::Listen { address: address.to_string(), source };
+    TcpListener::bind(address).await.map_err(failed)
+}
+
+fn evidence_config(config: &Config) -> evidence::Config {
+    evidence::Config {
+        dir: config.data_dir.join("evidence"),
+        stage: match config.evidence.stage {
+            EvidenceStage::Written => evidence::Stage::Written,
+            EvidenceStage::Synced => evidence::Stage::Synced,
+        },
+        segment_bytes: config.evidence.segment_bytes,
+        flush_interval: config.evidence.flush_interval,
+        checkpoint_interval: config.evidence.checkpoint_interval,
+    }
+}
+
+fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), StartError> {
+    let key_file = &config.replica.key_file;
+    let secret = replica::load_or_make_secret(key_file)
+        .map_err(|source| StartError::KeyFile { path: key_file.clone(), source })?;
+    let source = ledger::file::Config { path: config.ledger.file.clone(), poll_interval: config.ledger.poll_interval };
+    let source_clock = clock.clone();
+    let sources = move || -> Box<dyn LedgerSource> {
+        Box::new(ledger::file::FileSource::new(source.clone(), source_clock.clone()))
+    };
+    let replica_config = replica::Config {
+        folder: config.data_dir.join("replica"),
+        cache_bytes: config.replica.cache_bytes,
+        store_cache_bytes: config.replica.store_cache_bytes,
+        secret,
+    };
+    Replica::start(replica_config, Box::new(sources), clock.clone()).map_err(StartError::Thread)
+}
+
+impl Bound {
+    /// Why the sidecar is not ready, if it is not.
+    pub const fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
+    }
+
+    /// The metrics, for a test to look at.
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Answers until `stop` is done, then drains: not ready any more, what is in flight is finished within the drain
+    /// timeout, the evidence is flushed and the local copy closed.
+    ///
+    /// # Errors
+    /// If a listener failed.
+    pub async fn serve(mut self, stop: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
+        let (stopping, stopped) = watch::channel(false);
+        let (reporter, health) = tonic_health::server::health_reporter();
+        // The reporter begins with "serving", which nobody has looked at yet.
+        report(&reporter, false).await;
+        let mut serving = self.serve_questions(&health, &stopped)?;
+        if let Some(listener) = self.admin_listener.take() {
+            let page = admin::serve(listener, self.lifecycle.clone(), self.metrics.clone(), until(stopped.clone()));
+            serving.spawn(async { page.await.map_err(ServeError::from) });
+        }
+        let watching = tokio::spawn(shown::watch(
+            self.lifecycle.clone(),
+            self.replica.clone(),
+            self.metrics.clone(),
+            move |ready| {
+                let reporter = reporter.clone();
+                async move { report(&reporter, ready).await }
+            },
+        ));
+
+        let failed = tokio::select! {
+            () = stop => None,
+            ended = serving.join_next() => ended,
+        };
+        tracing::info!("stopping: no new connections, what is in flight is finished");
+        self.lifecycle.drain();
+        // Who watches the health is told before the connections close.
+        tokio::time::sleep(LOOK_INTERVAL * 2).await;
+        let _ = stopping.send(true);
+        let drained = async { while serving.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.server.drain_timeout, drained).await.is_err() {
+            tracing::warn!(timeout = ?self.server.drain_timeout, "calls were still in flight when the drain timeout ended");
+            serving.shutdown().await;
+        }
+        watching.abort();
+        self.close().await;
+        match failed {
+            Some(Ok(Err(error))) => Err(error),
+            Some(Ok(Ok(())) | Err(_)) | None => Ok(()),
+        }
+    }
+
+    /// One server for each listener, with the same services.
+    fn serve_questions<H>(
+        &mut self,
+        health: &HealthServer<H>,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<JoinSet<Result<(), ServeError>>, ServeError>
+    where
+        H: Health,
+    {
+        let in_flight = GlobalConcurrencyLimitLayer::new(self.server.max_in_flight);
+        let connections = Arc::new(Semaphore::new(self.server.max_connections));
+        let message_bytes = usize::try_from(self.server.max_message_bytes).unwrap_or(usize::MAX);
+        let enforcement = Enforcement::new(self.enforcer.clone(), self.metrics.clone(), self.server.max_batch);
+        let enforcement = EnforcementServiceServer::new(enforcement).max_decoding_message_size(message_bytes);
+        let reflect =
+            || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(proto::DESCRIPTORS);
+        let mut serving = JoinSet::new();
+        for incoming in self.incoming.drain(..) {
+            let router = Server::builder()
+                .timeout(self.server.request_timeout)
+                .max_concurrent_streams(u32::try_from(self.server.max_concurrent_streams).unwrap_or(u32::MAX))
+                .initial_stream_window_size(STREAM_WINDOW_BYTES)
+                .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+                .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+                .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+                .layer(in_flight.clone())
+                .add_service(health.clone())
+                .add_service(reflect().build_v1()?)
+                .add_service(reflect().build_v1alpha()?)
+                .add_service(enforcement.clone());
+            let (stopped, connections) = (until(stopped.clone()), Arc::clone(&connections));
+            serving.spawn(async move { Ok(incoming.serve(router, connections, stopped).await?) });
+        }
+        Ok(serving)
+    }
+
+    /// Ends what writes: the evidence is on the device and signed, the local copy flushed.
+    async fn close(self) {
+        let Self { evidence, running, uds, .. } = self;
+        let closing = tokio::task::spawn_blocking(move || {
+            if let Err(error) = evidence.close() {
+                tracing::error!(%error, "the evidence could not be closed in order");
+            }
+            running.stop();
+        });
+        if closing.await.is_err() {
+            tracing::error!("closing panicked");
+        }
+        if let Some(path) = uds
+            && let Err(error) = std::fs::remove_file(&path)
+        {
+            tracing::warn!(%error, path = %path.display(), "the Unix socket could not be removed");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+async fn report(reporter: &HealthReporter, ready: bool) {
+    let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for service in ["", SERVICE] {
+        reporter.set_service_status(service, status).await;
+    }
+}
+
+/// Done once the value is true, or nobody can make it so any more.
+async fn until(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}

@@ -1,0 +1,153 @@
+//! What readiness depends on, and what the metrics show: views of the rooms, put together here because only the
+//! composition root sees them all.
+
+use std::future::Future;
+
+use crate::domain::LedgerStanding;
+use crate::evidence::EvidenceLog;
+use crate::lifecycle::{Check, LOOK_INTERVAL, Lifecycle};
+use crate::replica::{Replica, Trouble};
+use crate::telemetry::Metrics;
+
+/// A view older than this is not ready, whatever purposes may allow: 10 s, far above a healthy follower's 100 ms.
+const READY_STALENESS_SECONDS_MAX: f64 = 10.0;
+
+/// Readiness over the local copy and the evidence.
+pub(super) fn lifecycle(replica: &Replica, evidence: &EvidenceLog) -> Lifecycle {
+    let (built, fresh, evidence) = (replica.clone(), replica.clone(), evidence.clone());
+    let ledger: Check = Box::new(move || {
+        let standing = built.view().ledger;
+        let trouble = built.trouble().map(|trouble| sentence(&trouble));
+        match standing {
+            LedgerStanding::Following => None,
+            LedgerStanding::Building => Some(trouble.unwrap_or_else(|| "the local copy is being built".to_owned())),
+            LedgerStanding::Broken => Some(trouble.unwrap_or_else(|| "the ledger cannot be trusted".to_owned())),
+        }
+    });
+    let freshness: Check = Box::new(move || {
+        let view = fresh.view();
+        let seconds = view.staleness.as_secs_f64();
+        let stale = view.ledger == LedgerStanding::Following && seconds > READY_STALENESS_SECONDS_MAX;
+        let trouble = fresh.trouble().map(|trouble| format!(": {}", sentence(&trouble))).unwrap_or_default();
+        stale.then(|| format!("the view is {seconds:.1} s old{trouble}"))
+    });
+    let writable: Check = Box::new(move || evidence.health().poisoned);
+    Lifecycle::new(vec![("ledger", ledger), ("freshness", freshness), ("evidence", writable)])
+}
+
+fn sentence(trouble: &Trouble) -> String {
+    match trouble {
+        Trouble::LedgerBroken(why) => why.clone(),
+        Trouble::LedgerWaiting(why) => format!("the ledger cannot be read: {why}"),
+        Trouble::Building { position, target } => {
+            format!("the local copy is being built: position {} of {}", position.0, target.0)
+        }
+        Trouble::Store(why) => format!("the local store cannot be opened: {why}"),
+    }
+}
+
+/// Shows the rooms' figures on the metrics page.
+pub(super) fn register(metrics: &Metrics, replica: &Replica, evidence: &EvidenceLog, lifecycle: &Lifecycle) {
+    let lifecycle = lifecycle.clone();
+    metrics.observe_gauge("consentd_ready", "1 when ready, else 0.", "", move || f64::from(lifecycle.is_ready()));
+    register_replica(metrics, replica);
+    register_evidence(metrics, evidence);
+}
+
+fn register_replica(metrics: &Metrics, replica: &Replica) {
+    let gauge = |name, help, unit, value: fn(&Replica) -> f64| {
+        let replica = replica.clone();
+        metrics.observe_gauge(name, help, unit, move || value(&replica));
+    };
+    let counter = |name, help, value: fn(&Replica) -> u64| {
+        let replica = replica.clone();
+        metrics.observe_counter(name, help, "", move || value(&replica));
+    };
+    gauge("consentd_view_staleness_seconds", "Time since the view was last known to be complete.", "s", |replica| {
+        replica.view().staleness.as_secs_f64()
+    });
+    gauge("consentd_ledger_position", "The position of the ledger that the view has reached.", "", |replica| {
+        as_f64(replica.view().published.position.0)
+    });
+    gauge("consentd_catalogue_version", "The version of the catalogue in force; 0 is none.", "", |replica| {
+        as_f64(replica.view().published.catalogue.as_ref().map_or(0, |catalogue| catalogue.version()))
+    });
+    gauge("consentd_cache_bytes", "The weight of the subjects in memory.", "By", |replica| {
+        as_f64(replica.cache_stats().bytes)
+    });
+    gauge("consentd_cache_subjects", "Subjects in memory, absent ones included.", "", |replica| {
+        as_f64(replica.cache_stats().entries)
+    });
+    counter("consentd_cache_hits_total", "Look-ups answered from memory.", |replica| replica.cache_stats().hits);
+    counter("consentd_cache_misses_total", "Look-ups that went to the store.", |replica| replica.cache_stats().misses);
+    counter("consentd_store_rebuilds_total", "Times the local store was set aside and rebuilt.", Replica::rebuilds);
+    gauge("consentd_quarantined_events", "Events of the ledger that could not be read.", "", |replica| {
+        as_f64(replica.view().published.quarantined)
+    });
+}
+
+fn register_evidence(metrics: &Metrics, evidence: &EvidenceLog) {
+    let log = evidence.clone();
+    metrics.observe_gauges(
+        "consentd_evidence_records",
+        "Records of evidence since the start, by how far they have got.",
+        "",
+        "stage",
+        move || {
+            let health = log.health();
+            vec![
+                ("appended", as_f64(health.appended)),
+                ("written", as_f64(health.written)),
+                ("synced", as_f64(health.synced)),
+            ]
+        },
+    );
+    let log = evidence.clone();
+    metrics.observe_counter("consentd_evidence_bytes_total", "Bytes of evidence written.", "By", move || {
+        log.health().bytes
+    });
+    let log = evidence.clone();
+    metrics.observe_gauge("consentd_evidence_poisoned", "1 when no evidence can be written, else 0.", "", move || {
+        f64::from(log.health().poisoned.is_some())
+    });
+}
+
+/// A count as a gauge has it: exact below 2^53.
+#[allow(clippy::cast_precision_loss, reason = "gauges are floating point; counts stay far below 2^53")]
+const fn as_f64(count: u64) -> f64 {
+    count as f64
+}
+
+/// Tells of changes: readiness to whoever reports it, the catalogue's purposes to the metrics. Ends never.
+pub(super) async fn watch<F, R>(lifecycle: Lifecycle, replica: Replica, metrics: Metrics, report: F)
+where
+    F: Fn(bool) -> R + Send,
+    R: Future<Output = ()> + Send,
+{
+    let mut ready = false;
+    let mut version = 0;
+    let mut look = tokio::time::interval(LOOK_INTERVAL);
+    loop {
+        look.tick().await;
+        let view = replica.view();
+        if let Some(catalogue) = &view.published.catalogue
+            && catalogue.version() != version
+        {
+            version = catalogue.version();
+            let purposes: Vec<&str> = catalogue.purposes().map(|purpose| &*purpose.key).collect();
+            metrics.set_purposes(&purposes);
+        }
+        let causes = lifecycle.causes();
+        if causes.is_empty() != ready {
+            ready = causes.is_empty();
+            if ready {
+                tracing::info!("ready");
+            } else {
+                for cause in &causes {
+                    tracing::warn!(what = cause.what, why = cause.why, "not ready");
+                }
+            }
+            report(ready).await;
+        }
+    }
+}

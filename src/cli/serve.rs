@@ -1,0 +1,73 @@
+//! `consentd serve`: the sidecar, until it is told to stop.
+
+use std::process::ExitCode;
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::config_flags::ConfigFlags;
+use super::{Failure, Outcome};
+use crate::app::{self, Bound};
+use crate::clock::Clock;
+use crate::config::{Config, Loaded, LogFormat, Workers};
+use crate::telemetry::logs;
+
+/// Answer questions until told to stop (SIGTERM or SIGINT).
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigFlags,
+}
+
+/// Runs the command.
+pub(super) fn run(args: Args) -> Outcome {
+    let Loaded { config, warnings, .. } = Config::load(&args.config.into_sources())?;
+    let clock = Clock::system();
+    let format = match config.log.format {
+        LogFormat::Text => logs::Format::Text,
+        LogFormat::Json => logs::Format::Json,
+    };
+    logs::init(&config.log.level, format, &clock)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    runtime(config.server.workers)?.block_on(async {
+        let bound = app::build(&config, clock).await?;
+        tracing::info!(
+            tcp = bound.tcp.map(tracing::field::display),
+            uds = bound.uds.as_deref().map(|path| tracing::field::display(path.display())),
+            admin = bound.admin.map(tracing::field::display),
+            "listening"
+        );
+        serve(bound).await
+    })
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub(super) async fn serve(bound: Bound) -> Outcome {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    bound.serve(stop).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A runtime with as many threads as are asked for. `auto` is half of the processors that the process may use, at least
+/// one: on two processors one thread answered more, and more evenly, than two (`benches/README.md`), because the
+/// callers, the ledger's follower and the flusher need processors too.
+pub(super) fn runtime(workers: Workers) -> Result<Runtime, Failure> {
+    let workers = match workers {
+        Workers::Fixed(count) => count.get(),
+        Workers::Auto => std::thread::available_parallelism().map_or(1, |count| (count.get() / 2).max(1)),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_name("consentd-serve")
+        .enable_all()
+        .build()?;
+    Ok(runtime)
+}

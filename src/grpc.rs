@@ -1,0 +1,251 @@
+//! Wire to domain and back: service `consent.v1.EnforcementService` over the enforcer.
+//!
+//! Owns what a well-formed question is, the limits, and how answers look on the wire. Must not know how an answer comes
+//! about.
+//!
+//! Invariants:
+//! - P2: a well-formed question gets an answer. The only statuses made here are those of `status`, for malformed ones.
+//! - No text that came with a subject's id is repeated in a status or a log.
+
+mod answer;
+mod question;
+mod status;
+
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::domain::Question;
+use crate::enforcer::{Ask, Call, CallKind, Enforcer, Token};
+use crate::proto::v1;
+use crate::proto::v1::enforcement_service_server::EnforcementService;
+use crate::telemetry::{self, Metrics};
+use question::Shared;
+
+pub use crate::proto::v1::enforcement_service_server::EnforcementServiceServer;
+
+/// Questions in one batch or one message of a stream. The protocol promises this many; a sidecar may be set to fewer.
+pub const BATCH_QUESTIONS_MAX: usize = 10_000;
+/// Answered messages of a stream that wait for a slow reader: two, so that one is answered while one is on its way.
+const STREAM_BUFFER: usize = 2;
+/// The part of a caller's deadline that may be spent waiting for a token: the rest is for the answer's way back.
+const DEADLINE_SHARE: (u32, u32) = (4, 5);
+
+/// The service; clones share the enforcer.
+#[derive(Debug, Clone)]
+pub struct Enforcement {
+    enforcer: Enforcer,
+    metrics: Metrics,
+    batch_max: usize,
+}
+
+/// What a call carries beside its message.
+#[derive(Debug, Clone, Copy)]
+struct Carried {
+    patience: Duration,
+    trace_id: Option<[u8; 16]>,
+}
+
+impl Enforcement {
+    /// The service over an enforcer. `batch_max` is at most [`BATCH_QUESTIONS_MAX`].
+    #[must_use]
+    pub fn new(enforcer: Enforcer, metrics: Metrics, batch_max: usize) -> Self {
+        Self { enforcer, metrics, batch_max: batch_max.min(BATCH_QUESTIONS_MAX) }
+    }
+
+    /// Answers the questions of a batch or of one message of a stream.
+    async fn answer_batch(
+        &self,
+        kind: CallKind,
+        carried: Carried,
+        shared: &Shared<'_>,
+        questions: &[v1::BatchQuestion],
+    ) -> Result<(Vec<v1::Answer>, v1::View, String), Status> {
+        if questions.is_empty() {
+            return Err(status::malformed("questions", "is empty"));
+        }
+        if questions.len() > self.batch_max {
+            return Err(status::malformed(
+                "questions",
+                format_args!("has {}, allowed are {}", questions.len(), self.batch_max),
+            ));
+        }
+        let asks = shared.asks(questions)?;
+        let call = call(kind, carried, shared.question, shared.at_least_as_fresh);
+        Ok(answer::batch(self.enforcer.answer(&call, &asks).await))
+    }
+
+    async fn answer_stream(
+        &self,
+        carried: Carried,
+        mut requests: Streaming<v1::MayProcessStreamRequest>,
+        answers: &mpsc::Sender<Result<v1::MayProcessStreamResponse, Status>>,
+    ) -> Result<(), Status> {
+        let mut context: Option<v1::Context> = None;
+        let mut pinned = String::new();
+        while let Some(request) = requests.next().await {
+            let began = Instant::now();
+            let v1::MayProcessStreamRequest { context: new, questions } = request?;
+            if new.is_some() {
+                context = new;
+            }
+            let context =
+                context.as_ref().ok_or_else(|| status::malformed("context", "is missing in the first message"))?;
+            let mut shared = Shared::new(context)?;
+            if shared.at_least_as_fresh.is_none() {
+                // The view at which the stream began: no later answer may rest on less, whatever happens here.
+                shared.at_least_as_fresh = question::token("context.at_least_as_fresh", &pinned)?;
+            }
+            let kind = CallKind::MayProcessStream;
+            let (batch, view, evidence_id) = self.answer_batch(kind, carried, &shared, &questions).await?;
+            if pinned.is_empty() {
+                pinned.clone_from(&view.ledger_token);
+            }
+            self.metrics.took(telemetry::Call::MayProcessStream, began.elapsed());
+            let response = v1::MayProcessStreamResponse { answers: batch, view: Some(view), evidence_id };
+            if answers.send(Ok(response)).await.is_err() {
+                // The caller is gone.
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl EnforcementService for Enforcement {
+    async fn may_process(
+        &self,
+        request: Request<v1::MayProcessRequest>,
+    ) -> Result<Response<v1::MayProcessResponse>, Status> {
+        let began = Instant::now();
+        let carried = Carried::of(request.metadata());
+        let message = request.into_inner();
+        let asked = question::Asked::new(message.question.as_ref())?;
+        let call = call(CallKind::MayProcess, carried, asked.ask.question, asked.at_least_as_fresh);
+        let answered = self.enforcer.answer(&call, std::slice::from_ref(&asked.ask)).await;
+        self.metrics.took(telemetry::Call::MayProcess, began.elapsed());
+        Ok(Response::new(answer::single(answered)))
+    }
+
+    async fn may_process_batch(
+        &self,
+        request: Request<v1::MayProcessBatchRequest>,
+    ) -> Result<Response<v1::MayProcessBatchResponse>, Status> {
+        let began = Instant::now();
+        let carried = Carried::of(request.metadata());
+        let v1::MayProcessBatchRequest { context, questions } = request.into_inner();
+        let context = context.unwrap_or_default();
+        let shared = Shared::new(&context)?;
+        let kind = CallKind::MayProcessBatch;
+        let (answers, view, evidence_id) = self.answer_batch(kind, carried, &shared, &questions).await?;
+        self.metrics.took(telemetry::Call::MayProcessBatch, began.elapsed());
+        Ok(Response::new(v1::MayProcessBatchResponse { answers, view: Some(view), evidence_id }))
+    }
+
+    type MayProcessStreamStream = Pin<Box<dyn Stream<Item = Result<v1::MayProcessStreamResponse, Status>> + Send>>;
+
+    async fn may_process_stream(
+        &self,
+        request: Request<Streaming<v1::MayProcessStreamRequest>>,
+    ) -> Result<Response<Self::MayProcessStreamStream>, Status> {
+        let carried = Carried::of(request.metadata());
+        let requests = request.into_inner();
+        let (answers, stream) = mpsc::channel(STREAM_BUFFER);
+        let service = self.clone();
+        // Ends with the caller: its requests end or fail, or nobody takes the answers.
+        tokio::spawn(async move {
+            if let Err(status) = service.answer_stream(carried, requests, &answers).await {
+                let _ = answers.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
+        let began = Instant::now();
+        let carried = Carried::of(request.metadata());
+        let message = request.into_inner();
+        let asked = question::Asked::new(message.question.as_ref())?;
+        let call = call(CallKind::Explain, carried, asked.ask.question, asked.at_least_as_fresh);
+        let explained = self.enforcer.explain(&call, &asked.ask).await;
+        self.metrics.took(telemetry::Call::Explain, began.elapsed());
+        Ok(Response::new(answer::explained(explained)))
+    }
+}
+
+const fn call<'a>(
+    kind: CallKind,
+    carried: Carried,
+    shared: Question<'a>,
+    at_least_as_fresh: Option<(Token, &'a str)>,
+) -> Call<'a> {
+    Call { kind, shared, at_least_as_fresh, patience: carried.patience, trace_id: carried.trace_id }
+}
+
+impl Carried {
+    fn of(metadata: &MetadataMap) -> Self {
+        let text = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok());
+        let deadline = text("grpc-timeout").and_then(grpc_timeout);
+        let (part, whole) = DEADLINE_SHARE;
+        Self {
+            patience: deadline.map_or(Duration::MAX, |deadline| deadline.saturating_mul(part) / whole),
+            trace_id: text("traceparent").and_then(trace_id),
+        }
+    }
+}
+
+/// The deadline that a caller set. Source: gRPC over HTTP/2, `Timeout`: at most eight digits and a unit.
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (unit_at, unit) = text.char_indices().next_back()?;
+    let digits = text.get(..unit_at).filter(|digits| (1..=8).contains(&digits.len()))?;
+    let value: u64 = digits.parse().ok()?;
+    match unit {
+        'H' => Some(Duration::from_secs(value * 3600)),
+        'M' => Some(Duration::from_secs(value * 60)),
+        'S' => Some(Duration::from_secs(value)),
+        'm' => Some(Duration::from_millis(value)),
+        'u' => Some(Duration::from_micros(value)),
+        'n' => Some(Duration::from_nanos(value)),
+        _ => None,
+    }
+}
+
+/// The trace id of a W3C `traceparent`. Source: W3C Trace Context, section 3.2.
+fn trace_id(text: &str) -> Option<[u8; 16]> {
+    let id = text.split('-').nth(1)?;
+    let bytes = data_encoding::HEXLOWER.decode(id.as_bytes()).ok()?;
+    bytes.try_into().ok().filter(|id| *id != [0; 16])
+}
+
+/// An [`Ask`] of a question and its subject.
+const fn ask<'a>(subject: &'a v1::Subject, question: Question<'a>) -> Ask<'a> {
+    Ask { space: subject.space.as_str(), id: subject.id.as_str(), question }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_are_read_as_grpc_writes_them() {
+        assert_eq!(grpc_timeout("200m"), Some(Duration::from_millis(200)));
+        assert_eq!(grpc_timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        for malformed in ["", "m", "1", "1x", "-1m", "123456789m", "1 m"] {
+            assert_eq!(grpc_timeout(malformed), None, "{malformed}");
+        }
+    }
+
+    #[test]
+    fn a_trace_id_is_taken_from_a_traceparent() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(trace_id(parent).map(|id| id[0]), Some(0x0a));
+        assert_eq!(trace_id("00-00000000000000000000000000000000-b7ad6b7169203331-01"), None);
+        assert_eq!(trace_id("nonsense"), None);
+    }
+}
