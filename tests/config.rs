@@ -1,6 +1,9 @@
 //! `consentd config`, run as a user runs it.
 
-#![allow(clippy::expect_used, reason = "a test may fail loudly; the exemption of clippy.toml does not reach its helpers")]
+#![allow(
+    clippy::expect_used,
+    reason = "a test may fail loudly; the exemption of clippy.toml does not reach its helpers"
+)]
 
 use std::process::{Command, Output};
 
