@@ -37,7 +37,7 @@ pub const WORKERS_MAX: usize = 64;
 pub const DEFAULT_ADMIN_TCP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7312);
 /// Time, 1 ms to 10 s. A line that another process appended is enforced within it; an idle look costs microseconds.
 pub const DEFAULT_POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Bytes, 1 MiB to 64 GiB. Some 100,000 subjects of 4 records.
+/// Bytes, 1 MiB to 64 GiB. Some 60,000 subjects of 4 records, at about 1 KiB each.
 pub const DEFAULT_CACHE_BYTES: u64 = 64 << 20;
 /// Bytes, 1 MiB to 64 GiB. The cache above holds what is hot; this one holds the store's index pages.
 pub const DEFAULT_STORE_CACHE_BYTES: u64 = 16 << 20;
@@ -45,7 +45,7 @@ pub const DEFAULT_STORE_CACHE_BYTES: u64 = 16 << 20;
 pub const DEFAULT_MAX_WAIT: Duration = Duration::from_millis(500);
 /// A file name in the data directory.
 pub const DEFAULT_KEY_FILE_NAME: &str = "subject.key";
-/// Bytes, 1 MiB to 1 GiB. Some 300,000 answers: few files, and recovery reads one of them.
+/// Bytes, 1 MiB to 1 GiB. Some hundred thousand answers: few files, and recovery reads one of them.
 pub const DEFAULT_SEGMENT_BYTES: u64 = 64 << 20;
 /// Time, 10 ms to 1 min. What a power loss may take from a log that waits for `written` only.
 pub const DEFAULT_FLUSH_INTERVAL: Duration = Duration::from_secs(1);
