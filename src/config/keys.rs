@@ -1,4 +1,4 @@
-//! Every key: its type and default here, its meaning and limits in [`declare`], what several must agree on in [`check`].
+//! Every key: its type and default here, its meaning and limits in `declare`, what several must agree on in `check`.
 //! A constant's comment gives its unit, its range and why.
 
 mod check;
