@@ -125,7 +125,9 @@ impl Settings {
     /// Adds a table's values under their full keys.
     fn add_table(&mut self, prefix: &str, table: &DeTable<'_>, origin: &dyn Fn(usize) -> Origin) {
         for (name, value) in table {
-            let key = format!("{prefix}{}", name.get_ref());
+            // A dot inside of quotes does not separate: `"server.tcp"` must not pass for `server.tcp`, nor hide it.
+            let own = name.get_ref();
+            let key = if own.contains('.') { format!("{prefix}\"{own}\"") } else { format!("{prefix}{own}") };
             let raw = match value.get_ref() {
                 DeValue::Table(table) if !table.is_empty() => {
                     self.add_table(&format!("{key}."), table, origin);

@@ -124,6 +124,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("server = 'x'", "server: is a section with keys of its own, and takes no value (f:1)"),
     ("log.levle = 'info'", "log.levle: is not a key, did you mean `log.level`? (f:1)"),
     ("flush_interval = '1s'", "flush_interval: is not a key, did you mean `evidence.flush_interval`? (f:1)"),
+    ("'server.tcp' = 'off'", "\"server.tcp\": is not a key, did you mean `server.tcp`? (f:1)"),
     ("[colour]", "colour: is not a key (f:1)"),
     ("log.level.deep = 'info'", "log.level.deep: is not a key (f:1)"),
     ("password = 'hunter2'", "password: is not a key (f:1)"),

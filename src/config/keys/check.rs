@@ -1,0 +1,51 @@
+//! What only several keys together can be wrong about, and what is allowed and yet deserves a second look.
+
+use std::net::SocketAddr;
+
+use crate::config::Config;
+use crate::config::reader::Reader;
+
+impl Config {
+    /// What only several keys together can be wrong about.
+    pub(super) fn check_across(&self, reader: &mut Reader) {
+        let sound = |reader: &Reader, keys: [&str; 2]| keys.into_iter().all(|key| reader.is_sound(key));
+        if sound(reader, ["server.tcp", "server.uds"]) && self.server.tcp.is_none() && self.server.uds.is_none() {
+            reader.problem("server.tcp", "is off and so is server.uds: nobody could ask");
+        }
+        if sound(reader, ["server.tcp", "admin.tcp"])
+            && let (Some(server), Some(admin)) = (self.server.tcp, self.admin.tcp)
+            && clash(server, admin)
+        {
+            reader.problem("admin.tcp", format!("`{admin}` is taken by server.tcp, `{server}`"));
+        }
+        if sound(reader, ["replica.max_wait", "server.request_timeout"])
+            && self.replica.max_wait >= self.server.request_timeout
+        {
+            reader.problem("replica.max_wait", "must be shorter than server.request_timeout, or no waiting call ends");
+        }
+    }
+
+    /// What is allowed and yet deserves a second look.
+    pub(in crate::config) fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let listeners = [("server.tcp", self.server.tcp, "ask"), ("admin.tcp", self.admin.tcp, "read the metrics")];
+        for (key, address, what) in listeners {
+            if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
+                warnings.push(format!(
+                    "{key}: `{address}` speaks plain text and lets whoever reaches it from other machines {what}"
+                ));
+            }
+        }
+        if self.server.uds.is_some() && self.server.uds_mode & 0o002 != 0 {
+            let mode = self.server.uds_mode;
+            warnings.push(format!("server.uds_mode: `{mode:04o}` lets every user of this machine ask"));
+        }
+        warnings
+    }
+}
+
+/// Whether two listeners want the same port of the same address. Port 0 is any free one.
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    overlap && one.port() == other.port() && one.port() != 0
+}

@@ -1,0 +1,258 @@
+//! Declares every key to the reader: name, meaning, default, limits. The order is the one in which they are printed.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing_subscriber::filter::LevelFilter;
+
+use super::{
+    Admin, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, Replica, Server, WORKERS_MAX, Workers,
+};
+use crate::config::reader::{Reader, number, quote, text};
+use crate::config::sources::Raw;
+use crate::config::{Config, keys};
+
+/// The longest path of a Unix socket, in bytes. Source: Linux, unix(7): 108 with the final zero.
+const UDS_PATH_BYTES_MAX: usize = 107;
+
+impl Config {
+    /// Reads every key, then checks what only several together can be wrong about.
+    pub(in crate::config) fn read(reader: &mut Reader) -> Self {
+        let data_dir =
+            reader.path("data_dir", "The folder of everything that is written.", keys::DEFAULT_DATA_DIR.into());
+        let config = Self {
+            server: Server::read(reader),
+            admin: Admin::read(reader),
+            ledger: Ledger::read(reader),
+            replica: Replica::read(reader, data_dir.join(keys::DEFAULT_KEY_FILE_NAME)),
+            evidence: Evidence::read(reader),
+            log: Log::read(reader),
+            data_dir,
+        };
+        config.check_across(reader);
+        config
+    }
+}
+
+impl Server {
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            tcp: reader.address_or_off(
+                "server.tcp",
+                "Where questions are answered over TCP, in plain text.",
+                Some(keys::DEFAULT_SERVER_TCP),
+            ),
+            uds: reader.path_or_off(
+                "server.uds",
+                "The Unix socket on which questions are answered.",
+                UDS_PATH_BYTES_MAX,
+                None,
+            ),
+            uds_mode: reader.value(
+                "server.uds_mode",
+                "Who may use the Unix socket, as a file mode.",
+                "an octal mode, \"0600\" to \"0777\"",
+                keys::DEFAULT_SERVER_UDS_MODE,
+                parse_mode,
+                |mode| quote(&format!("{mode:04o}")),
+            ),
+            max_message_bytes: reader.size(
+                "server.max_message_bytes",
+                "The largest message that is taken.",
+                keys::DEFAULT_MAX_MESSAGE_BYTES,
+                64 << 10..=64 << 20,
+            ),
+            max_batch: reader.count(
+                "server.max_batch",
+                "The most questions in one batch.",
+                keys::DEFAULT_MAX_BATCH,
+                1..=keys::DEFAULT_MAX_BATCH,
+            ),
+            max_concurrent_streams: reader.count(
+                "server.max_concurrent_streams",
+                "The most calls at once on one connection.",
+                keys::DEFAULT_MAX_CONCURRENT_STREAMS,
+                1..=65_536,
+            ),
+            max_connections: reader.count(
+                "server.max_connections",
+                "The most connections at once.",
+                keys::DEFAULT_MAX_CONNECTIONS,
+                1..=1_000_000,
+            ),
+            max_in_flight: reader.count(
+                "server.max_in_flight",
+                "The most calls at once over all connections; more are turned away at once.",
+                keys::DEFAULT_MAX_IN_FLIGHT,
+                1..=1_000_000,
+            ),
+            request_timeout: reader.duration(
+                "server.request_timeout",
+                "The longest that one call may take, whatever deadline its caller set.",
+                keys::DEFAULT_REQUEST_TIMEOUT,
+                Duration::from_millis(10)..=Duration::from_mins(5),
+            ),
+            drain_timeout: reader.duration(
+                "server.drain_timeout",
+                "How long calls in flight may take to finish when the sidecar stops.",
+                keys::DEFAULT_DRAIN_TIMEOUT,
+                Duration::ZERO..=Duration::from_hours(1),
+            ),
+            workers: reader.value(
+                "server.workers",
+                "How many threads answer; \"auto\" follows the CPU quota.",
+                &format!("\"auto\", or 1 to {WORKERS_MAX}"),
+                Workers::Auto,
+                parse_workers,
+                |workers| match workers {
+                    Workers::Auto => quote("auto"),
+                    Workers::Fixed(count) => count.to_string(),
+                },
+            ),
+        }
+    }
+}
+
+impl Admin {
+    fn read(reader: &mut Reader) -> Self {
+        let meaning = "Where metrics and readiness are shown, over plain HTTP.";
+        Self { tcp: reader.address_or_off("admin.tcp", meaning, Some(keys::DEFAULT_ADMIN_TCP)) }
+    }
+}
+
+impl Ledger {
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            kind: reader.choice(
+                "ledger.kind",
+                "Which kind of ledger is followed.",
+                LedgerKind::File,
+                &[("file", LedgerKind::File)],
+            ),
+            file: reader.required_path("ledger.file", "The file of the ledger, JSON Lines."),
+            poll_interval: reader.duration(
+                "ledger.poll_interval",
+                "How often the file is looked at for new lines.",
+                keys::DEFAULT_POLL_INTERVAL,
+                Duration::from_millis(1)..=Duration::from_secs(10),
+            ),
+        }
+    }
+}
+
+impl Replica {
+    fn read(reader: &mut Reader, default_key_file: PathBuf) -> Self {
+        Self {
+            cache_bytes: reader.size(
+                "replica.cache_bytes",
+                "Memory for the subjects that are asked for.",
+                keys::DEFAULT_CACHE_BYTES,
+                1 << 20..=64 << 30,
+            ),
+            store_cache_bytes: reader.size(
+                "replica.store_cache_bytes",
+                "Memory for pages of the store on disk.",
+                keys::DEFAULT_STORE_CACHE_BYTES,
+                1 << 20..=64 << 30,
+            ),
+            max_wait: reader.duration(
+                "replica.max_wait",
+                "The longest that a question waits for the view it asks for (at_least_as_fresh).",
+                keys::DEFAULT_MAX_WAIT,
+                Duration::ZERO..=Duration::from_mins(1),
+            ),
+            key_file: reader.path(
+                "replica.key_file",
+                "The file of the key under which subjects are hashed; made if it is not there.",
+                default_key_file,
+            ),
+        }
+    }
+}
+
+impl Evidence {
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            stage: reader.choice(
+                "evidence.stage",
+                "What evidence must have reached before an ALLOW leaves: the kernel, or the device.",
+                EvidenceStage::Written,
+                &[("written", EvidenceStage::Written), ("synced", EvidenceStage::Synced)],
+            ),
+            segment_bytes: reader.size(
+                "evidence.segment_bytes",
+                "The size of one file of the log.",
+                keys::DEFAULT_SEGMENT_BYTES,
+                1 << 20..=1 << 30,
+            ),
+            flush_interval: reader.duration(
+                "evidence.flush_interval",
+                "How often written evidence is flushed to the device.",
+                keys::DEFAULT_FLUSH_INTERVAL,
+                Duration::from_millis(10)..=Duration::from_mins(1),
+            ),
+            checkpoint_interval: reader.duration(
+                "evidence.checkpoint_interval",
+                "How often a checkpoint over new evidence is signed.",
+                keys::DEFAULT_CHECKPOINT_INTERVAL,
+                Duration::from_millis(100)..=Duration::from_hours(1),
+            ),
+        }
+    }
+}
+
+impl Log {
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            level: reader.value(
+                "log.level",
+                "What is logged: a level, and levels by target after commas.",
+                "such as \"info\" or \"warn,consentd::replica=debug\"",
+                keys::DEFAULT_LOG_LEVEL.to_owned(),
+                parse_directives,
+                |level| quote(level),
+            ),
+            format: reader.choice(
+                "log.format",
+                "How a line of the log looks.",
+                LogFormat::Text,
+                &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+            ),
+        }
+    }
+}
+
+fn parse_mode(raw: &Raw) -> Result<u32, String> {
+    let text = text(raw)?;
+    let digits = matches!(text.len(), 3 | 4) && text.bytes().all(|b| matches!(b, b'0'..=b'7'));
+    let mode = digits.then(|| u32::from_str_radix(text, 8).ok()).flatten();
+    mode.filter(|mode| (0o600..=0o777).contains(mode))
+        .ok_or_else(|| format!("`{text}` is not an octal mode such as `0660`, which lets at least the owner in"))
+}
+
+fn parse_workers(raw: &Raw) -> Result<Workers, String> {
+    if *raw == Raw::Text("auto".to_owned()) {
+        return Ok(Workers::Auto);
+    }
+    let count = number(raw).map_err(|what| format!("{what}, nor `auto`"))?;
+    let fixed = NonZeroUsize::new(count).filter(|count| count.get() <= WORKERS_MAX);
+    fixed.map(Workers::Fixed).ok_or_else(|| format!("`{count}` is outside 1 to {WORKERS_MAX}"))
+}
+
+/// Checks directives more strictly than the filter does, which takes a misspelt level for the name of a target and then
+/// logs nothing else.
+fn parse_directives(raw: &Raw) -> Result<String, String> {
+    let text = text(raw)?;
+    for directive in text.split(',') {
+        let (target, level) = directive.split_once('=').unwrap_or(("consentd", directive));
+        let is_target = target.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b':' | b'_' | b'-'));
+        if level.parse::<LevelFilter>().is_err() || level.is_empty() {
+            return Err(format!("`{level}` is not a level: off, error, warn, info, debug or trace"));
+        }
+        if target.is_empty() || !is_target {
+            return Err(format!("`{target}` is not a target such as `consentd::replica`"));
+        }
+    }
+    Ok(text.to_owned())
+}
