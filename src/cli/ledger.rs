@@ -81,7 +81,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let Args { verb, common } = args;
     let clock = Clock::system();
     match verb {
-        Verb::Publish(args) => publish::run(args, &common, &clock),
+        Verb::Publish(args) => publish::run(&args, &common, &clock),
         Verb::Catalogue(args) => publish::run_catalogue(args, &common, &clock),
         Verb::Grant(args) => record::grant(args, &common, &clock),
         Verb::Refuse(args) => record::refusal(args, record::Refusal::Refuse, &common, &clock),
@@ -182,4 +182,10 @@ fn parse_time(text: &str) -> Result<pbjson_types::Timestamp, String> {
     chrono::DateTime::parse_from_rfc3339(text)
         .map(|time| time.to_utc().into())
         .map_err(|error| format!("a time is written `2026-01-05T10:00:00Z` ({error})"))
+}
+
+/// A time as `parse_time` reads it.
+fn rfc3339(time: Time) -> String {
+    chrono::DateTime::from_timestamp_millis(time.unix_millis())
+        .map_or_else(String::new, |time| time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true))
 }

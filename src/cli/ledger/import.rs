@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 
-use super::{Common, warn_if_healed};
+use super::{Common, rfc3339, warn_if_healed};
 use crate::cli::{Failure, Outcome};
 use crate::clock::{BootTime, Clock};
 use crate::ledger::import::{Counts, Format, Observer, Options, RawRow, Rejection, import};
@@ -52,6 +52,11 @@ pub(super) fn run(args: Args, common: &Common, clock: &Clock) -> Outcome {
         name.push(".rejects.jsonl");
         name.into()
     });
+    // Rejected rows at the end of the ledger would be unreadable events there.
+    let same = |other: &Path| rejects.canonicalize().is_ok_and(|path| other.canonicalize().is_ok_and(|o| o == path));
+    if same(&args.file) || same(common.path()?) {
+        return Err(Failure::new("`--rejects` must be another file than the ledger and the input"));
+    }
     let (input, size): (Box<dyn io::Read>, Option<u64>) = if is_stdin {
         (Box::new(io::stdin()), None)
     } else {
@@ -99,6 +104,8 @@ struct Console {
     rejects: Option<BufWriter<File>>,
     size: Option<u64>,
     clock: Clock,
+    /// When the import began, for those who find rejected rows of several in one file.
+    import: String,
     started: BootTime,
     shown: BootTime,
     is_terminal: bool,
@@ -113,6 +120,7 @@ impl Console {
             path,
             rejects: None,
             size,
+            import: rfc3339(clock.now()),
             clock,
             started: now,
             shown: now,
@@ -158,6 +166,7 @@ impl Observer for Console {
             }
         };
         let mut line = serde_json::json!({
+            "import": self.import,
             "row": row.number,
             "line": row.line,
             "offset": row.offset,

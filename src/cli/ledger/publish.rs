@@ -32,7 +32,7 @@ pub(super) struct CatalogueArgs {
     source: String,
 }
 
-pub(super) fn run(args: Args, common: &Common, clock: &Clock) -> Outcome {
+pub(super) fn run(args: &Args, common: &Common, clock: &Clock) -> Outcome {
     let mut events: Vec<v1::LedgerEvent> = read(&args.file)?;
     if events.is_empty() {
         return Err(Failure::new(format!("{} holds no event", name(&args.file))));

@@ -13,6 +13,7 @@ use crate::proto::v1::ledger_event::Event;
 
 /// A consent that was given.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 pub(super) struct GrantArgs {
     /// Who, as `space:id`.
     subject: String,
@@ -24,7 +25,7 @@ pub(super) struct GrantArgs {
     /// For which third party. Left out: the controller itself.
     #[arg(long, default_value = "", hide_default_value = true)]
     recipient: String,
-    /// On which ground: consent, explicit_consent, legitimate_interest, …
+    /// On which ground, such as `consent` or `explicit_consent`.
     #[arg(long, default_value = "consent", value_parser = parse_basis)]
     basis: LegalBasis,
     /// When it ends by itself.
@@ -61,7 +62,7 @@ pub(super) struct RefusalArgs {
     /// For which third party, `*` for all. Left out: the controller itself.
     #[arg(long, default_value = "", hide_default_value = true)]
     recipient: String,
-    /// Against which ground: consent, explicit_consent, …
+    /// Against which ground, such as `explicit_consent`. Left out: `consent`, or what is objected to.
     #[arg(long, value_parser = parse_basis)]
     basis: Option<LegalBasis>,
     #[command(flatten)]
@@ -150,7 +151,7 @@ pub(super) fn grant(args: GrantArgs, common: &Common, clock: &Clock) -> Outcome 
         recipient: args.recipient,
         status: v1::ConsentStatus::from(Status::Given).into(),
         legal_basis: v1::LegalBasis::from(args.basis).into(),
-        collection: Some(collection),
+        collection: present(collection),
         notice: args.facts.notice,
         jurisdiction: args.facts.jurisdiction,
         expires_at: args.expires,
@@ -179,7 +180,7 @@ pub(super) fn refusal(args: RefusalArgs, refusal: Refusal, common: &Common, cloc
         recipient: args.recipient,
         status: v1::ConsentStatus::from(status).into(),
         legal_basis: v1::LegalBasis::from(args.basis.unwrap_or(basis)).into(),
-        collection: Some(v1::Collection { method: args.facts.method, ..v1::Collection::default() }),
+        collection: present(v1::Collection { method: args.facts.method, ..v1::Collection::default() }),
         notice: args.facts.notice,
         jurisdiction: args.facts.jurisdiction,
         expires_at: None,
@@ -239,6 +240,11 @@ fn write(event: Event, origin: Origin, common: &Common, clock: &Clock) -> Outcom
 fn subject(text: &str) -> Result<v1::Subject, Failure> {
     let subject = Subject::parse(text)?;
     Ok(v1::Subject { space: subject.space().to_owned(), id: subject.expose_id().to_owned() })
+}
+
+/// What is said of the collection, if anything is.
+fn present(collection: v1::Collection) -> Option<v1::Collection> {
+    (collection != v1::Collection::default()).then_some(collection)
 }
 
 fn parse_basis(name: &str) -> Result<LegalBasis, String> {

@@ -6,10 +6,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{Common, record};
+use super::{Common, record, rfc3339};
 use crate::cli::{Failure, Outcome};
 use crate::clock::Clock;
-use crate::domain::{Position, Time, Unreadable};
+use crate::domain::{Position, Unreadable};
 use crate::ledger::file::{Config, FileSource, before_last_lines};
 use crate::ledger::{Delivery, FeedItem, LedgerId, LedgerSource as _, Token, codec};
 
@@ -36,8 +36,8 @@ pub(super) fn run(args: &Args, common: &Common, clock: Clock) -> Outcome {
         Ok(resume) if !args.from_start => resume,
         Ok(_) | Err(_) => None,
     };
-    let mut printer = Printer { path, json: common.json, file: None, ledger: None, end: Position(0) };
-    printer.end = resume.map_or(Position(0), |resume| resume.place.position);
+    let mut lines = Printer { path, json: common.json, file: None, ledger: None, end: Position(0) };
+    lines.end = resume.map_or(Position(0), |resume| resume.place.position);
     let mut feed = Box::new(FileSource::new(Config::new(path), clock)).follow(resume);
     while let Some(item) = feed.blocking_recv() {
         let printed = match item {
@@ -46,10 +46,10 @@ pub(super) fn run(args: &Args, common: &Common, clock: Clock) -> Outcome {
                 Ok(())
             }
             FeedItem::Opened { ledger, .. } => {
-                printer.ledger = Some(ledger);
+                lines.ledger = Some(ledger);
                 Ok(())
             }
-            FeedItem::Events { deliveries, .. } => printer.print(&deliveries),
+            FeedItem::Events { deliveries, .. } => lines.print(&deliveries),
             FeedItem::Current { .. } if !args.follow => break,
             FeedItem::Current { .. } => Ok(()),
             FeedItem::Broken(fault) => return Err(fault.into()),
@@ -136,9 +136,4 @@ impl Printer<'_> {
         file.read_exact_at(&mut text, self.end.0)?;
         Ok(text)
     }
-}
-
-fn rfc3339(time: Time) -> String {
-    chrono::DateTime::from_timestamp_millis(time.unix_millis())
-        .map_or_else(String::new, |time| time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true))
 }

@@ -154,6 +154,13 @@ impl Columns {
                 .map(|time| Some(Timestamp::from(time.to_utc())))
                 .map_err(|_| rejection(column, "must be a time such as `2026-01-05T10:00:00Z`", text)),
         };
+        let collection = v1::Collection {
+            method: text(Column::Method),
+            pre_ticked: flag(Column::PreTicked)?,
+            passive: flag(Column::Passive)?,
+            bundled: flag(Column::Bundled)?,
+            dark_pattern: flag(Column::DarkPattern)?,
+        };
         Ok(v1::LedgerEvent {
             event_id: text(Column::EventId),
             event_time: time(Column::EventTime)?,
@@ -166,13 +173,7 @@ impl Columns {
                 recipient: text(Column::Recipient),
                 status: v1::ConsentStatus::from(status).into(),
                 legal_basis: v1::LegalBasis::from(legal_basis).into(),
-                collection: Some(v1::Collection {
-                    method: text(Column::Method),
-                    pre_ticked: flag(Column::PreTicked)?,
-                    passive: flag(Column::Passive)?,
-                    bundled: flag(Column::Bundled)?,
-                    dark_pattern: flag(Column::DarkPattern)?,
-                }),
+                collection: (collection != v1::Collection::default()).then_some(collection),
                 notice: notice(value(Column::NoticeId), value(Column::NoticeVersion), value(Column::NoticeLanguage))?,
                 jurisdiction: text(Column::Jurisdiction),
                 expires_at: time(Column::ExpiresAt)?,

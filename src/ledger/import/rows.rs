@@ -137,9 +137,8 @@ impl Quotes {
     fn after(self, byte: u8, ending: Ending) -> Self {
         let Ending::Record { delimiter } = ending else { return Self::Outside };
         match (self, byte) {
-            (Self::FieldStart | Self::Closing, b'"') => Self::Inside,
             (Self::Inside, b'"') => Self::Closing,
-            (Self::Inside, _) => Self::Inside,
+            (Self::FieldStart | Self::Closing, b'"') | (Self::Inside, _) => Self::Inside,
             (_, byte) if byte == delimiter || byte == b'\n' => Self::FieldStart,
             (Self::FieldStart | Self::Outside | Self::Closing, _) => Self::Outside,
         }

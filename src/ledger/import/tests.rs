@@ -1,7 +1,7 @@
 //! Rows that are events, rows that are not, and that none of them is lost.
 
 use super::*;
-use crate::domain::{Event, EventBody, Position};
+use crate::domain::{Defects, Event, EventBody, Position};
 
 /// Keeps what it is told.
 #[derive(Default)]
@@ -73,7 +73,6 @@ fn every_column_reaches_its_field() {
     assert_eq!(consent.expires_at.map(Time::unix_millis), Some(1_799_143_200_000));
     let notice = consent.notice.as_ref().expect("a notice");
     assert_eq!((&*notice.id, notice.version, &*notice.language), ("privacy", 3, "tr"));
-    use crate::domain::Defects;
     assert_eq!(consent.collection.defects, Defects::PRE_TICKED.with(Defects::BUNDLED));
     assert_eq!(&*consent.collection.method, "paper");
 }
