@@ -207,12 +207,9 @@ fn racing_processes_lose_and_mix_nothing() {
         assert_eq!(batch, expected);
     }
     let told = shop.ok(&["tail", "--from-start"]);
-    assert_eq!(
-        told.lines().filter(|line| line.contains("UNREADABLE `@16`")).count(),
-        0,
-        "the torn id is known to nobody"
-    );
-    assert_eq!(told.lines().filter(|line| line.contains("UNREADABLE")).count(), 1);
+    let unreadable: Vec<&str> = told.lines().filter(|line| line.contains("UNREADABLE")).collect();
+    assert_eq!(unreadable.len(), 1);
+    assert!(unreadable[0].contains("UNREADABLE `@17`, about nobody that can be told"), "{unreadable:?}");
 }
 
 #[test]
