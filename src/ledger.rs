@@ -14,6 +14,7 @@ pub mod codec;
 mod fault;
 mod feed;
 pub mod file;
+pub mod import;
 mod token;
 
 pub use codec::{EventError, FieldProblem, validate};

@@ -58,7 +58,8 @@ pub enum ParseError {
 
 impl ParseError {
     /// What is wrong and in which column, without repeating any of the text.
-    fn without_values(&self) -> String {
+    #[must_use]
+    pub fn without_values(&self) -> String {
         let Self::Json(error) = self else { return self.to_string() };
         // The reader's own message quotes the text. Its beginning does not.
         let told = error.to_string();

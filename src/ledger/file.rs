@@ -6,6 +6,9 @@
 //! What is noticed of a ledger that is not the one it was: another first line or another file at its path, a size below
 //! what was read, and a change in the last 4 KiB before the position. A change further back in the same file, made in
 //! place and at the same length, is not noticed: keep the file append-only (`chattr +a`) where writers are not trusted.
+//!
+//! Freshness is as true as what the file system says of the file's size. Local ones say what is so. One that answers from
+//! a cache, such as NFS mounted without `noac`, makes every proof of freshness as old as its cache may be.
 
 mod follow;
 mod pages;

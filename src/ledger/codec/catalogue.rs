@@ -68,7 +68,9 @@ fn purpose(
 }
 
 fn span(problems: &mut Problems, field: Cow<'static, str>, span: pbjson_types::Duration) -> Option<Duration> {
-    let made = Duration::try_from(span).ok().filter(|span| !span.is_zero());
+    // Another count of nanoseconds would have another text, and so another length when it is read back.
+    let is_canonical = (0..1_000_000_000).contains(&span.nanos);
+    let made = Duration::try_from(span).ok().filter(|span| is_canonical && !span.is_zero());
     if made.is_none() {
         problems.add(field, "must be longer than zero");
     }

@@ -182,17 +182,21 @@ impl Follower {
         if metadata.len() < position.0 {
             return Err(Halt::Broken(self.truncated(metadata.len(), position)));
         }
+        self.waiting = None;
         let look = Look::at(&metadata);
         if told || followed.looked.as_ref() != Some(&look) {
-            self.read_until(followed, look.size)?;
+            followed.looked = None;
+            if !self.read_until(followed, look.size)? {
+                return Ok(());
+            }
             followed.looked = Some(look);
         }
-        self.waiting = None;
         self.send(FeedItem::Current { position: followed.place.position, at })
     }
 
-    /// Delivers the complete lines that lie below `end`, after making sure that what precedes them is as it was.
-    fn read_until(&mut self, followed: &mut Followed, end: u64) -> Result<(), Halt> {
+    /// Delivers the complete lines that lie below `end`, after making sure that what precedes them is as it was. False
+    /// if the file became shorter meanwhile, so that not all that lay below `end` has been seen: to be looked at again.
+    fn read_until(&mut self, followed: &mut Followed, end: u64) -> Result<bool, Halt> {
         loop {
             let position = followed.place.position.0;
             let window_start = position.saturating_sub(MARK_WINDOW);
@@ -212,14 +216,16 @@ impl Follower {
             if buffer.get(..window_len).map(pages::mark) != Some(followed.place.mark) {
                 return Err(Halt::Broken(self.rewritten(followed.place.position)));
             }
+            if filled < window_len + body_len {
+                return Ok(false);
+            }
             let consumed = self.deliver(followed, &buffer, window_len)?;
             let is_too_long = consumed == 0 && buffer.len() - window_len > LINE_BYTES_MAX + 1;
-            let behind = followed.place.position.0;
             if is_too_long {
                 let beginning = buffer.get(window_len..window_len + LINE_BYTES_MAX).unwrap_or_default();
-                let newline = pages::newline_after(&followed.file, behind + body_len as u64, end);
+                let newline = pages::newline_after(&followed.file, position + body_len as u64, end);
                 let Some(newline) = newline.map_err(|error| self.unreachable(&error))? else {
-                    return Ok(());
+                    return Ok(true);
                 };
                 let position = Position(newline + 1);
                 let mark = pages::mark_before(&followed.file, position.0).map_err(|error| self.unreachable(&error))?;
@@ -230,9 +236,9 @@ impl Follower {
             // A large buffer was for catching up.
             buffer.shrink_to(64 * 1024);
             self.buffer = buffer;
-            let is_all = window_start + filled as u64 >= end || followed.place.position.0 >= end;
+            let is_all = position + body_len as u64 >= end;
             if !is_too_long && (is_all || consumed == 0) {
-                return Ok(());
+                return Ok(true);
             }
         }
     }

@@ -1,0 +1,83 @@
+//! Events and catalogues that come as JSON.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use super::{Common, new_event_id, parse_time, timestamp};
+use crate::cli::{Failure, Outcome};
+use crate::clock::Clock;
+use crate::proto::v1;
+
+/// Which events.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The file, or `-` for standard input. An event without `eventId` is given a random one, and one without
+    /// `eventTime` the present time. All are written, or none.
+    #[arg(default_value = "-")]
+    file: PathBuf,
+}
+
+/// Which catalogue.
+#[derive(Debug, clap::Args)]
+pub(super) struct CatalogueArgs {
+    /// The file, or `-` for standard input.
+    file: PathBuf,
+    /// Since when it is in force. Left out: now.
+    #[arg(long, value_parser = parse_time, value_name = "TIME")]
+    at: Option<pbjson_types::Timestamp>,
+    /// Who publishes it.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    source: String,
+}
+
+pub(super) fn run(args: &Args, common: &Common, clock: &Clock) -> Outcome {
+    let mut events: Vec<v1::LedgerEvent> = read(&args.file)?;
+    if events.is_empty() {
+        return Err(Failure::new(format!("{} holds no event", name(&args.file))));
+    }
+    for event in &mut events {
+        if event.event_id.is_empty() {
+            event.event_id = new_event_id()?;
+        }
+        event.event_time.get_or_insert_with(|| timestamp(clock.now()));
+    }
+    common.write(&events, clock)
+}
+
+pub(super) fn run_catalogue(args: CatalogueArgs, common: &Common, clock: &Clock) -> Outcome {
+    let mut documents: Vec<v1::Catalogue> = read(&args.file)?;
+    let (Some(catalogue), true) = (documents.pop(), documents.is_empty()) else {
+        return Err(Failure::new(format!("{} does not hold one catalogue", name(&args.file))));
+    };
+    let event = v1::LedgerEvent {
+        event_id: new_event_id()?,
+        event_time: Some(args.at.unwrap_or_else(|| timestamp(clock.now()))),
+        source: args.source,
+        supersedes: Vec::new(),
+        event: Some(v1::ledger_event::Event::Catalogue(catalogue)),
+    };
+    common.write(&[event], clock)
+}
+
+/// The JSON values of a file, one after another however they are laid out, or in one array.
+fn read<T: DeserializeOwned>(file: &Path) -> Result<Vec<T>, Failure> {
+    let mut text = Vec::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().lock().read_to_end(&mut text)
+    } else {
+        std::fs::File::open(file).and_then(|mut file| file.read_to_end(&mut text))
+    };
+    read.map_err(|error| Failure::new(format!("{} cannot be read: {error}", name(file))))?;
+    let parsed: Result<Vec<T>, serde_json::Error> = if text.trim_ascii_start().starts_with(b"[") {
+        serde_json::from_slice(&text)
+    } else {
+        serde_json::Deserializer::from_slice(&text).into_iter().collect()
+    };
+    parsed.map_err(|error| Failure::new(format!("{} is not as it must be: {error}", name(file))))
+}
+
+fn name(file: &Path) -> String {
+    if file == Path::new("-") { "standard input".to_owned() } else { format!("`{}`", file.display()) }
+}
