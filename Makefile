@@ -7,7 +7,7 @@ SHELL := bash
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 # The release of cargo-deny that deny.toml is written for.
-CARGO_DENY_VERSION := 0.19.0
+CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(CARGO_TARGET_DIR)/cargo-tools/bin/cargo-deny
 
 .PHONY: help test lint fmt deny bench
