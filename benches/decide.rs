@@ -28,7 +28,7 @@ fn purpose(key: &str, requires: &[&str]) -> Purpose {
         description: "".into(),
         legal_basis: LegalBasis::Consent,
         channels: ["email", "sms", "push"].map(Into::into).to_vec(),
-        max_age: Some(Duration::from_secs(730 * 86_400)),
+        max_age: Some(Duration::from_hours(730 * 24)),
         max_staleness: DEFAULT_MAX_STALENESS,
         covered_by_parent: false,
         special_category: false,

@@ -134,8 +134,7 @@ impl Scan<'_> {
         let renamed = matches!(self.token(0), Some(Token::Word(word)) if word == "as");
         let Some(first) = segments.first().map(String::as_str) else { return };
         let from = match first {
-            "crate" => Vec::new(),
-            LIBRARY => Vec::new(),
+            "crate" | LIBRARY => Vec::new(),
             "self" | "super" => self.module.clone(),
             _ => {
                 if segments.len() > 1 {
