@@ -6,9 +6,10 @@ use consentd::domain::{
     Catalogue, Collection, Decision, Defects, Freshness, LedgerStanding, LegalBasis, Notice, NoticeRule, Position,
     Purpose, Question, Record, Signals, Status, SubjectState, SubjectView, Time, TokenStanding, UnreadableMark, decide,
 };
+use proptest::bool;
 use proptest::collection::vec;
 use proptest::option;
-use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use proptest::prelude::{Just, Strategy, prop_oneof};
 use proptest::sample::{select, subsequence};
 
 use crate::history::{Happening, What};
@@ -146,7 +147,30 @@ pub(crate) fn history() -> impl Strategy<Value = Vec<Happening>> {
     ];
     let happening = (what, supersedes)
         .prop_map(|(what, ids)| Happening { supersedes: ids.into_iter().map(Into::into).collect(), what });
-    vec(happening, 0..10)
+    vec((happening, bool::weighted(0.3)), 0..10).prop_map(|drawn| {
+        let mut history: Vec<Happening> = Vec::new();
+        for (mut happening, echoes) in drawn {
+            if let Some(before) = history.last().filter(|_| echoes) {
+                echo(before, &mut happening);
+            }
+            history.push(happening);
+        }
+        history
+    })
+}
+
+/// Moves a record to the place and moment of another, so that the two tie in all but what they say.
+fn echo(before: &Happening, happening: &mut Happening) {
+    if let (
+        What::Said { purpose: p, channel: c, recipient: r, record: earlier },
+        What::Said { purpose, channel, recipient, record },
+    ) = (&before.what, &mut happening.what)
+    {
+        purpose.clone_from(p);
+        channel.clone_from(c);
+        recipient.clone_from(r);
+        record.event_time = earlier.event_time;
+    }
 }
 
 fn purpose(place: usize) -> impl Strategy<Value = Purpose> {
@@ -157,7 +181,7 @@ fn purpose(place: usize) -> impl Strategy<Value = Purpose> {
     let notice =
         option::weighted(0.2, (1..4_u32).prop_map(|since| NoticeRule { id: "n".into(), material_since: since }));
     let spans = (option::weighted(0.3, 1..8_u64), 2..8_u64);
-    (basis, channels, requires, notice, spans, any::<bool>(), any::<bool>()).prop_map(
+    (basis, channels, requires, notice, spans, bool::ANY, bool::ANY).prop_map(
         move |(legal_basis, channels, requires, notice, (max_age, max_staleness), covered_by_parent, honours_gpc)| {
             Purpose {
                 key: PURPOSES[place].into(),
