@@ -10,6 +10,7 @@
 //! - A signed checkpoint covers only records on the device, and every later one continues it.
 //! - No subject appears but as a tag under the month's key.
 
+mod checkpoint;
 mod config;
 mod device;
 mod files;
@@ -25,8 +26,11 @@ mod recover;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod tiles;
+mod tree;
 mod writer;
 
+pub use checkpoint::Checkpoint;
 pub use config::{
     Config, DEFAULT_CHECKPOINT_INTERVAL, DEFAULT_FLUSH_INTERVAL, DEFAULT_SEGMENT_BYTES, DEFAULT_STAGE,
     SEGMENT_BYTES_MIN, Stage,
