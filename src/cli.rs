@@ -3,6 +3,8 @@
 //! Exit codes: 0 done (for `ask`: ALLOW), 1 a negative answer (for `ask`: DENY), 2 an error, said in one sentence on
 //! standard error.
 
+mod evidence;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -16,7 +18,9 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Evidence(evidence::Evidence),
+}
 
 /// Why a command failed, as one sentence.
 #[derive(Debug)]
@@ -49,7 +53,9 @@ pub(crate) type Outcome = Result<ExitCode, Failure>;
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome: Outcome = match arguments.command {};
+    let outcome: Outcome = match &arguments.command {
+        Command::Evidence(arguments) => evidence::run(arguments),
+    };
     outcome.unwrap_or_else(|Failure(sentence)| {
         eprintln!("consentd: {sentence}");
         ExitCode::from(2)

@@ -101,15 +101,15 @@ pub(super) fn open(
     let signer = Signer::new(keys::load_or_make_signing(layout)?);
     let boot = Boot::load(layout)?;
     let last = layout.months()?.last().copied();
-    let (mut recovered, mut signed) = (None, 0);
+    let (mut recovered, mut covered) = (None, 0);
     if let Some(month) = last {
         // A checkpoint covers only what was on the device.
-        signed = Checkpoint::load(layout, instance, month, signer.public())?.map_or(0, |checkpoint| checkpoint.size);
+        covered = Checkpoint::load(layout, instance, month, signer.public())?.map_or(0, |checkpoint| checkpoint.size);
         let marked = boot.as_ref().filter(|boot| boot.month == month).map_or(0, |boot| boot.count);
         let known = Known {
             instance,
             month,
-            on_device: marked.max(signed),
+            on_device: marked.max(covered),
             rebooted: matches!((&boot, &boot_id), (Some(then), Some(now)) if then.id != *now),
         };
         recovered = Some(recover(layout, &known, segment_bytes, &faults)?);
@@ -119,7 +119,7 @@ pub(super) fn open(
     }
     let id = last.map_or(now, |last| last.max(now));
     let month = Month::load_or_make(layout, id)?;
-    let (cursor, lost) = recovered.as_ref().map_or((None, Lost::default()), |found| (Some(found.cursor), found.lost));
+    let (cursor, taken) = recovered.as_ref().map_or((None, Lost::default()), |found| (Some(found.cursor), found.lost));
     let chain = cursor.map_or(CHAIN_START, |cursor| cursor.chain);
     let next = if last == Some(id) { cursor.map_or(0, |cursor| cursor.index) } else { 0 };
     let (segment, segments) = match recovered {
@@ -155,8 +155,8 @@ pub(super) fn open(
         segments,
         bytes: 0,
     };
-    let checkpoint_size = if last == Some(id) { signed } else { 0 };
-    Ok(Opened { writer, pending: Pending::new(id, next, chain, next, 0), month, lost, checkpoint_size, signer })
+    let checkpoint_size = if last == Some(id) { covered } else { 0 };
+    Ok(Opened { writer, pending: Pending::new(id, next, chain, next, 0), month, lost: taken, checkpoint_size, signer })
 }
 
 fn into_segment(found: Recovered) -> (Segment, u64) {

@@ -15,14 +15,11 @@ const TILE_WIDTH: usize = 256;
 /// Levels of tiles that a tree of 2^64 leaves has.
 const LEVELS_MAX: u32 = 8;
 
-/// The right edge of a growing tree: for each level the hashes that no full tile holds yet.
-#[derive(Debug)]
-pub(super) struct Edge {
-    folder: PathBuf,
+/// The hashes of a growing tree that no full tile holds yet, for each level of tiles.
+#[derive(Debug, Default)]
+pub(super) struct Levels {
     size: u64,
     levels: Vec<Level>,
-    /// Folders with names that are not on the device yet.
-    unsynced: BTreeSet<PathBuf>,
 }
 
 #[derive(Debug, Default)]
@@ -33,38 +30,18 @@ struct Level {
     rest: Vec<Hash>,
 }
 
-impl Edge {
-    /// The edge of an empty tree.
-    pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder, size: 0, levels: Vec::new(), unsynced: BTreeSet::new() }
-    }
-
-    /// The edge of the tree that was last written with this size; nothing if its tiles are not all there.
-    pub(super) fn load(folder: PathBuf, size: u64) -> Option<Self> {
-        let mut edge = Self::new(folder);
-        edge.size = size;
-        for level in 0..LEVELS_MAX {
-            let count = hashes_at(size, level);
-            if count == 0 {
-                break;
-            }
-            let full = count / TILE_WIDTH as u64;
-            let rest = if count.is_multiple_of(TILE_WIDTH as u64) {
-                Vec::new()
-            } else {
-                read_tile(&edge.folder, level, full, count).ok()?
-            };
-            edge.levels.push(Level { full, rest });
-        }
-        Some(edge)
-    }
-
+impl Levels {
+    /// The leaves so far.
     pub(super) fn size(&self) -> u64 {
         self.size
     }
 
-    /// Adds a leaf; writes the tiles that it fills.
-    pub(super) fn push(&mut self, leaf: Hash) -> Result<(), Cause> {
+    /// Adds a leaf, and hands over each tile that it fills: level, number, hashes.
+    pub(super) fn push<E>(
+        &mut self,
+        leaf: Hash,
+        mut tile: impl FnMut(u32, u64, &[Hash]) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.size += 1;
         let mut hash = leaf;
         for number in 0..LEVELS_MAX {
@@ -77,19 +54,18 @@ impl Edge {
             if level.rest.len() < TILE_WIDTH {
                 break;
             }
-            let full = std::mem::take(&mut level.rest);
-            let tile = level.full;
+            hash = perfect_root(&level.rest);
+            tile(number, level.full, &level.rest)?;
+            level.rest.clear();
             level.full += 1;
-            hash = perfect_root(&full);
-            let path = self.folder.join(tile_path(number, tile));
-            self.write(&path, &full)?;
-            // The partial tiles before it are of use to nobody any more.
-            let partial = partial_folder(&path);
-            if partial.exists() {
-                fs::remove_dir_all(&partial).at("remove", &partial)?;
-            }
         }
         Ok(())
+    }
+
+    /// The partial tiles: level, number, hashes.
+    pub(super) fn partial(&self) -> impl Iterator<Item = (u32, u64, &[Hash])> {
+        let levels = (0..).zip(&self.levels).filter(|(_, level)| !level.rest.is_empty());
+        levels.map(|(number, level)| (number, level.full, level.rest.as_slice()))
     }
 
     /// The tree's root.
@@ -109,29 +85,85 @@ impl Edge {
         }
         subtrees.into_iter().rev().reduce(|right, left| node_hash(&left, &right)).unwrap_or_else(empty_root)
     }
+}
+
+/// The right edge of a growing tree whose tiles are written.
+#[derive(Debug)]
+pub(super) struct Edge {
+    folder: PathBuf,
+    levels: Levels,
+    /// Folders with names that are not on the device yet.
+    unsynced: BTreeSet<PathBuf>,
+}
+
+impl Edge {
+    /// The edge of an empty tree.
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder, levels: Levels::default(), unsynced: BTreeSet::new() }
+    }
+
+    /// The edge of the tree that was last written with this size; nothing if its tiles are not all there.
+    pub(super) fn load(folder: PathBuf, size: u64) -> Option<Self> {
+        let mut edge = Self::new(folder);
+        edge.levels.size = size;
+        for level in 0..LEVELS_MAX {
+            let count = hashes_at(size, level);
+            if count == 0 {
+                break;
+            }
+            let full = count / TILE_WIDTH as u64;
+            let rest = if count.is_multiple_of(TILE_WIDTH as u64) {
+                Vec::new()
+            } else {
+                read_tile(&edge.folder, level, full, count).ok()?
+            };
+            edge.levels.levels.push(Level { full, rest });
+        }
+        Some(edge)
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.levels.size
+    }
+
+    pub(super) fn root(&self) -> Hash {
+        self.levels.root()
+    }
+
+    /// Adds a leaf; writes the tiles that it fills.
+    pub(super) fn push(&mut self, leaf: Hash) -> Result<(), Cause> {
+        let Self { folder, levels, unsynced } = self;
+        levels.push(leaf, |level, tile, hashes| {
+            let path = folder.join(tile_path(level, tile));
+            write_tile(&path, hashes, unsynced)?;
+            // The partial tiles before it are of use to nobody any more.
+            let partial = partial_folder(&path);
+            if partial.exists() {
+                fs::remove_dir_all(&partial).at("remove", &partial)?;
+            }
+            Ok(())
+        })
+    }
 
     /// Puts everything on the device that the tree of this size needs, its partial tiles included.
     pub(super) fn save(&mut self) -> Result<(), Cause> {
-        for (number, level) in (0..).zip(std::mem::take(&mut self.levels)) {
-            if !level.rest.is_empty() {
-                let full = self.folder.join(tile_path(number, level.full));
-                self.write(&partial_folder(&full).join(level.rest.len().to_string()), &level.rest)?;
-            }
-            self.levels.push(level);
+        for (level, tile, hashes) in self.levels.partial() {
+            let full = self.folder.join(tile_path(level, tile));
+            write_tile(&partial_folder(&full).join(hashes.len().to_string()), hashes, &mut self.unsynced)?;
         }
         for folder in std::mem::take(&mut self.unsynced) {
             sync_dir(&folder).at("flush", &folder)?;
         }
         Ok(())
     }
+}
 
-    fn write(&mut self, path: &Path, hashes: &[Hash]) -> Result<(), Cause> {
-        if let Some(folder) = path.parent() {
-            make_dir(folder).at("make", folder)?;
-            self.unsynced.insert(folder.to_owned());
-        }
-        place(path, hashes.as_flattened(), 0o644).at("write", path)
+fn write_tile(path: &Path, hashes: &[Hash], unsynced: &mut BTreeSet<PathBuf>) -> Result<(), Cause> {
+    if let Some(folder) = path.parent() {
+        make_dir(folder).at("make", folder)?;
+        unsynced.insert(folder.to_owned());
     }
+    place(path, hashes.as_flattened(), 0o644).at("write", path)
 }
 
 /// A tree of a certain size, read from its tiles.
@@ -144,6 +176,24 @@ pub(super) struct Tiles {
 impl Tiles {
     pub(super) fn new(folder: PathBuf, size: u64) -> Self {
         Self { folder, size }
+    }
+}
+
+impl Tiles {
+    /// Whether a tile holds these hashes and no others.
+    pub(super) fn holds(&self, level: u32, tile: u64, hashes: &[Hash]) -> Result<(), Cause> {
+        let path = self.folder.join(tile_path(level, tile));
+        let stored = read_tile(&self.folder, level, tile, hashes_at(self.size, level)).at("read", &path)?;
+        if stored == hashes {
+            Ok(())
+        } else {
+            Err(Cause::new(format!("the tile `{}` does not hold the hashes of its records", path.display())))
+        }
+    }
+
+    /// Whether a full tile lies within the tree.
+    pub(super) fn covers(&self, level: u32, tile: u64) -> bool {
+        tile < hashes_at(self.size, level) / TILE_WIDTH as u64
     }
 }
 

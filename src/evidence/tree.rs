@@ -56,6 +56,8 @@ struct Tree<'a> {
     month: YearMonth,
     edge: Edge,
     entries: Entries<'a>,
+    /// Whether tiles were missing, so that all are made again.
+    rebuilding: bool,
     /// The last checkpoint signed.
     signed: Option<Checkpoint>,
 }
@@ -120,18 +122,19 @@ fn finish_earlier(shared: &Shared, core: &Core) -> Result<(), Cause> {
 impl<'a> Tree<'a> {
     /// The tree as the last checkpoint left it, or an empty one to build up to it again.
     fn resume(layout: &'a Layout, signer: &'a Signer, instance: Instance, month: YearMonth) -> Result<Self, Cause> {
-        let signed = Checkpoint::load(layout, instance, month, &signer.public)?;
+        let head = Checkpoint::load(layout, instance, month, &signer.public)?;
         let folder = layout.month(month);
-        let edge = signed
-            .and_then(|signed| Edge::load(folder.clone(), signed.size).filter(|edge| edge.root() == signed.root))
+        let edge = head
+            .and_then(|head| Edge::load(folder.clone(), head.size).filter(|edge| edge.root() == head.root))
             .unwrap_or_else(|| Edge::new(folder));
+        let rebuilding = head.is_some() && edge.size() == 0;
         let entries = Entries::new(layout, month);
         let path = layout.vkey(month);
         if !path.exists() {
             let key = vkey(&origin(instance, month), &signer.public);
             replace(&path, format!("{key}\n").as_bytes(), 0o644).at("write", &path)?;
         }
-        Ok(Self { layout, signer, instance, month, edge, entries, signed })
+        Ok(Self { layout, signer, instance, month, edge, entries, rebuilding, signed: head })
     }
 
     /// Adds the records below an index; says whether it got there, or the log is to stop.
@@ -192,10 +195,14 @@ impl<'a> Tree<'a> {
                 self.month
             )));
         }
-        if before.map_or(0, |before| before.size) == size {
+        let grown = before.map_or(0, |before| before.size) < size;
+        if grown || self.rebuilding {
+            self.edge.save()?;
+            self.rebuilding = false;
+        }
+        if !grown {
             return Ok(());
         }
-        self.edge.save()?;
         let next = Checkpoint { size, root: self.edge.root() };
         if let Some(before) = before {
             let mut tiles = Tiles::new(self.layout.month(self.month), size);
