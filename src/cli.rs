@@ -7,6 +7,7 @@ mod ask;
 mod client;
 mod config;
 mod config_flags;
+mod evidence;
 mod ledger;
 mod serve;
 
@@ -33,6 +34,7 @@ enum Command {
     /// Check the configuration, or print what is in effect.
     Config(config::Args),
     Ledger(ledger::Args),
+    Evidence(evidence::Evidence),
 }
 
 /// Why a command failed, as one sentence.
@@ -78,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => ask::run_explain(&args),
         Command::Config(args) => config::run(args),
         Command::Ledger(args) => ledger::run(args),
+        Command::Evidence(args) => evidence::run(&args),
     };
     outcome.unwrap_or_else(|Failure(sentence)| {
         eprintln!("consentd: {sentence}");
