@@ -20,13 +20,14 @@ use crate::domain::{
     Decision, Freshness, LegalBasis, Notice, Position, Question, Reason, Record, RuleOutcome, Slot, Status, SubjectKey,
     SubjectState, SubjectView, Time, TokenStanding, Verdict, decide, explain,
 };
-use crate::evidence::{AppendError, EvidenceId, EvidenceLog, Month};
-use crate::proto::v1::EvidenceRecord;
+use crate::evidence::record::EvidenceRecord;
+use crate::evidence::{AppendError, EvidenceLog, Month, Receipt};
 use crate::replica::{Loaded, Replica, View};
 use crate::telemetry::{Metrics, Row};
 
+pub use crate::evidence::EvidenceId;
+pub use crate::evidence::record::CallKind;
 pub use crate::ledger::Token;
-pub use crate::proto::v1::CallKind;
 
 /// One question of a call, with its subject.
 #[derive(Debug, Clone, Copy)]
@@ -300,7 +301,7 @@ impl Enforcer {
         answers: &[Answer],
         view: &View,
         now: Time,
-    ) -> Result<crate::evidence::Receipt, AppendError> {
+    ) -> Result<Receipt, AppendError> {
         let mut record = RECORD.take();
         let appended = loop {
             let month = match self.evidence.month(now) {

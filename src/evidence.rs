@@ -23,6 +23,7 @@ mod log;
 mod merkle;
 mod open;
 mod poison;
+pub mod record;
 mod recover;
 mod scan;
 #[cfg(test)]

@@ -4,9 +4,8 @@
 use ring::digest;
 
 use super::{Answer, Ask, Call};
-use crate::domain::{Question, Reason, Signals, Time};
-use crate::proto::time::{duration, timestamp};
-use crate::proto::v1::{self, EvidenceOverride, EvidenceRecord, EvidenceSignals};
+use crate::domain::{Question, Signals, Time};
+use crate::evidence::record::{EvidenceOverride, EvidenceRecord, EvidenceSignals, duration, reason, timestamp};
 use crate::replica::View;
 
 /// Overwrites a record with a call's facts, keeping its buffers.
@@ -42,7 +41,7 @@ pub(super) fn fill(
     record.record_positions.clear();
     record.valid_for_ms.clear();
     for answer in answers {
-        record.reasons.push(wire_reason(answer.reason));
+        record.reasons.push(reason(answer.reason));
         record.record_positions.push(answer.record_position.map_or(0, |position| position.0.saturating_add(1)));
         let valid_for = answer.valid_until.map_or(0, |until| until.since(now).as_millis());
         record.valid_for_ms.push(u64::try_from(valid_for).unwrap_or(u64::MAX));
@@ -89,8 +88,4 @@ fn fingerprint(text: &str) -> Vec<u8> {
 fn set(field: &mut String, value: &str) {
     field.clear();
     field.push_str(value);
-}
-
-fn wire_reason(reason: Reason) -> i32 {
-    v1::Reason::from(reason).into()
 }

@@ -1,8 +1,7 @@
 //! How answers look on the wire.
 
 use crate::domain::{LegalBasis, Status};
-use crate::enforcer::{Answer, Answered, Explained, ExplainedRecord, ExplainedRule, Seen};
-use crate::evidence::EvidenceId;
+use crate::enforcer::{Answer, Answered, EvidenceId, Explained, ExplainedRecord, ExplainedRule, Seen};
 use crate::proto::time::{duration, timestamp};
 use crate::proto::v1;
 

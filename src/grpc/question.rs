@@ -193,5 +193,4 @@ fn max_staleness(
 }
 
 #[cfg(test)]
-#[path = "question_tests.rs"]
 mod tests;

@@ -163,5 +163,4 @@ impl Hasher for KeyHasher {
 }
 
 #[cfg(test)]
-#[path = "cache_tests.rs"]
 mod tests;

@@ -506,5 +506,4 @@ impl TryFrom<StoredPurpose> for Purpose {
 }
 
 #[cfg(test)]
-#[path = "codec_tests.rs"]
 mod tests;

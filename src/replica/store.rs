@@ -412,5 +412,4 @@ fn first_16(bytes: &[u8]) -> u128 {
 }
 
 #[cfg(test)]
-#[path = "store_tests.rs"]
 mod tests;

@@ -4,6 +4,7 @@ use crate::domain::catalogue::{self, ANY};
 use crate::domain::words::Register;
 use crate::domain::{
     CatalogueError, Collection, ConsentEvent, Defects, Event, EventBody, LegalBasis, Notice, Status, Subject, Time,
+    is_jurisdiction,
 };
 use crate::proto::v1;
 
@@ -203,17 +204,6 @@ fn check_text(problems: &mut Problems, field: &'static str, text: &str, bytes_ma
     } else if text.chars().any(char::is_control) {
         problems.add(field, "control characters are not allowed");
     }
-}
-
-/// Empty, or two capitals with an optional subdivision of one to three capitals or digits. Source: ISO 3166-1, 3166-2.
-fn is_jurisdiction(code: &str) -> bool {
-    let (country, subdivision) = code.split_once('-').map_or((code, None), |(country, rest)| (country, Some(rest)));
-    code.is_empty()
-        || country.len() == 2
-            && country.bytes().all(|b| b.is_ascii_uppercase())
-            && subdivision.is_none_or(|rest| {
-                (1..=3).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
-            })
 }
 
 /// The problem of a malformed key, which keeps its value apart.
