@@ -84,7 +84,7 @@ const COLUMNS_MAX: usize = 256;
 /// What each column of an input is.
 #[derive(Debug)]
 pub(super) struct Columns {
-    columns: Vec<Column>,
+    order: Vec<Column>,
     delimiter: u8,
     fields: Fields,
 }
@@ -123,7 +123,7 @@ impl Columns {
                 return Err(HeaderError::Lacks(column.name()));
             }
         }
-        Ok(Self { columns, delimiter, fields })
+        Ok(Self { order: columns, delimiter, fields })
     }
 
     pub(super) const fn delimiter(&self) -> u8 {
@@ -133,7 +133,7 @@ impl Columns {
     /// The event that a row stands for, not yet checked as a whole.
     pub(super) fn event(&mut self, row: &RawRow) -> Result<v1::LedgerEvent, Rejection> {
         let text = std::str::from_utf8(&row.text).map_err(|_| Rejection::of("not UTF-8"))?;
-        let columns = &self.columns;
+        let columns = &self.order;
         let fields = self.fields.cut(text);
         let fields = fields
             .ok_or_else(|| Rejection::of("not one row: a carriage return stands in it, or more than 256 fields"))?;
