@@ -13,7 +13,7 @@ use super::*;
 use crate::evidence::{Archive, EvidenceId, MonthReport};
 
 impl House {
-    fn archive(&self) -> Archive {
+    pub(super) fn archive(&self) -> Archive {
         Archive::open(&self.config.dir).expect("there")
     }
 
@@ -22,7 +22,7 @@ impl House {
         self.archive().verify(None, None).expect("readable")
     }
 
-    fn problems(&self) -> String {
+    pub(super) fn problems(&self) -> String {
         self.verify().into_iter().flat_map(|report| report.problems).collect::<Vec<_>>().join("\n")
     }
 
