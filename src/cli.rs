@@ -4,6 +4,7 @@
 //! standard error.
 
 mod ask;
+mod bench;
 mod client;
 mod config;
 mod config_flags;
@@ -35,6 +36,7 @@ enum Command {
     Config(config::Args),
     Ledger(ledger::Args),
     Evidence(evidence::Evidence),
+    Bench(Box<bench::Args>),
 }
 
 /// Why a command failed, as one sentence.
@@ -81,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(args),
         Command::Ledger(args) => ledger::run(args),
         Command::Evidence(args) => evidence::run(&args),
+        Command::Bench(args) => bench::run(*args),
     };
     outcome.unwrap_or_else(|Failure(sentence)| {
         eprintln!("consentd: {sentence}");
