@@ -7,6 +7,7 @@ mod ask;
 mod client;
 mod config;
 mod config_flags;
+mod evidence;
 mod serve;
 
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ enum Command {
     Explain(ask::Args),
     /// Check the configuration, or print what is in effect.
     Config(config::Args),
+    Evidence(evidence::Evidence),
 }
 
 /// Why a command failed, as one sentence.
@@ -75,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Ask(args) => ask::run(&args),
         Command::Explain(args) => ask::run_explain(&args),
         Command::Config(args) => config::run(args),
+        Command::Evidence(args) => evidence::run(&args),
     };
     outcome.unwrap_or_else(|Failure(sentence)| {
         eprintln!("consentd: {sentence}");

@@ -10,6 +10,8 @@
 //! - A signed checkpoint covers only records on the device, and every later one continues it.
 //! - No subject appears but as a tag under the month's key.
 
+mod archive;
+mod checkpoint;
 mod config;
 mod device;
 mod files;
@@ -25,8 +27,13 @@ mod recover;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod tiles;
+mod tree;
+mod verify;
 mod writer;
 
+pub use archive::Archive;
+pub use checkpoint::Checkpoint;
 pub use config::{
     Config, DEFAULT_CHECKPOINT_INTERVAL, DEFAULT_FLUSH_INTERVAL, DEFAULT_SEGMENT_BYTES, DEFAULT_STAGE,
     SEGMENT_BYTES_MIN, Stage,
@@ -38,3 +45,4 @@ pub use log::{AppendError, EvidenceLog, Health, Receipt};
 pub use open::OpenError;
 pub use poison::Unavailable;
 pub use recover::Lost;
+pub use verify::MonthReport;

@@ -1,35 +1,14 @@
 //! The thread that puts written records on the device, for all who wait at once, and prepares the next segment.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use super::files::{At, Cause, sync_dir};
 use super::log::{ABANDONED, Core, RUNNING, Shared};
 use super::writer::Next;
 
-/// Starts the log's threads; none for a log that could not be opened.
-pub(super) fn start(shared: &Arc<Shared>) -> Vec<JoinHandle<()>> {
-    if shared.core.is_none() {
-        return Vec::new();
-    }
-    let mut threads = Vec::new();
-    let flushing = Arc::clone(shared);
-    match thread::Builder::new().name("evidence-flush".to_owned()).spawn(move || run(&flushing)) {
-        Ok(thread) => {
-            if let Some(core) = &shared.core {
-                core.flusher_is(thread.thread().clone());
-            }
-            threads.push(thread);
-        }
-        Err(error) => {
-            shared.poison.set(&Cause::new(format!("cannot start the thread that flushes: {error}")));
-        }
-    }
-    threads
-}
-
-fn run(shared: &Shared) {
+/// The thread.
+pub(super) fn run(shared: &Shared) {
     let Some(core) = &shared.core else { return };
     loop {
         // Read before flushing: what was written before the end was asked for is in this flush.

@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::{self, JoinHandle, Thread};
 
 use arc_swap::ArcSwap;
 use prost::Message;
@@ -17,6 +17,7 @@ use super::keys::Month;
 use super::open::{self, Environment, OpenError, Opened};
 use super::poison::{Poison, Unavailable};
 use super::recover::Lost;
+use super::tree::{self, Signer, Span};
 use super::writer::{Pending, Writer};
 use crate::clock::Clock;
 use crate::domain::Time;
@@ -29,7 +30,7 @@ pub struct EvidenceLog(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     shared: Arc<Shared>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Threads>,
     /// Held for as long as the log may write; the kernel lets go of it with the process.
     _lock: Option<std::fs::File>,
 }
@@ -61,7 +62,10 @@ pub(super) struct Core {
     started_at: u64,
     lost: Lost,
     /// Wakes the thread that flushes.
-    flusher: std::sync::OnceLock<std::thread::Thread>,
+    flusher: OnceLock<Thread>,
+    pub(super) signer: Signer,
+    /// The months of this process, for the thread that builds their trees.
+    spans: Mutex<Vec<Span>>,
 }
 
 /// The values of [`Shared::stopping`].
@@ -70,6 +74,8 @@ pub(super) const RUNNING: u8 = 0;
 pub(super) const ABANDONED: u8 = 1;
 /// Flush, sign, then stop.
 pub(super) const CLOSING: u8 = 2;
+/// Everything is flushed; sign, then stop.
+pub(super) const FLUSHED: u8 = 3;
 
 /// A record's place in the log. It is in the kernel; [`EvidenceLog::settled`] waits for the configured stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +180,7 @@ impl EvidenceLog {
         if let Some(cause) = cause {
             shared.poison.set(&cause);
         }
-        let threads = Mutex::new(flush::start(&shared));
+        let threads = Mutex::new(Threads::start(&shared));
         Ok(Self(Arc::new(Inner { shared, threads, _lock: lock })))
     }
 
@@ -325,12 +331,44 @@ impl Inner {
     fn stop(&self, how: u8) {
         // The first to stop it decides how.
         let _ = self.shared.stopping.compare_exchange(RUNNING, how, Ordering::SeqCst, Ordering::SeqCst);
-        let threads = self.threads.lock().map(|mut threads| std::mem::take(&mut *threads)).unwrap_or_default();
-        for thread in threads {
-            thread.thread().unpark();
-            // A thread that panicked has nothing more to say here; the log's locks remember.
-            let _ = thread.join();
+        let Ok(mut threads) = self.threads.lock() else { return };
+        end(threads.flush.take());
+        let _ = self.shared.stopping.compare_exchange(CLOSING, FLUSHED, Ordering::SeqCst, Ordering::SeqCst);
+        end(threads.tree.take());
+    }
+}
+
+/// The log's threads, which end in the order of the fields.
+#[derive(Debug, Default)]
+struct Threads {
+    flush: Option<JoinHandle<()>>,
+    tree: Option<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// Starts the threads; none for a log that could not be opened.
+    fn start(shared: &Arc<Shared>) -> Self {
+        let Some(core) = &shared.core else { return Self::default() };
+        let start = |name: &str, run: fn(&Shared)| {
+            let own = Arc::clone(shared);
+            let started = thread::Builder::new().name(name.to_owned()).spawn(move || run(&own));
+            started
+                .map_err(|error| shared.poison.set(&Cause::new(format!("cannot start the thread `{name}`: {error}"))))
+                .ok()
+        };
+        let flush = start("evidence-flush", flush::run);
+        if let Some(flush) = &flush {
+            let _ = core.flusher.set(flush.thread().clone());
         }
+        Self { flush, tree: start("evidence-tree", tree::run) }
+    }
+}
+
+fn end(thread: Option<JoinHandle<()>>) {
+    if let Some(thread) = thread {
+        thread.thread().unpark();
+        // A thread that panicked has nothing more to say here; the log's locks remember.
+        let _ = thread.join();
     }
 }
 
@@ -342,6 +380,7 @@ impl Drop for Inner {
 
 impl Core {
     fn new(opened: Opened) -> Self {
+        let span = Span { month: opened.pending.month, base: opened.pending.base, end: None };
         Self {
             instance: opened.writer.instance,
             started_at: opened.pending.sequence,
@@ -350,7 +389,9 @@ impl Core {
             month: ArcSwap::from_pointee(opened.month),
             beginning: Mutex::new(()),
             lost: opened.lost,
-            flusher: std::sync::OnceLock::new(),
+            flusher: OnceLock::new(),
+            signer: opened.signer,
+            spans: Mutex::new(vec![span]),
         }
     }
 
@@ -360,8 +401,10 @@ impl Core {
         }
     }
 
-    pub(super) fn flusher_is(&self, thread: std::thread::Thread) {
-        let _ = self.flusher.set(thread);
+    /// The n-th month of this process.
+    pub(super) fn span(&self, number: usize) -> Result<Option<Span>, Cause> {
+        let spans = self.spans.lock().map_err(|_| Cause::new("a thread panicked while it began a month"))?;
+        Ok(spans.get(number).copied())
     }
 }
 
@@ -389,6 +432,11 @@ impl Shared {
             .and_then(|()| writer.segment.device.sync().at("flush", &writer.segment.path))
             .and_then(|()| sync_dir(&folder).at("flush", &folder))
             .map_err(|cause| self.poison.set(&cause))?;
+        let mut spans = self.poison.lock(&core.spans)?;
+        if let Some(last) = spans.last_mut() {
+            last.end = Some(pending.sequence);
+        }
+        spans.push(Span { month: id, base: pending.sequence, end: None });
         pending.begin(id);
         core.month.store(Arc::clone(&month));
         Ok(month)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rustix::fs::FlockOperation;
 
+use super::checkpoint::Checkpoint;
 use super::config::{Config, SEGMENT_BYTES_MIN};
 use super::device::Faults;
 use super::files::{At, Cause, Layout, make_dir, read_small, replace, sync_dir};
@@ -14,6 +15,7 @@ use super::format::{CHAIN_START, Head};
 use super::id::YearMonth;
 use super::keys::{self, Month};
 use super::recover::{Known, Lost, Recovered, recover};
+use super::tree::Signer;
 use super::writer::{Next, Pending, Segment, Unsynced, Writer};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -60,6 +62,7 @@ pub(super) struct Opened {
     pub(super) month: Month,
     pub(super) lost: Lost,
     pub(super) checkpoint_size: u64,
+    pub(super) signer: Signer,
 }
 
 /// Makes the directory and takes its lock. Only a lock that somebody else holds is a reason not to start.
@@ -95,15 +98,18 @@ pub(super) fn open(
         }
     }
     let instance = keys::load_or_make_instance(layout)?;
+    let signer = Signer::new(keys::load_or_make_signing(layout)?);
     let boot = Boot::load(layout)?;
     let last = layout.months()?.last().copied();
-    let mut recovered = None;
+    let (mut recovered, mut covered) = (None, 0);
     if let Some(month) = last {
+        // A checkpoint covers only what was on the device.
+        covered = Checkpoint::load(layout, instance, month, signer.public())?.map_or(0, |checkpoint| checkpoint.size);
         let marked = boot.as_ref().filter(|boot| boot.month == month).map_or(0, |boot| boot.count);
         let known = Known {
             instance,
             month,
-            on_device: marked,
+            on_device: marked.max(covered),
             rebooted: matches!((&boot, &boot_id), (Some(then), Some(now)) if then.id != *now),
         };
         recovered = Some(recover(layout, &known, segment_bytes, &faults)?);
@@ -113,7 +119,7 @@ pub(super) fn open(
     }
     let id = last.map_or(now, |last| last.max(now));
     let month = Month::load_or_make(layout, id)?;
-    let (cursor, lost) = recovered.as_ref().map_or((None, Lost::default()), |found| (Some(found.cursor), found.lost));
+    let (cursor, taken) = recovered.as_ref().map_or((None, Lost::default()), |found| (Some(found.cursor), found.lost));
     let chain = cursor.map_or(CHAIN_START, |cursor| cursor.chain);
     let next = if last == Some(id) { cursor.map_or(0, |cursor| cursor.index) } else { 0 };
     let (segment, segments) = match recovered {
@@ -149,7 +155,8 @@ pub(super) fn open(
         segments,
         bytes: 0,
     };
-    Ok(Opened { writer, pending: Pending::new(id, next, chain, next, 0), month, lost, checkpoint_size: 0 })
+    let checkpoint_size = if last == Some(id) { covered } else { 0 };
+    Ok(Opened { writer, pending: Pending::new(id, next, chain, next, 0), month, lost: taken, checkpoint_size, signer })
 }
 
 fn into_segment(found: Recovered) -> (Segment, u64) {

@@ -197,12 +197,11 @@ fn first_to_read(segments: &[SegmentPath], known: &Known) -> Result<(usize, Head
             Some(head) if chosen.is_none() && (place == 0 || head.synced.max(known.on_device) >= head.first) => {
                 chosen = Some((place, head));
             }
-            Some(_) => {}
             // A head that was on the device cannot be lost; one after it will be looked at in its turn.
             None if chosen.is_some() || place == 0 => {
                 return Err(damaged(path, 0, segment.first, "the segment's head cannot be read"));
             }
-            None => {}
+            Some(_) | None => {}
         }
         if place == 0 && segment.first != 0 {
             return Err(damaged(path, 0, 0, "the segments before this one are missing"));

@@ -33,12 +33,11 @@ impl Window {
             let skip = usize::try_from(offset.checked_sub(start)?).ok()?;
             (skip.checked_add(length)? <= held).then_some(skip)
         };
-        let skip = match within(self.start, self.bytes.len()) {
-            Some(skip) => skip,
-            None => {
-                self.fill(offset, length.max(WINDOW_BYTES))?;
-                0
-            }
+        let skip = if let Some(skip) = within(self.start, self.bytes.len()) {
+            skip
+        } else {
+            self.fill(offset, length.max(WINDOW_BYTES))?;
+            0
         };
         let end = skip.saturating_add(length).min(self.bytes.len());
         Ok(self.bytes.get(skip..end).unwrap_or_default())

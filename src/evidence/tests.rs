@@ -1,6 +1,7 @@
 //! The log as a whole, on real files.
 
 mod append;
+mod archive;
 mod recovery;
 
 use std::fs;
@@ -37,8 +38,8 @@ impl House {
         let mut config = Config::new(&dir.path().join("evidence"));
         config.segment_bytes = 64 * 1024;
         // The threads do nothing by themselves in the time of a test.
-        config.flush_interval = std::time::Duration::from_secs(3600);
-        config.checkpoint_interval = std::time::Duration::from_secs(3600);
+        config.flush_interval = std::time::Duration::from_hours(1);
+        config.checkpoint_interval = std::time::Duration::from_hours(1);
         let boot = "00000000-0000-0000-0000-000000000001".to_owned();
         Self { _dir: dir, config, boot, faults: Faults::default(), clock: Clock::manual(NOVEMBER) }
     }

@@ -102,7 +102,8 @@ fn a_flipped_bit_in_any_record_stops_the_log() {
     // The first, one in the middle, the last: that one was acknowledged too.
     for place in [0, 9, 19] {
         let covered = 64 + encoded(place..place + 1)[0].len();
-        for bit in 0..covered * 8 {
+        // Every bit of the last record; of the others one in every byte.
+        for bit in (0..covered * 8).step_by(if place == 19 { 1 } else { 9 }) {
             whole.restore(&house);
             house.damage(|bytes| bytes[at(offsets[at(place)]) + bit / 8] ^= 1 << (bit % 8));
             poisoned(&house, &format!("record {place}, bit {bit}"));

@@ -1,0 +1,253 @@
+//! Reading everything again, and saying what does not hold.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+
+use super::archive::Archive;
+use super::checkpoint::{Checkpoint, vkey};
+use super::files::{At, Cause, SegmentPath};
+use super::format::HEAD_SPAN;
+use super::id::YearMonth;
+use super::keys;
+use super::merkle::{Hash, leaf_hash};
+use super::scan::{Cursor, Stop, Tail, Why, Window, classify, walk};
+use super::tiles::{Levels, Tiles};
+
+/// How often a bad end is read again: a writer may have been in the middle of a write.
+const READINGS_MAX: u32 = 4;
+const BETWEEN_READINGS: Duration = Duration::from_millis(50);
+
+/// What a month's log was found to be.
+#[derive(Debug, Clone)]
+pub struct MonthReport {
+    /// Which month.
+    pub month: YearMonth,
+    /// Whole records whose CRC, index and chain hold.
+    pub records: u64,
+    /// Segments they are in.
+    pub segments: u64,
+    /// The signed head; nothing if none was signed yet.
+    pub checkpoint: Option<Checkpoint>,
+    /// The key that the head was verified with, as `note` verifiers take it.
+    pub vkey: String,
+    /// Bytes of an unfinished record at the end, as a running or a killed writer leaves them.
+    pub unfinished_bytes: u64,
+    /// Side files of what power losses took.
+    pub lost_files: u64,
+    /// Whether the subjects' key still exists.
+    pub has_key: bool,
+    /// What does not hold, each in one sentence.
+    pub problems: Vec<String>,
+}
+
+impl Archive {
+    /// Verifies one month or all: CRCs, indices and the chain across segments and months, the tree and its tiles against
+    /// the signed head, the head's signature.
+    ///
+    /// The chain from a month to the next can only be checked when the earlier one is verified too.
+    ///
+    /// # Errors
+    /// If files cannot be read at all; what is wrong *in* them is in the reports.
+    pub fn verify(&self, only: Option<YearMonth>, public_key: Option<&Path>) -> Result<Vec<MonthReport>, Cause> {
+        let public = match public_key {
+            Some(path) => keys::read_public_file(path)?,
+            None => self.public()?,
+        };
+        let months = self.months()?;
+        let last = months.last().copied();
+        let mut reports = Vec::new();
+        let mut chain: Option<Hash> = None;
+        for month in months.into_iter().filter(|month| only.is_none_or(|only| only == *month)) {
+            let mut report = MonthReport {
+                month,
+                records: 0,
+                segments: 0,
+                checkpoint: None,
+                vkey: vkey(&super::checkpoint::origin(self.instance, month), &public),
+                unfinished_bytes: 0,
+                lost_files: 0,
+                has_key: self.layout.key(month).exists(),
+                problems: Vec::new(),
+            };
+            chain = self.verify_month(&mut report, &public, chain, last == Some(month))?;
+            reports.push(report);
+        }
+        Ok(reports)
+    }
+
+    /// Verifies a month after the one that ended with a chain; gives the chain that it ends with, if it holds.
+    fn verify_month(
+        &self,
+        report: &mut MonthReport,
+        public: &[u8; 32],
+        before: Option<Hash>,
+        last_month: bool,
+    ) -> Result<Option<Hash>, Cause> {
+        let month = report.month;
+        // Read before the records: whatever a writer adds meanwhile, they are at least those that it covers.
+        match Checkpoint::load(&self.layout, self.instance, month, public) {
+            Ok(checkpoint) => report.checkpoint = checkpoint,
+            Err(cause) => report.problems.push(cause.to_string()),
+        }
+        report.lost_files = self.lost_files(month)?;
+        let mut tree = TreeCheck::new(self, month, report.checkpoint);
+        let segments = self.layout.segments(month)?;
+        report.segments = u64::try_from(segments.len()).unwrap_or(u64::MAX);
+        let mut at: Option<Cursor> = None;
+        let mut rest = segments.iter().peekable();
+        while let Some(segment) = rest.next() {
+            let (mut window, head) = match self.open_segment(month, segment) {
+                Ok(opened) => opened,
+                Err(cause) => {
+                    report.problems.push(cause.to_string());
+                    return Ok(None);
+                }
+            };
+            let expected = at.map(|at| (at.index, at.chain));
+            let (index, chain) = expected.unwrap_or((0, before.unwrap_or(head.chain)));
+            if (head.index, head.chain) != (index, chain) {
+                let what = "the segment does not continue what is before it";
+                report.problems.push(problem(segment, 0, index, what));
+                return Ok(None);
+            }
+            let mut cursor = head;
+            let next = rest.peek().map(|next| next.first);
+            let end = read_segment(&mut window, segment, &mut cursor, next, &mut tree)?;
+            report.records = cursor.index;
+            match end {
+                End::Good => {}
+                End::Unfinished(bytes) if last_month => report.unfinished_bytes = bytes,
+                End::Unfinished(_) => {
+                    let what = "a later month follows an unfinished record";
+                    report.problems.push(problem(segment, 0, cursor.index, what));
+                }
+                End::Bad(sentence) => {
+                    report.problems.push(sentence);
+                    return Ok(None);
+                }
+            }
+            at = Some(cursor);
+        }
+        report.problems.extend(tree.finish());
+        Ok(at.map(|at| at.chain))
+    }
+
+    fn lost_files(&self, month: YearMonth) -> Result<u64, Cause> {
+        let folder = self.layout.month(month);
+        let mut count = 0;
+        for entry in fs::read_dir(&folder).at("list", &folder)? {
+            let name = entry.at("list", &folder)?.file_name();
+            count += u64::from(name.to_string_lossy().contains(".wal.lost-"));
+        }
+        Ok(count)
+    }
+}
+
+/// How a segment ended.
+enum End {
+    Good,
+    /// Bytes of a record that is not there as a whole, at the end of the log.
+    Unfinished(u64),
+    Bad(String),
+}
+
+fn read_segment(
+    window: &mut Window,
+    segment: &SegmentPath,
+    cursor: &mut Cursor,
+    next: Option<u64>,
+    tree: &mut TreeCheck,
+) -> Result<End, Cause> {
+    let mut offset = HEAD_SPAN;
+    let mut readings = 0;
+    loop {
+        let stop: Stop = walk(window, offset, cursor, |_, frame| {
+            tree.add(frame.payload);
+            ControlFlow::Continue(())
+        })
+        .at("read", &segment.path)?;
+        offset = stop.offset;
+        let bad = |what: &str| Ok(End::Bad(problem(segment, offset, cursor.index, what)));
+        match stop.why {
+            Why::NoFrame | Why::Asked => {}
+            Why::OutOfOrder { found } => return bad(&format!("record {found} stands there instead")),
+            Why::ChainBroken => return bad("its chain does not continue the record before"),
+        }
+        let tail = classify(window, offset, cursor.index).at("read", &segment.path)?;
+        readings += 1;
+        match (tail, next) {
+            (Tail::Clean, None) => return Ok(End::Good),
+            (Tail::Clean, Some(next)) if next == cursor.index => return Ok(End::Good),
+            (Tail::Torn { end }, None) => return Ok(End::Unfinished(end - offset)),
+            // A writer may have been at it: what was read in pieces is read again.
+            _ if readings < READINGS_MAX => {
+                std::thread::sleep(BETWEEN_READINGS);
+                window.forget();
+            }
+            (Tail::Clean, Some(next)) => {
+                return bad(&format!("it is missing, and the next segment begins with {next}"));
+            }
+            (Tail::Torn { .. }, Some(_)) => return bad("it is cut short, and segments follow"),
+            (Tail::Damaged { .. }, _) => return bad("it was written to its end and cannot be read"),
+            (Tail::Hole { records, .. }, _) => {
+                return bad(&format!("it cannot be read, and {records} whole records follow"));
+            }
+        }
+    }
+}
+
+/// Builds the tree again and holds it against the signed head and the tiles.
+struct TreeCheck {
+    month: YearMonth,
+    levels: Levels,
+    checkpoint: Option<Checkpoint>,
+    tiles: Tiles,
+    problems: Vec<String>,
+}
+
+impl TreeCheck {
+    fn new(archive: &Archive, month: YearMonth, checkpoint: Option<Checkpoint>) -> Self {
+        let tiles = Tiles::new(archive.layout.month(month), checkpoint.map_or(0, |checkpoint| checkpoint.size));
+        Self { month, levels: Levels::default(), checkpoint, tiles, problems: Vec::new() }
+    }
+
+    fn add(&mut self, payload: &[u8]) {
+        let Some(checkpoint) = self.checkpoint.filter(|checkpoint| self.levels.size() < checkpoint.size) else {
+            return;
+        };
+        let Self { tiles, levels, problems, .. } = self;
+        let pushed = levels.push(leaf_hash(payload), |level, tile, hashes| {
+            if tiles.covers(level, tile) { tiles.holds(level, tile, hashes) } else { Ok(()) }
+        });
+        problems.extend(pushed.err().map(|cause| cause.to_string()));
+        if levels.size() == checkpoint.size {
+            for (level, tile, hashes) in levels.partial() {
+                problems.extend(tiles.holds(level, tile, hashes).err().map(|cause| cause.to_string()));
+            }
+            if levels.root() != checkpoint.root {
+                problems.push(format!(
+                    "the {} records of {} are not those that the checkpoint was signed for: the roots differ",
+                    checkpoint.size, self.month
+                ));
+            }
+        }
+    }
+
+    fn finish(mut self) -> Vec<String> {
+        if let Some(checkpoint) = self.checkpoint.filter(|checkpoint| self.levels.size() < checkpoint.size) {
+            self.problems.push(format!(
+                "the log of {} ends with {} records, and its signed checkpoint covers {}",
+                self.month,
+                self.levels.size(),
+                checkpoint.size
+            ));
+        }
+        self.problems
+    }
+}
+
+fn problem(segment: &SegmentPath, offset: u64, index: u64, what: &str) -> String {
+    format!("`{}` byte {offset}, record {index}: {what}", segment.path.display())
+}
