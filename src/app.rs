@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tonic::service::LayerExt as _;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
@@ -33,8 +34,8 @@ use crate::replica::{self, Replica, Running};
 use crate::telemetry::{Metrics, MetricsError};
 use incoming::Incoming;
 
-/// The service's name in health checks; the empty name means the same.
-const SERVICE: &str = "consent.v1.EnforcementService";
+/// The names in health checks: the service's own and the empty one mean the same.
+const SERVICES: [&str; 2] = ["", "consent.v1.EnforcementService"];
 /// What may be on its way to us on one stream before we have read it: the largest message in one flight.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// What may be on its way to us on one connection.
@@ -217,7 +218,7 @@ impl Bound {
     /// If a listener failed.
     pub async fn serve(mut self, stop: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
         let (stopping, stopped) = watch::channel(false);
-        let (reporter, health) = tonic_health::server::health_reporter();
+        let (mut reporter, health) = tonic_health::server::health_reporter();
         // The reporter begins with "serving", which nobody has looked at yet.
         report(&reporter, false).await;
         let mut serving = self.serve_questions(&health, &stopped)?;
@@ -225,12 +226,13 @@ impl Bound {
             let page = admin::serve(listener, self.lifecycle.clone(), self.metrics.clone(), until(stopped.clone()));
             serving.spawn(async { page.await.map_err(ServeError::from) });
         }
+        let reporting = reporter.clone();
         let watching = tokio::spawn(shown::watch(
             self.lifecycle.clone(),
             self.replica.clone(),
             self.metrics.clone(),
             move |ready| {
-                let reporter = reporter.clone();
+                let reporter = reporting.clone();
                 async move { report(&reporter, ready).await }
             },
         ));
@@ -241,15 +243,21 @@ impl Bound {
         };
         tracing::info!("stopping: no new connections, what is in flight is finished");
         self.lifecycle.drain();
-        // Who watches the health is told before the connections close.
+        // Who watches the health is told before the connections close. `watching` may be about to say otherwise.
+        watching.abort();
+        let _ = watching.await;
+        report(&reporter, false).await;
         tokio::time::sleep(LOOK_INTERVAL * 2).await;
         let _ = stopping.send(true);
+        // Ends the watches, which would go on for as long as there is something to say.
+        for service in SERVICES {
+            reporter.clear_service_status(service).await;
+        }
         let drained = async { while serving.join_next().await.is_some() {} };
         if tokio::time::timeout(self.server.drain_timeout, drained).await.is_err() {
             tracing::warn!(timeout = ?self.server.drain_timeout, "calls were still in flight when the drain timeout ended");
             serving.shutdown().await;
         }
-        watching.abort();
         self.close().await;
         match failed {
             Some(Ok(Err(error))) => Err(error),
@@ -269,8 +277,11 @@ impl Bound {
         let in_flight = GlobalConcurrencyLimitLayer::new(self.server.max_in_flight);
         let connections = Arc::new(Semaphore::new(self.server.max_connections));
         let message_bytes = usize::try_from(self.server.max_message_bytes).unwrap_or(usize::MAX);
-        let enforcement = Enforcement::new(self.enforcer.clone(), self.metrics.clone(), self.server.max_batch);
+        let enforcement =
+            Enforcement::new(self.enforcer.clone(), self.metrics.clone(), self.server.max_batch, stopped.clone());
         let enforcement = EnforcementServiceServer::new(enforcement).max_decoding_message_size(message_bytes);
+        // Questions alone are held back: a probe that waits behind them would have a busy sidecar killed.
+        let enforcement = in_flight.named_layer(enforcement);
         let reflect =
             || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(proto::DESCRIPTORS);
         let mut serving = JoinSet::new();
@@ -282,7 +293,6 @@ impl Bound {
                 .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
                 .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
                 .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-                .layer(in_flight.clone())
                 .add_service(health.clone())
                 .add_service(reflect().build_v1()?)
                 .add_service(reflect().build_v1alpha()?)
@@ -316,7 +326,7 @@ impl Bound {
 
 async fn report(reporter: &HealthReporter, ready: bool) {
     let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
-    for service in ["", SERVICE] {
+    for service in SERVICES {
         reporter.set_service_status(service, status).await;
     }
 }
