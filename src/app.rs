@@ -30,8 +30,8 @@ use transport::{listen, until};
 
 pub use transport::Transport;
 
-/// The service's name in health checks; the empty name means the same.
-const SERVICE: &str = "consent.v1.EnforcementService";
+/// The names in health checks: the service's own and the empty one mean the same.
+const SERVICES: [&str; 2] = ["", "consent.v1.EnforcementService"];
 
 /// Why the sidecar cannot start. Everything else it starts with, denies, and says why it is not ready.
 #[derive(Debug, thiserror::Error)]
@@ -192,21 +192,22 @@ impl Bound {
     /// If a listener failed.
     pub async fn serve(mut self, stop: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
         let (stopping, stopped) = watch::channel(false);
-        let (reporter, health) = tonic_health::server::health_reporter();
+        let (mut reporter, health) = tonic_health::server::health_reporter();
         // The reporter begins with "serving", which nobody has looked at yet.
         report(&reporter, false).await;
-        let service = Enforcement::new(self.enforcer.clone(), self.metrics.clone(), self.batch_max);
+        let service = Enforcement::new(self.enforcer.clone(), self.metrics.clone(), self.batch_max, stopped.clone());
         let mut serving = self.transport.serve(&health, service, &stopped)?;
         if let Some(listener) = self.admin_listener.take() {
             let page = admin::serve(listener, self.lifecycle.clone(), self.metrics.clone(), until(stopped.clone()));
             serving.spawn(async { page.await.map_err(ServeError::from) });
         }
+        let reporting = reporter.clone();
         let watching = tokio::spawn(shown::watch(
             self.lifecycle.clone(),
             self.replica.clone(),
             self.metrics.clone(),
             move |ready| {
-                let reporter = reporter.clone();
+                let reporter = reporting.clone();
                 async move { report(&reporter, ready).await }
             },
         ));
@@ -217,15 +218,21 @@ impl Bound {
         };
         tracing::info!("stopping: no new connections, what is in flight is finished");
         self.lifecycle.drain();
-        // Who watches the health is told before the connections close.
+        // Who watches the health is told before the connections close. `watching` may be about to say otherwise.
+        watching.abort();
+        let _ = watching.await;
+        report(&reporter, false).await;
         tokio::time::sleep(LOOK_INTERVAL * 2).await;
         let _ = stopping.send(true);
+        // Ends the watches, which would go on for as long as there is something to say.
+        for service in SERVICES {
+            reporter.clear_service_status(service).await;
+        }
         let drained = async { while serving.join_next().await.is_some() {} };
         if tokio::time::timeout(self.drain_timeout, drained).await.is_err() {
             tracing::warn!(timeout = ?self.drain_timeout, "calls were still in flight when the drain timeout ended");
             serving.shutdown().await;
         }
-        watching.abort();
         self.close().await;
         match failed {
             Some(Ok(Err(error))) => Err(error),
@@ -256,7 +263,7 @@ impl Bound {
 
 async fn report(reporter: &HealthReporter, ready: bool) {
     let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
-    for service in ["", SERVICE] {
+    for service in SERVICES {
         reporter.set_service_status(service, status).await;
     }
 }

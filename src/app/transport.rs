@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tonic::service::LayerExt as _;
 use tonic::transport::Server;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tower::limit::GlobalConcurrencyLimitLayer;
@@ -91,6 +92,8 @@ impl Transport {
         let connections = Arc::new(Semaphore::new(server.max_connections));
         let message_bytes = usize::try_from(server.max_message_bytes).unwrap_or(usize::MAX);
         let service = EnforcementServiceServer::new(service).max_decoding_message_size(message_bytes);
+        // Questions alone are held back: a probe that waits behind them would have a busy sidecar killed.
+        let service = in_flight.named_layer(service);
         let reflect =
             || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(proto::DESCRIPTORS);
         let mut serving = JoinSet::new();
@@ -102,7 +105,6 @@ impl Transport {
                 .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
                 .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
                 .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-                .layer(in_flight.clone())
                 .add_service(health.clone())
                 .add_service(reflect().build_v1()?)
                 .add_service(reflect().build_v1alpha()?)
