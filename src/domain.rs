@@ -14,6 +14,7 @@ pub mod event;
 pub mod question;
 pub mod state;
 pub mod subject;
+pub mod text;
 pub mod time;
 pub mod words;
 
@@ -23,5 +24,6 @@ pub use event::{Collection, ConsentEvent, Defects, Event, EventBody, Notice, Pos
 pub use question::{Freshness, LedgerStanding, Question, Signals, TokenStanding, is_jurisdiction};
 pub use state::{Link, Record, Slot, StateParts, SubjectState, UnreadableMark};
 pub use subject::{Subject, SubjectError, SubjectKey};
+pub use text::Text;
 pub use time::Time;
 pub use words::{LegalBasis, Reason, Register, Status, Verdict};

@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::domain::{
     Decision, Freshness, LegalBasis, Notice, Position, Question, Reason, Record, RuleOutcome, Slot, Status, SubjectKey,
-    SubjectState, SubjectView, Time, TokenStanding, Verdict, decide, explain,
+    SubjectState, SubjectView, Text, Time, TokenStanding, Verdict, decide, explain,
 };
 use crate::evidence::record::EvidenceRecord;
 use crate::evidence::{AppendError, EvidenceLog, Month, Receipt};
@@ -145,11 +145,11 @@ pub struct ExplainedRule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExplainedRecord {
     /// The record's purpose.
-    pub purpose: Box<str>,
+    pub purpose: Text,
     /// The record's channel.
-    pub channel: Box<str>,
+    pub channel: Text,
     /// The record's recipient.
-    pub recipient: Box<str>,
+    pub recipient: Text,
     /// The record.
     pub record: Record,
 }

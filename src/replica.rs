@@ -17,6 +17,7 @@ mod keys;
 mod loader;
 mod standing;
 mod store;
+mod texts;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! The published document of purposes and their rules, checked so that `decide` need not doubt it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::text::{begins_with, fingerprint, same};
 use super::words::LegalBasis;
 
 /// How old a view may be where neither purpose nor catalogue say: 30 s, well above a healthy follower's second and
@@ -66,8 +67,8 @@ pub struct Catalogue {
     channels: BTreeMap<Box<str>, Box<str>>,
     /// By key.
     entries: Vec<Entry>,
-    /// The place of each purpose among the entries: every decision begins with it.
-    places: HashMap<Box<str>, usize>,
+    /// The fingerprint of each purpose's key, in order, and its place among the entries: every decision begins here.
+    places: Vec<(u64, usize)>,
 }
 
 /// A purpose as `decide` looks at it.
@@ -187,7 +188,8 @@ impl Catalogue {
         }
         check_requires(&known)?;
         let required: Vec<_> = known.values().map(|purpose| all_required(purpose, &known)).collect();
-        let places = known.keys().cloned().zip(0..).collect();
+        let mut places: Vec<_> = known.keys().map(|key| fingerprint(key)).zip(0..).collect();
+        places.sort_unstable();
         let entries =
             known.into_values().zip(required).map(|(purpose, required)| Entry { purpose, required }).collect();
         Ok(Self { version, title: title.into(), channels: known_channels, entries, places })
@@ -212,7 +214,10 @@ impl Catalogue {
     }
 
     pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
-        self.entries.get(*self.places.get(key)?)
+        let wanted = fingerprint(key);
+        let first = self.places.partition_point(|(have, _)| *have < wanted);
+        let alike = self.places.iter().skip(first).take_while(|(have, _)| *have == wanted);
+        alike.filter_map(|(_, place)| self.entries.get(*place)).find(|entry| same(&entry.purpose.key, key))
     }
 
     /// All purposes, by key.
@@ -354,7 +359,7 @@ fn is_word(text: &str) -> bool {
 pub fn is_self_or_ancestor(ancestor: &str, purpose: &str) -> bool {
     // Where the ancestor ends is looked at first: that is cheap, and tells almost all purposes apart.
     let ends_well = ancestor.len() == purpose.len() || purpose.as_bytes().get(ancestor.len()) == Some(&b'.');
-    ends_well && purpose.starts_with(ancestor)
+    ends_well && begins_with(purpose, ancestor)
 }
 
 #[cfg(test)]

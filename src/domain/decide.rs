@@ -9,6 +9,7 @@ use super::catalogue::{ANY, Catalogue, Purpose, is_self_or_ancestor};
 use super::event::{Defects, Notice};
 use super::question::{Freshness, LedgerStanding, Question, TokenStanding};
 use super::state::{Record, Slot, SubjectState};
+use super::text::same;
 use super::time::Time;
 use super::words::{LegalBasis, Reason, Status, Verdict};
 
@@ -239,7 +240,7 @@ impl<'a> Facts<'a> {
                 _ => return false,
             }
         }
-        &*slot.recipient != ANY
+        !same(&slot.recipient, ANY)
     }
 
     /// The grant, where it may lift an earlier refusal, an erasure or what could not be read. Where the purpose needs a
@@ -325,8 +326,8 @@ impl<'a> Facts<'a> {
 /// Whether a slot speaks about the question: this purpose or one above it, this channel or all, this recipient or all.
 fn touches(slot: &Slot, question: &Question<'_>) -> bool {
     is_self_or_ancestor(&slot.purpose, question.purpose)
-        && (*slot.channel == *question.channel || &*slot.channel == ANY)
-        && (*slot.recipient == *question.recipient || &*slot.recipient == ANY)
+        && (same(&slot.channel, question.channel) || same(&slot.channel, ANY))
+        && (same(&slot.recipient, question.recipient) || same(&slot.recipient, ANY))
 }
 
 /// Which of two grants that cover the question decides: by precedence, then the more specific purpose.
@@ -353,7 +354,7 @@ fn catalogue<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
 
 fn channel<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
     let (catalogue, purpose) = (facts.catalogue?, facts.purpose?);
-    if purpose.channels.iter().any(|channel| **channel == *facts.question.channel) {
+    if purpose.channels.iter().any(|channel| same(channel, facts.question.channel)) {
         None
     } else if catalogue.knows_channel(facts.question.channel) {
         Some(Finding::of(Reason::ChannelNotUsed))
@@ -493,8 +494,8 @@ fn notice<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
     let record = needed_grant(facts)?;
     let rule = facts.purpose?.notice.as_ref()?;
     let reason = match &record.notice {
-        Some(Notice { id, version, .. }) if *id == rule.id && *version >= rule.material_since => return None,
-        Some(Notice { id, .. }) if *id == rule.id => Reason::NoticeOutdated,
+        Some(Notice { id, version, .. }) if same(id, &rule.id) && *version >= rule.material_since => return None,
+        Some(Notice { id, .. }) if same(id, &rule.id) => Reason::NoticeOutdated,
         Some(_) | None => Reason::NoticeMissing,
     };
     Some(Finding { notice: Some((&rule.id, rule.material_since)), ..Finding::from_record(reason, facts.grant) })

@@ -2,6 +2,7 @@
 
 use super::catalogue::Catalogue;
 use super::subject::Subject;
+use super::text::Text;
 use super::time::Time;
 use super::words::{LegalBasis, Status};
 
@@ -51,11 +52,11 @@ pub struct ConsentEvent {
     /// Who.
     pub subject: Subject,
     /// For what.
-    pub purpose: Box<str>,
+    pub purpose: Text,
     /// Over which channel; `*` is all.
-    pub channel: Box<str>,
+    pub channel: Text,
     /// For whom; empty is the controller, `*` is all (refusals only).
-    pub recipient: Box<str>,
+    pub recipient: Text,
     /// What was said.
     pub status: Status,
     /// On which ground.
@@ -65,11 +66,11 @@ pub struct ConsentEvent {
     /// What the subject was shown.
     pub notice: Option<Notice>,
     /// Where the subject is, ISO 3166; empty is unknown.
-    pub jurisdiction: Box<str>,
+    pub jurisdiction: Text,
     /// When it ends by itself.
     pub expires_at: Option<Time>,
     /// Where the proof of collection lies.
-    pub proof: Box<str>,
+    pub proof: Text,
 }
 
 /// How a status was obtained, with the facts that can void it.
@@ -78,7 +79,7 @@ pub struct Collection {
     /// The facts that void it; empty is a clean collection.
     pub defects: Defects,
     /// Such as `web_form`, `paper`, `iys`.
-    pub method: Box<str>,
+    pub method: Text,
 }
 
 /// The facts of collection that void a consent.
@@ -134,9 +135,9 @@ pub struct Notice {
     /// Its version; later is greater. First, so that an older notice orders before a newer.
     pub version: u32,
     /// Which.
-    pub id: Box<str>,
+    pub id: Text,
     /// In which language, BCP 47.
-    pub language: Box<str>,
+    pub language: Text,
 }
 
 /// An event that cannot be read, as far as it can be told.

@@ -7,6 +7,7 @@ use std::cmp::{Ordering, Reverse};
 
 use super::event::{Collection, Notice, Position};
 use super::subject::SubjectKey;
+use super::text::Text;
 use super::time::Time;
 use super::words::{LegalBasis, Register, Status};
 
@@ -26,9 +27,9 @@ pub struct Record {
     /// When it ends by itself.
     pub expires_at: Option<Time>,
     /// Where the subject was, ISO 3166.
-    pub jurisdiction: Box<str>,
+    pub jurisdiction: Text,
     /// Where the proof lies.
-    pub proof: Box<str>,
+    pub proof: Text,
     /// Where its event lies; of repeated events the first.
     pub position: Position,
 }
@@ -76,11 +77,11 @@ impl Record {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
     /// The purpose.
-    pub purpose: Box<str>,
+    pub purpose: Text,
     /// The channel, or `*`.
-    pub channel: Box<str>,
+    pub channel: Text,
     /// The recipient; empty is the controller, `*` all.
-    pub recipient: Box<str>,
+    pub recipient: Text,
     /// The latest agreement, or its end by time.
     pub grant: Option<Box<Record>>,
     /// The latest refusal.
@@ -276,29 +277,17 @@ impl SubjectState {
             && self.links.is_empty()
     }
 
-    /// About how many bytes of memory it takes.
+    /// About how many bytes of memory it takes. Texts count as shared, but for proofs, which are each their own.
     #[must_use]
     pub fn weight(&self) -> usize {
-        let texts = |slot: &Slot| slot.purpose.len() + slot.channel.len() + slot.recipient.len();
-        let record = |record: &Record| {
-            let notice = record.notice.as_ref().map_or(0, |n| n.id.len() + n.language.len());
-            size_of::<Record>()
-                + record.collection.method.len()
-                + record.jurisdiction.len()
-                + record.proof.len()
-                + notice
+        let record = |record: &Record| size_of::<Record>() + record.proof.len();
+        let slot = |slot: &Slot| {
+            let kept = [&slot.grant, &slot.refusal, &slot.request];
+            size_of::<Slot>() + kept.into_iter().flatten().map(|kept| record(kept)).sum::<usize>()
         };
-        let slots: usize = self
-            .slots
-            .iter()
-            .map(|slot| {
-                let kept = [&slot.grant, &slot.refusal, &slot.request];
-                size_of::<Slot>() + texts(slot) + kept.into_iter().flatten().map(|r| record(r)).sum::<usize>()
-            })
-            .sum();
         let ids = self.superseded.iter().map(|id| id.len() + size_of::<Box<str>>()).sum::<usize>();
         size_of::<Self>()
-            + slots
+            + self.slots.iter().map(slot).sum::<usize>()
             + ids
             + self.unreadable.len() * (size_of::<UnreadableMark>() + 32)
             + self.links.len() * size_of::<Link>()

@@ -398,16 +398,18 @@ impl<'a> Round<'a> {
         let written = self.engine.store.commit(changes, &before, &mut after)?;
         self.root = after;
         for (key, state) in written {
-            self.tell_cache(key, state)?;
+            self.tell_cache(key, &state)?;
         }
         self.publish();
         Ok(())
     }
 
-    fn tell_cache(&self, key: SubjectKey, state: SubjectState) -> Result<(), StoreError> {
+    fn tell_cache(&self, key: SubjectKey, state: &SubjectState) -> Result<(), StoreError> {
         let cache = &self.engine.cache;
         if state.links().is_empty() {
-            cache.applied(key, Some(Arc::new(state)));
+            // Nobody is answered while the view is built, so that what is cached then is better read anew.
+            let state = self.built.then(|| Arc::new(self.engine.store.share_texts(state)));
+            cache.applied(key, state);
             return Ok(());
         }
         // The state that decides is the join of all who are linked: theirs must be read anew too.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use prost::Message;
 
+use super::texts::Texts;
 use crate::domain::{
     Catalogue, CatalogueError, Collection, Defects, LegalBasis, Link, Notice, NoticeRule, Position, Purpose, Record,
     Slot, StateParts, Status, SubjectKey, SubjectState, Time, UnreadableMark,
@@ -77,10 +78,12 @@ pub(super) fn encode_state(key: &[u8], state: &SubjectState) -> Vec<u8> {
     seal(key, &StoredState::from(state.to_parts()))
 }
 
-/// A subject's state from its stored bytes.
-pub(super) fn decode_state(key: &[u8], value: &[u8]) -> Result<SubjectState, CodecError> {
+/// A subject's state from its stored bytes, with its texts shared.
+pub(super) fn decode_state(key: &[u8], value: &[u8], texts: &Texts) -> Result<SubjectState, CodecError> {
     let stored: StoredState = open(key, value)?;
-    Ok(SubjectState::from_parts(stored.try_into()?))
+    let mut parts = StateParts::try_from(stored)?;
+    texts.share(&mut parts);
+    Ok(SubjectState::from_parts(parts))
 }
 
 /// A catalogue as stored under `key`, with the event time that orders equal versions.

@@ -27,6 +27,7 @@ use std::sync::{Mutex, MutexGuard};
 use ring::digest;
 
 use super::codec::{self, CodecError, Root, StoredQuarantine};
+use super::texts::Texts;
 use crate::domain::{Catalogue, SubjectKey, SubjectState, Time};
 
 /// Subjects are spread over this many buckets by the first 12 bits of their key.
@@ -68,6 +69,7 @@ pub(super) struct Store {
     sums: Mutex<Sums>,
     /// Buckets whose entries were checked against their sum, or written from nothing, since opening.
     checked: Vec<AtomicBool>,
+    texts: Texts,
 }
 
 /// The sums as they are in the store.
@@ -111,7 +113,7 @@ impl Store {
                 let buckets = vec![0; BUCKETS];
                 let sums = Sums { root: root_of(&buckets), buckets };
                 let checked = (0..BUCKETS).map(|_| AtomicBool::new(true)).collect();
-                return Ok((Self { db, sums: Mutex::new(sums), checked }, None));
+                return Ok((Self { db, sums: Mutex::new(sums), checked, texts: Texts::default() }, None));
             };
             let root = codec::decode_root(ROOT_KEY, &value)?;
             if root.key_check != key_check {
@@ -127,7 +129,8 @@ impl Store {
                 return Err(StoreError::Sum("buckets and root differ"));
             }
             let checked = (0..BUCKETS).map(|_| AtomicBool::new(false)).collect();
-            Ok((Self { db, sums: Mutex::new(Sums { buckets, root: sum }), checked }, Some(root)))
+            let sums = Mutex::new(Sums { buckets, root: sum });
+            Ok((Self { db, sums, checked, texts: Texts::default() }, Some(root)))
         })
     }
 
@@ -139,8 +142,15 @@ impl Store {
         caught(|| {
             self.check_bucket(subject_bucket(key))?;
             let stored = subject_entry(key);
-            Ok(self.db.get(stored)?.map(|value| codec::decode_state(&stored, &value)).transpose()?)
+            Ok(self.db.get(stored)?.map(|value| codec::decode_state(&stored, &value, &self.texts)).transpose()?)
         })
+    }
+
+    /// The same state with its texts shared with all that are read from here.
+    pub(super) fn share_texts(&self, state: &SubjectState) -> SubjectState {
+        let mut parts = state.to_parts();
+        self.texts.share(&mut parts);
+        SubjectState::from_parts(parts)
     }
 
     /// Every catalogue stored, with its event time.

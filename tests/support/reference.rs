@@ -350,8 +350,8 @@ fn flaw(record: &Record, purpose: &Purpose, now: Time) -> Option<Answer> {
     }
     if let Some(rule) = &purpose.notice {
         let reason = match &record.notice {
-            Some(notice) if notice.id == rule.id && notice.version >= rule.material_since => return None,
-            Some(notice) if notice.id == rule.id => Reason::NoticeOutdated,
+            Some(notice) if *notice.id == *rule.id && notice.version >= rule.material_since => return None,
+            Some(notice) if *notice.id == *rule.id => Reason::NoticeOutdated,
             _ => Reason::NoticeMissing,
         };
         let mut flawed = answer(reason, "notice", None);

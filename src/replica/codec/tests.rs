@@ -46,21 +46,21 @@ fn state() -> SubjectState {
 #[test]
 fn a_state_comes_back_as_it_was() {
     let value = encode_state(b"key", &state());
-    assert_eq!(decode_state(b"key", &value), Ok(state()));
+    assert_eq!(decode_state(b"key", &value, &Texts::default()), Ok(state()));
 }
 
 #[test]
 fn the_format_as_first_shipped_is_still_read() {
     // Written by format 1. If this fails the format changed: give it a new number and keep reading this one.
     let fixture = data_encoding::HEXLOWER.decode(FORMAT_1.as_bytes()).expect("hexadecimal");
-    assert_eq!(decode_state(b"key", &fixture), Ok(state()));
+    assert_eq!(decode_state(b"key", &fixture, &Texts::default()), Ok(state()));
     assert_eq!(encode_state(b"key", &state()), fixture, "what is written changed without a new format number");
 }
 
 #[test]
 fn a_value_under_another_key_is_refused() {
     let value = encode_state(b"key", &state());
-    assert_eq!(decode_state(b"kex", &value), Err(CodecError::Checksum));
+    assert_eq!(decode_state(b"kex", &value, &Texts::default()), Err(CodecError::Checksum));
 }
 
 #[test]
@@ -69,17 +69,17 @@ fn every_flipped_bit_is_noticed() {
     for bit in 0..value.len() * 8 {
         let mut damaged = value.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
-        assert!(decode_state(b"key", &damaged).is_err(), "bit {bit} went unnoticed");
+        assert!(decode_state(b"key", &damaged, &Texts::default()).is_err(), "bit {bit} went unnoticed");
     }
     for end in 0..value.len() {
-        assert!(decode_state(b"key", &value[..end]).is_err(), "cut at {end} went unnoticed");
+        assert!(decode_state(b"key", &value[..end], &Texts::default()).is_err(), "cut at {end} went unnoticed");
     }
 }
 
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = decode_state(b"key", &bytes);
+        let _ = decode_state(b"key", &bytes, &Texts::default());
         let _ = decode_catalogue(b"key", &bytes);
         let _ = decode_root(b"key", &bytes);
     }
