@@ -17,7 +17,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use consentd::clock::Clock;
-use consentd::domain::{LedgerStanding, Question, Verdict};
+use consentd::domain::{LedgerStanding, Question, Signals, Verdict};
 use consentd::enforcer::{Ask, Call, CallKind, Enforcer};
 use consentd::evidence::{self, EvidenceLog};
 use consentd::ledger::LedgerSource;
@@ -36,7 +36,7 @@ const SCANTY_BYTES: u64 = 64 << 10;
 /// sled's own cache, as it is by default.
 const STORE_CACHE_BYTES: u64 = 16 << 20;
 /// How long the ledger may take to be read.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A sidecar without its wire.
 struct Inside {
@@ -109,7 +109,14 @@ impl Inside {
 
 /// What the synthetic ledger has 85 in 100 allow.
 fn question() -> Question<'static> {
-    Question { purpose: "marketing.newsletter", channel: "email", ..Question::default() }
+    Question {
+        purpose: "marketing.newsletter",
+        channel: "email",
+        recipient: "",
+        jurisdiction: "",
+        signals: Signals::default(),
+        max_staleness: None,
+    }
 }
 
 fn answer(criterion: &mut Criterion) {
