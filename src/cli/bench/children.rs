@@ -18,7 +18,7 @@ use crate::cli::client::{self, Address};
 /// How long a server may take to bind its addresses.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a server may take to be ready: a sidecar reads a ledger of a million subjects meanwhile.
-const READY_TIMEOUT: Duration = Duration::from_secs(600);
+const READY_TIMEOUT: Duration = Duration::from_mins(10);
 /// Between two looks at its health.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// What the environment must not change in a comparison.

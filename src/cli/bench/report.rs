@@ -51,6 +51,7 @@ pub(super) struct Report {
 
 /// Latencies in microseconds; zeros where nothing was answered.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[allow(clippy::struct_field_names, reason = "programs read these names, and a name ends with its unit")]
 pub(super) struct Latency {
     pub(super) p50_us: f64,
     pub(super) p90_us: f64,

@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_response_with_too_few_answers_is_an_error() {
-        let window = Window::new(Instant::now(), Duration::ZERO, Duration::from_secs(60));
+        let window = Window::new(Instant::now(), Duration::ZERO, Duration::from_mins(1));
         let mut tally = Tally::new(window).expect("a tally");
         tally.begin(window.open, 2);
         // One empty answer.

@@ -1,0 +1,165 @@
+//! What an answer costs inside the sidecar, its evidence included, without the wire: of a subject in memory, of one that
+//! must be read from the store, and of a batch.
+//!
+//! `cargo bench --bench enforcer`
+
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "criterion's macros document nothing; a benchmark may fail loudly"
+)]
+
+use std::hint::black_box;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use consentd::clock::Clock;
+use consentd::domain::{LedgerStanding, Question, Signals, Verdict};
+use consentd::enforcer::{Ask, Call, CallKind, Enforcer};
+use consentd::evidence::{self, EvidenceLog};
+use consentd::ledger::LedgerSource;
+use consentd::ledger::file::{self, FileSource};
+use consentd::replica::{self, Replica, Running};
+use consentd::telemetry::Metrics;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tokio::runtime::Runtime;
+
+/// Subjects of the ledger, with four records each.
+const SUBJECTS: usize = 20_000;
+/// Memory in which all of them fit.
+const ROOMY_BYTES: u64 = 256 << 20;
+/// Memory in which next to none fits.
+const SCANTY_BYTES: u64 = 64 << 10;
+/// sled's own cache, as it is by default.
+const STORE_CACHE_BYTES: u64 = 16 << 20;
+/// How long the ledger may take to be read.
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// A sidecar without its wire.
+struct Inside {
+    enforcer: Enforcer,
+    evidence: EvidenceLog,
+    running: Running,
+}
+
+impl Inside {
+    fn start(folder: &Path, ledger: &Path, cache_bytes: u64) -> Self {
+        let clock = Clock::system();
+        let source_config = file::Config::new(ledger);
+        let source_clock = clock.clone();
+        let sources =
+            move || -> Box<dyn LedgerSource> { Box::new(FileSource::new(source_config.clone(), source_clock.clone())) };
+        let config = replica::Config {
+            folder: folder.join("replica"),
+            cache_bytes,
+            store_cache_bytes: STORE_CACHE_BYTES,
+            secret: [7; 32],
+        };
+        let (replica, running) = Replica::start(config, Box::new(sources), clock.clone()).expect("threads");
+        let started = Instant::now();
+        while replica.view().ledger != LedgerStanding::Following {
+            assert!(started.elapsed() < READY_TIMEOUT, "{:?}", replica.trouble());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let metrics = Metrics::new().expect("metrics");
+        let view = replica.view();
+        let catalogue = view.published.catalogue.as_deref().expect("a catalogue");
+        metrics.set_purposes(&catalogue.purposes().map(|purpose| &*purpose.key).collect::<Vec<_>>());
+        let evidence = EvidenceLog::open(evidence::Config::new(&folder.join("evidence")), &clock).expect("not locked");
+        let enforcer = Enforcer::new(replica, evidence.clone(), metrics, clock, Duration::ZERO);
+        Self { enforcer, evidence, running }
+    }
+
+    /// The time that so many calls take, one after the other, each of the questions of the next chunk.
+    fn time(&self, runtime: &Runtime, kind: CallKind, chunks: &[&[Ask<'_>]], calls: u64) -> Duration {
+        let call = Call { kind, shared: question(), at_least_as_fresh: None, patience: Duration::MAX, trace_id: None };
+        runtime.block_on(async {
+            let started = Instant::now();
+            for (_, asks) in (0..calls).zip(chunks.iter().cycle()) {
+                let answered = self.enforcer.answer(&call, black_box(asks)).await;
+                assert!(answered.evidence().is_some(), "evidence was written");
+                black_box(&answered);
+            }
+            started.elapsed()
+        })
+    }
+
+    /// Those of the subjects whose answer is ALLOW. They are in memory afterwards, if they fit.
+    fn allowed<'a>(&self, runtime: &Runtime, asks: &[Ask<'a>]) -> Vec<Ask<'a>> {
+        let call = Call {
+            kind: CallKind::MayProcessBatch,
+            shared: question(),
+            at_least_as_fresh: None,
+            patience: Duration::MAX,
+            trace_id: None,
+        };
+        let answered = runtime.block_on(self.enforcer.answer(&call, asks));
+        let allowed = asks.iter().zip(answered.answers()).filter(|(_, answer)| answer.verdict() == Verdict::Allow);
+        allowed.map(|(ask, _)| *ask).collect()
+    }
+
+    fn stop(self) {
+        self.evidence.close().expect("the log closes in order");
+        self.running.stop();
+    }
+}
+
+/// What the synthetic ledger has 85 in 100 allow.
+fn question() -> Question<'static> {
+    Question {
+        purpose: "marketing.newsletter",
+        channel: "email",
+        recipient: "",
+        jurisdiction: "",
+        signals: Signals::default(),
+        max_staleness: None,
+    }
+}
+
+fn answer(criterion: &mut Criterion) {
+    // Where Cargo builds: a real file system, not one in memory.
+    let dir = tempfile::TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let ledger = dir.path().join("ledger.jsonl");
+    let mut write = Command::new(env!("CARGO_BIN_EXE_consentd"));
+    write.args(["bench", "ledger", "--subjects", &SUBJECTS.to_string(), "--out"]).arg(&ledger);
+    assert!(write.status().expect("runs").success());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let ids: Vec<String> = (1..=SUBJECTS).map(|id| id.to_string()).collect();
+    let asks: Vec<Ask<'_>> = ids.iter().map(|id| Ask { space: "crm", id, question: question() }).collect();
+
+    let mut group = criterion.benchmark_group("enforcer");
+    group.measurement_time(Duration::from_secs(5));
+
+    let roomy = Inside::start(&dir.path().join("roomy"), &ledger, ROOMY_BYTES);
+    let allowed = roomy.allowed(&runtime, &asks);
+    assert!((SUBJECTS * 8 / 10..SUBJECTS * 9 / 10).contains(&allowed.len()), "{} allow", allowed.len());
+    let one = [&allowed[..1]];
+    group.bench_function("hit, allow, evidence written, one subject", |bencher| {
+        bencher.iter_custom(|calls| roomy.time(&runtime, CallKind::MayProcess, &one, calls));
+    });
+    let each: Vec<&[Ask<'_>]> = allowed.chunks(1).collect();
+    group.bench_function(format!("hit, allow, evidence written, {} subjects", each.len()), |bencher| {
+        bencher.iter_custom(|calls| roomy.time(&runtime, CallKind::MayProcess, &each, calls));
+    });
+    let batches: Vec<&[Ask<'_>]> = allowed.chunks_exact(1000).collect();
+    group.throughput(Throughput::Elements(1000));
+    group.bench_function("batch of 1000 hits, allow, evidence written", |bencher| {
+        bencher.iter_custom(|calls| roomy.time(&runtime, CallKind::MayProcessBatch, &batches, calls));
+    });
+    roomy.stop();
+
+    let scanty = Inside::start(&dir.path().join("scanty"), &ledger, SCANTY_BYTES);
+    let cold: Vec<&[Ask<'_>]> = asks.chunks(1).collect();
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("miss, read from the store, evidence written", |bencher| {
+        bencher.iter_custom(|calls| scanty.time(&runtime, CallKind::MayProcess, &cold, calls));
+    });
+    scanty.stop();
+    group.finish();
+}
+
+criterion_group!(benches, answer);
+criterion_main!(benches);
