@@ -49,7 +49,7 @@ pub(super) fn say(
             "what was answered about one customer",
             format!("evidence list --subject crm:1001 --limit 5 --dir {evidence}"),
         ),
-        ("the record of the first DENY", format!("evidence show '{}' --proof --dir {evidence}", decided.evidence_id)),
+        ("the record of the first DENY", format!("evidence show {} --proof --dir {evidence}", decided.evidence_id)),
         ("verify everything", format!("evidence verify --dir {evidence}")),
     ];
     let tries = |tries: Vec<(&'static str, String)>| tries.into_iter().map(|(what, arguments)| Try { what, arguments });

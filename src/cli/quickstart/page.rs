@@ -62,7 +62,7 @@ impl Page {
 /// A span in milliseconds, as exact as a person can use.
 pub(super) fn millis(span: Duration) -> String {
     let millis = span.as_secs_f64() * 1000.0;
-    if millis < 100.0 { format!("{millis:.1} ms") } else { format!("{millis:.0} ms") }
+    if millis < 10.0 { format!("{millis:.1} ms") } else { format!("{millis:.0} ms") }
 }
 
 /// A count of something.

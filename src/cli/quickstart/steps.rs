@@ -86,28 +86,24 @@ async fn withdraw(page: &mut Page, client: &mut Client, folder: &Folder, clock: 
     let Flip { first_deny, at, before, after } = flip;
     let Case { subject, purpose, channel, .. } = case;
     page.say(format_args!(
-        "{subject} unsubscribes: another writer appends one line to the ledger. Nobody tells the client."
+        "{subject} unsubscribes: another writer appends a line to the ledger. Nobody tells the client."
     ))?;
     page.fact("asked", format_args!("{purpose} over {channel}, one call after another, without a token"))?;
-    page.fact(
-        "before",
-        format_args!("{} {} in {}", page.verdict(Verdict::Allow), Reason::Consent, plural(before, "answer", "answers")),
-    )?;
-    page.fact("first DENY", format_args!("{} {}", page.verdict(Verdict::Deny), first_deny.reason))?;
-    let (order, apart) = match at.checked_duration_since(acknowledged) {
-        Some(apart) => ("after", apart),
-        None => ("before", acknowledged.duration_since(at)),
+    let (allow, deny) = (page.verdict(Verdict::Allow), page.verdict(Verdict::Deny));
+    page.fact("before", format_args!("{allow} {} in {}", Reason::Consent, plural(before, "answer", "answers")))?;
+    let flipped = at.saturating_duration_since(began);
+    let reason = first_deny.reason;
+    page.fact("first DENY", format_args!("{deny} {reason}, {} after the writer began", millis(flipped)))?;
+    let (apart, order) = match at.checked_duration_since(acknowledged) {
+        Some(apart) => (apart, "before"),
+        None => (acknowledged.duration_since(at), "after"),
     };
-    let acknowledgement = "the writer's acknowledgement";
-    page.fact(
-        "",
-        format_args!(
-            "{} {order} {acknowledgement}, {} after it began",
-            millis(apart),
-            millis(at.duration_since(began))
-        ),
-    )?;
-    page.fact("afterwards", format_args!("{}, all of them DENY", plural(after, "answer", "answers")))?;
+    let acknowledged = format_args!("once on the device, {} {order} the first DENY", millis(apart)).to_string();
+    page.fact("acknowledged", acknowledged)?;
+    page.fact("afterwards", format_args!("{deny} {reason} in {}", plural(after, "answer", "answers")))?;
+    if at < began {
+        return Err(Failure::new(format!("{subject} was denied {purpose} before the withdrawal was written")));
+    }
     expect(case, Reason::Withdrawn, first_deny.reason)?;
     Ok(first_deny)
 }
@@ -137,7 +133,7 @@ async fn withdraw_with_token(
 
 /// Verifies the log of the running sidecar and shows one record.
 async fn verify(page: &mut Page, folder: &Folder, shown: &Seen) -> Result<(), Failure> {
-    page.step("The evidence: every answer above, in a log that is chained, hashed into a tree and signed (P5, P6)")?;
+    page.step("The evidence of every answer: chained, hashed into a tree, signed (P5, P6)")?;
     let archive = Archive::open(&folder.evidence())?;
     let id: EvidenceId = shown.evidence_id.parse()?;
     let deadline = Instant::now() + SIGNED_WITHIN;
@@ -284,4 +280,19 @@ async fn until_denied(client: &mut Client, case: Case) -> Result<Flip, Failure> 
         after += 1;
     }
     Ok(Flip { first_deny, at, before, after })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_answer_than_must_be_is_told_and_ends_the_demonstration() {
+        assert!(expect(NEWSLETTER, Reason::Withdrawn, Reason::Withdrawn).is_ok());
+        let Failure(sentence) = expect(NEWSLETTER, Reason::Withdrawn, Reason::Consent).expect_err("another answer");
+        assert_eq!(
+            sentence,
+            "crm:1001, marketing.newsletter over email: the answer is ALLOW CONSENT, and must be DENY WITHDRAWN"
+        );
+    }
 }
