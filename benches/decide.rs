@@ -1,6 +1,9 @@
 //! What one decision costs, with the state and the catalogue at hand: no store, no evidence, no wire.
 //!
 //! `cargo bench --bench decide`
+//!
+//! Most of it is comparing keys. glibc's `memcmp` for AVX-512 takes a slow path on some AMD processors where a short key
+//! lies near the end of a page; `GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX512VL,-AVX512BW` shows the difference.
 
 #![allow(
     missing_docs,

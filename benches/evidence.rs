@@ -1,4 +1,5 @@
 //! What evidence costs on the path of an answer: appending in the stage `written`, on one thread.
+#![allow(clippy::expect_used, reason = "a benchmark may fail loudly")]
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -4,45 +4,34 @@
 
 mod incoming;
 mod shown;
+mod transport;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
-use tonic::transport::Server;
+use tokio::sync::watch;
 use tonic_health::ServingStatus;
-use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::server::HealthReporter;
-use tower::limit::GlobalConcurrencyLimitLayer;
 
 use crate::admin;
 use crate::clock::Clock;
-use crate::config::{self, Config, EvidenceStage};
+use crate::config::{Config, EvidenceStage};
 use crate::enforcer::Enforcer;
 use crate::evidence::{self, EvidenceLog};
-use crate::grpc::{Enforcement, EnforcementServiceServer};
+use crate::grpc::Enforcement;
 use crate::ledger::{self, LedgerSource};
 use crate::lifecycle::{LOOK_INTERVAL, Lifecycle};
-use crate::proto;
 use crate::replica::{self, Replica, Running};
 use crate::telemetry::{Metrics, MetricsError};
-use incoming::Incoming;
+use transport::{listen, until};
 
-/// The service's name in health checks; the empty name means the same.
-const SERVICE: &str = "consent.v1.EnforcementService";
-/// What may be on its way to us on one stream before we have read it: the largest message in one flight.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-/// What may be on its way to us on one connection.
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-/// After this long without a sign of life a connection is asked for one; without an answer it is closed.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// Time for that answer.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+pub use transport::Transport;
+
+/// The names in health checks: the service's own and the empty one mean the same.
+const SERVICES: [&str; 2] = ["", "consent.v1.EnforcementService"];
 
 /// Why the sidecar cannot start. Everything else it starts with, denies, and says why it is not ready.
 #[derive(Debug, thiserror::Error)]
@@ -111,9 +100,10 @@ pub struct Bound {
     metrics: Metrics,
     replica: Replica,
     running: Running,
-    incoming: Vec<Incoming>,
+    transport: Transport,
     admin_listener: Option<TcpListener>,
-    server: config::Server,
+    batch_max: usize,
+    drain_timeout: Duration,
 }
 
 /// Builds a sidecar. It begins to follow the ledger at once.
@@ -123,18 +113,7 @@ pub struct Bound {
 pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
     let folder = &config.data_dir;
     std::fs::create_dir_all(folder).map_err(|source| StartError::DataFolder { path: folder.clone(), source })?;
-    let mut incoming = Vec::new();
-    let mut tcp = None;
-    if let Some(address) = config.server.tcp {
-        let listener = listen(address).await?;
-        tcp = listener.local_addr().ok();
-        incoming.push(Incoming::tcp(listener));
-    }
-    if let Some(path) = &config.server.uds {
-        let listening = incoming::listen_uds(path, config.server.uds_mode).await;
-        let failed = |source| StartError::Listen { address: path.display().to_string(), source };
-        incoming.push(Incoming::uds(listening.map_err(failed)?));
-    }
+    let transport = Transport::bind(&config.server).await?;
     let admin_listener = match config.admin.tcp {
         Some(address) => Some(listen(address).await?),
         None => None,
@@ -148,7 +127,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
     shown::register(&metrics, &replica, &evidence, &lifecycle);
     let enforcer = Enforcer::new(replica.clone(), evidence.clone(), metrics.clone(), clock, config.replica.max_wait);
     Ok(Bound {
-        tcp,
+        tcp: transport.tcp(),
         uds: config.server.uds.clone(),
         admin: admin_listener.as_ref().and_then(|listener| listener.local_addr().ok()),
         enforcer,
@@ -157,15 +136,11 @@ pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
         metrics,
         replica,
         running,
-        incoming,
+        transport,
         admin_listener,
-        server: config.server.clone(),
+        batch_max: config.server.max_batch,
+        drain_timeout: config.server.drain_timeout,
     })
-}
-
-async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let failed = |source| StartError::Listen { address: address.to_string(), source };
-    TcpListener::bind(address).await.map_err(failed)
 }
 
 fn evidence_config(config: &Config) -> evidence::Config {
@@ -217,20 +192,22 @@ impl Bound {
     /// If a listener failed.
     pub async fn serve(mut self, stop: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
         let (stopping, stopped) = watch::channel(false);
-        let (reporter, health) = tonic_health::server::health_reporter();
+        let (mut reporter, health) = tonic_health::server::health_reporter();
         // The reporter begins with "serving", which nobody has looked at yet.
         report(&reporter, false).await;
-        let mut serving = self.serve_questions(&health, &stopped)?;
+        let service = Enforcement::new(self.enforcer.clone(), self.metrics.clone(), self.batch_max, stopped.clone());
+        let mut serving = self.transport.serve(&health, service, &stopped)?;
         if let Some(listener) = self.admin_listener.take() {
             let page = admin::serve(listener, self.lifecycle.clone(), self.metrics.clone(), until(stopped.clone()));
             serving.spawn(async { page.await.map_err(ServeError::from) });
         }
+        let reporting = reporter.clone();
         let watching = tokio::spawn(shown::watch(
             self.lifecycle.clone(),
             self.replica.clone(),
             self.metrics.clone(),
             move |ready| {
-                let reporter = reporter.clone();
+                let reporter = reporting.clone();
                 async move { report(&reporter, ready).await }
             },
         ));
@@ -241,56 +218,26 @@ impl Bound {
         };
         tracing::info!("stopping: no new connections, what is in flight is finished");
         self.lifecycle.drain();
-        // Who watches the health is told before the connections close.
+        // Who watches the health is told before the connections close. `watching` may be about to say otherwise.
+        watching.abort();
+        let _ = watching.await;
+        report(&reporter, false).await;
         tokio::time::sleep(LOOK_INTERVAL * 2).await;
         let _ = stopping.send(true);
+        // Ends the watches, which would go on for as long as there is something to say.
+        for service in SERVICES {
+            reporter.clear_service_status(service).await;
+        }
         let drained = async { while serving.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.server.drain_timeout, drained).await.is_err() {
-            tracing::warn!(timeout = ?self.server.drain_timeout, "calls were still in flight when the drain timeout ended");
+        if tokio::time::timeout(self.drain_timeout, drained).await.is_err() {
+            tracing::warn!(timeout = ?self.drain_timeout, "calls were still in flight when the drain timeout ended");
             serving.shutdown().await;
         }
-        watching.abort();
         self.close().await;
         match failed {
             Some(Ok(Err(error))) => Err(error),
             Some(Ok(Ok(())) | Err(_)) | None => Ok(()),
         }
-    }
-
-    /// One server for each listener, with the same services.
-    fn serve_questions<H>(
-        &mut self,
-        health: &HealthServer<H>,
-        stopped: &watch::Receiver<bool>,
-    ) -> Result<JoinSet<Result<(), ServeError>>, ServeError>
-    where
-        H: Health,
-    {
-        let in_flight = GlobalConcurrencyLimitLayer::new(self.server.max_in_flight);
-        let connections = Arc::new(Semaphore::new(self.server.max_connections));
-        let message_bytes = usize::try_from(self.server.max_message_bytes).unwrap_or(usize::MAX);
-        let enforcement = Enforcement::new(self.enforcer.clone(), self.metrics.clone(), self.server.max_batch);
-        let enforcement = EnforcementServiceServer::new(enforcement).max_decoding_message_size(message_bytes);
-        let reflect =
-            || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(proto::DESCRIPTORS);
-        let mut serving = JoinSet::new();
-        for incoming in self.incoming.drain(..) {
-            let router = Server::builder()
-                .timeout(self.server.request_timeout)
-                .max_concurrent_streams(u32::try_from(self.server.max_concurrent_streams).unwrap_or(u32::MAX))
-                .initial_stream_window_size(STREAM_WINDOW_BYTES)
-                .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-                .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-                .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-                .layer(in_flight.clone())
-                .add_service(health.clone())
-                .add_service(reflect().build_v1()?)
-                .add_service(reflect().build_v1alpha()?)
-                .add_service(enforcement.clone());
-            let (stopped, connections) = (until(stopped.clone()), Arc::clone(&connections));
-            serving.spawn(async move { Ok(incoming.serve(router, connections, stopped).await?) });
-        }
-        Ok(serving)
     }
 
     /// Ends what writes: the evidence is on the device and signed, the local copy flushed.
@@ -316,12 +263,7 @@ impl Bound {
 
 async fn report(reporter: &HealthReporter, ready: bool) {
     let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
-    for service in ["", SERVICE] {
+    for service in SERVICES {
         reporter.set_service_status(service, status).await;
     }
-}
-
-/// Done once the value is true, or nobody can make it so any more.
-async fn until(mut stopped: watch::Receiver<bool>) {
-    let _ = stopped.wait_for(|stopped| *stopped).await;
 }

@@ -4,6 +4,7 @@
 //! standard error.
 
 mod ask;
+mod bench;
 mod client;
 mod config;
 mod config_flags;
@@ -37,6 +38,7 @@ enum Command {
     Config(config::Args),
     Ledger(ledger::Args),
     Evidence(evidence::Evidence),
+    Bench(Box<bench::Args>),
 }
 
 /// Why a command failed, as one sentence.
@@ -84,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(args),
         Command::Ledger(args) => ledger::run(args),
         Command::Evidence(args) => evidence::run(&args),
+        Command::Bench(args) => bench::run(*args),
     };
     outcome.unwrap_or_else(|Failure(sentence)| {
         eprintln!("consentd: {sentence}");

@@ -1,11 +1,11 @@
 //! The words, the state join and the decision: pure.
 //!
 //! Owns what consent means: subjects, purposes, channels, statuses, the catalogue, how events join into a state, and
-//! [`decide`]. Knows nothing of files, networks, clocks, threads, wire formats or the other rooms.
+//! [`decide()`]. Knows nothing of files, networks, clocks, threads, wire formats or the other rooms.
 //!
 //! Invariants:
 //! - [`SubjectState::join`] is commutative, associative and idempotent: order and repetition of events do not matter.
-//! - [`decide`] is total and pure, and nothing unknown, unreadable or missing ever allows.
+//! - [`decide()`] is total and pure, and nothing unknown, unreadable or missing ever allows.
 //! - Only a grant whose event time is later than a refusal's lifts that refusal.
 
 pub mod catalogue;

@@ -4,7 +4,8 @@
 //! about.
 //!
 //! Invariants:
-//! - P2: a well-formed question gets an answer. The only statuses made here are those of `status`, for malformed ones.
+//! - P2: a well-formed question gets an answer. The only statuses made here are those of `status`: for malformed ones, and
+//!   for a stream that is idle while the sidecar stops.
 //! - No text that came with a subject's id is repeated in a status or a log.
 
 mod answer;
@@ -14,7 +15,7 @@ mod status;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::metadata::MetadataMap;
@@ -33,6 +34,9 @@ pub use crate::proto::v1::enforcement_service_server::EnforcementServiceServer;
 pub const BATCH_QUESTIONS_MAX: usize = 10_000;
 /// Answered messages of a stream that wait for a slow reader: two, so that one is answered while one is on its way.
 const STREAM_BUFFER: usize = 2;
+/// While the sidecar stops, a stream on which nothing was asked for this long is ended: a caller that has questions left
+/// sends the next message within milliseconds, and one that holds a stream open would hold the end up.
+const STOPPING_PATIENCE: Duration = Duration::from_millis(500);
 /// The part of a caller's deadline that may be spent waiting for a token: the rest is for the answer's way back.
 const DEADLINE_SHARE: (u32, u32) = (4, 5);
 
@@ -42,6 +46,7 @@ pub struct Enforcement {
     enforcer: Enforcer,
     metrics: Metrics,
     batch_max: usize,
+    stopping: watch::Receiver<bool>,
 }
 
 /// What a call carries beside its message.
@@ -52,10 +57,11 @@ struct Carried {
 }
 
 impl Enforcement {
-    /// The service over an enforcer. `batch_max` is at most [`BATCH_QUESTIONS_MAX`].
+    /// The service over an enforcer. `batch_max` is at most [`BATCH_QUESTIONS_MAX`]; once `stopping` is true, streams that
+    /// are idle are ended.
     #[must_use]
-    pub fn new(enforcer: Enforcer, metrics: Metrics, batch_max: usize) -> Self {
-        Self { enforcer, metrics, batch_max: batch_max.min(BATCH_QUESTIONS_MAX) }
+    pub fn new(enforcer: Enforcer, metrics: Metrics, batch_max: usize, stopping: watch::Receiver<bool>) -> Self {
+        Self { enforcer, metrics, batch_max: batch_max.min(BATCH_QUESTIONS_MAX), stopping }
     }
 
     /// Answers the questions of a batch or of one message of a stream.
@@ -80,6 +86,21 @@ impl Enforcement {
         Ok(answer::batch(self.enforcer.answer(&call, &asks).await))
     }
 
+    /// The next message of a stream; `None` at its end.
+    async fn next_message<M>(&self, messages: &mut Streaming<M>) -> Option<Result<M, Status>> {
+        let mut stopping = self.stopping.clone();
+        let idle = async {
+            // An error means that whoever could say so is gone, and the sidecar with it.
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+            tokio::time::sleep(STOPPING_PATIENCE).await;
+        };
+        tokio::select! {
+            biased;
+            message = messages.next() => message,
+            () = idle => Some(Err(status::stopping())),
+        }
+    }
+
     async fn answer_stream(
         &self,
         carried: Carried,
@@ -88,7 +109,7 @@ impl Enforcement {
     ) -> Result<(), Status> {
         let mut context: Option<v1::Context> = None;
         let mut pinned = String::new();
-        while let Some(request) = requests.next().await {
+        while let Some(request) = self.next_message(&mut requests).await {
             let began = Instant::now();
             let v1::MayProcessStreamRequest { context: new, questions } = request?;
             if new.is_some() {
@@ -97,10 +118,9 @@ impl Enforcement {
             let context =
                 context.as_ref().ok_or_else(|| status::malformed("context", "is missing in the first message"))?;
             let mut shared = Shared::new(context)?;
-            if shared.at_least_as_fresh.is_none() {
-                // The view at which the stream began: no later answer may rest on less, whatever happens here.
-                shared.at_least_as_fresh = question::token("context.at_least_as_fresh", &pinned)?;
-            }
+            // The view at which the stream began: no later answer may rest on less, whatever happens here.
+            let pin = question::token("context.at_least_as_fresh", &pinned)?;
+            shared.at_least_as_fresh = later(shared.at_least_as_fresh, pin);
             let kind = CallKind::MayProcessStream;
             let (batch, view, evidence_id) = self.answer_batch(kind, carried, &shared, &questions).await?;
             if pinned.is_empty() {
@@ -221,6 +241,16 @@ fn trace_id(text: &str) -> Option<[u8; 16]> {
     let id = text.split('-').nth(1)?;
     let bytes = data_encoding::HEXLOWER.decode(id.as_bytes()).ok()?;
     bytes.try_into().ok().filter(|id| *id != [0; 16])
+}
+
+/// Of two tokens of one ledger the later. One of another ledger stands, and is answered as such.
+fn later<'a>(asked: Option<(Token, &'a str)>, pin: Option<(Token, &'a str)>) -> Option<(Token, &'a str)> {
+    match (asked, pin) {
+        (Some((asked, _)), Some((pinned, _))) if asked.ledger == pinned.ledger && asked.position < pinned.position => {
+            pin
+        }
+        (asked, pin) => asked.or(pin),
+    }
 }
 
 /// An [`Ask`] of a question and its subject.

@@ -1,6 +1,6 @@
 //! The ledger: where consent is written down, once, in order, and read from by every sidecar.
 //!
-//! Owns positions and tokens, the reading of events ([`codec`]), the file ledger ([`file`]), and
+//! Owns positions and tokens, the reading of events ([`codec`]), the file ledger ([`mod@file`]), and
 //! the import of other records ([`import`]). Must not know who follows it: no replica, no store, no answers.
 //!
 //! Invariants:

@@ -85,7 +85,10 @@ impl Incoming {
     }
 }
 
-/// The connections of a listener, each with a place; none is accepted while all places are taken.
+/// The connections of a listener, each with a place; while all places are taken one waits, accepted and not yet read
+/// from, and the others in the kernel.
+///
+/// The place is taken after accepting: taken before, a listener to which nobody comes would keep a place of the others.
 fn counted<S, A, F>(places: Arc<Semaphore>, accept: A) -> ReceiverStream<io::Result<Counted<S>>>
 where
     S: Send + 'static,
@@ -94,13 +97,18 @@ where
 {
     let (accepted, connections) = mpsc::channel(1);
     tokio::spawn(async move {
-        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        loop {
             let stream = tokio::select! {
                 stream = accept() => stream,
                 () = accepted.closed() => return,
             };
             match stream {
                 Ok(stream) => {
+                    let place = tokio::select! {
+                        place = Arc::clone(&places).acquire_owned() => place,
+                        () = accepted.closed() => return,
+                    };
+                    let Ok(place) = place else { return };
                     if accepted.send(Ok(Counted { stream, _place: place })).await.is_err() {
                         return;
                     }

@@ -57,6 +57,14 @@ pub(super) async fn connect(address: &Address) -> Result<EnforcementServiceClien
 
 /// A connection to the sidecar at an address.
 pub(super) async fn channel(address: &Address) -> Result<Channel, Failure> {
+    channel_with(address, |endpoint| endpoint).await
+}
+
+/// A connection with settings of its own.
+pub(super) async fn channel_with(
+    address: &Address,
+    settings: impl FnOnce(Endpoint) -> Endpoint,
+) -> Result<Channel, Failure> {
     let failed = |error: tonic::transport::Error| {
         let error = Failure::from(error);
         Failure::new(format!("cannot reach a sidecar at `{address}`: {error}; is `consentd serve` running there?"))
@@ -64,7 +72,7 @@ pub(super) async fn channel(address: &Address) -> Result<Channel, Failure> {
     match address {
         Address::Tcp(address) => {
             let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(failed)?;
-            endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).connect().await.map_err(failed)
+            settings(endpoint).connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).connect().await.map_err(failed)
         }
         Address::Uds(path) => {
             let path = path.clone();
@@ -74,7 +82,7 @@ pub(super) async fn channel(address: &Address) -> Result<Channel, Failure> {
             };
             // The name is only there because a request must carry one.
             let endpoint = Endpoint::from_static("http://localhost");
-            endpoint.connect_with_connector(tower::service_fn(connect)).await.map_err(failed)
+            settings(endpoint).connect_with_connector(tower::service_fn(connect)).await.map_err(failed)
         }
     }
 }

@@ -23,11 +23,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Outcome {
     let Loaded { config, warnings, .. } = Config::load(&args.config.into_sources())?;
     let clock = Clock::system();
-    let format = match config.log.format {
-        LogFormat::Text => logs::Format::Text,
-        LogFormat::Json => logs::Format::Json,
-    };
-    logs::init(&config.log.level, format, &clock)?;
+    logs::init(&config.log.level, log_format(config.log.format), &clock)?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -41,6 +37,14 @@ pub(super) fn run(args: Args) -> Outcome {
         );
         serve(bound).await
     })
+}
+
+/// How a line of the log looks, as the log knows it.
+pub(super) const fn log_format(format: LogFormat) -> logs::Format {
+    match format {
+        LogFormat::Text => logs::Format::Text,
+        LogFormat::Json => logs::Format::Json,
+    }
 }
 
 /// Serves until SIGTERM or SIGINT.

@@ -20,7 +20,7 @@ const SIZE_UNITS: [(&str, u64); 7] = [
 ///
 /// # Errors
 /// What is wrong with it, as the end of a sentence.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let malformed = || format!("`{text}` is not a duration such as `250ms`, `2s`, `1m30s` or `7d`");
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(format!("`{text}` has no unit, write `{text}ms`, `{text}s` or `{text}m`"));

@@ -160,10 +160,11 @@ struct Facts<'a> {
     subject: SubjectView<'a>,
     catalogue: Option<&'a Catalogue>,
     purpose: Option<&'a Purpose>,
+    /// Every purpose that must be allowed as well, each once. None where these facts are themselves about a required
+    /// purpose: whoever asked goes through them all.
+    required: &'a [Box<str>],
     freshness: Freshness,
     now: Time,
-    /// Whether they are about a purpose that the question's own requires.
-    is_required: bool,
     /// The latest agreement that covers the question.
     grant: Option<(&'a Slot, &'a Record)>,
     /// The latest refusal that touches the question.
@@ -178,14 +179,15 @@ impl<'a> Facts<'a> {
         freshness: &Freshness,
         now: Time,
     ) -> Self {
+        let entry = catalogue.and_then(|catalogue| catalogue.entry(question.purpose));
         let mut facts = Self {
             question: *question,
             subject,
             catalogue,
-            purpose: catalogue.and_then(|catalogue| catalogue.purpose(question.purpose)),
+            purpose: entry.map(|entry| &entry.purpose),
+            required: entry.map_or(&[], |entry| &entry.required),
             freshness: *freshness,
             now,
-            is_required: false,
             grant: None,
             refusal: None,
         };
@@ -227,7 +229,9 @@ impl<'a> Facts<'a> {
     /// a consent further up only where the catalogue says so at every step down from it.
     fn covers(&self, slot: &Slot) -> bool {
         let mut key = self.question.purpose;
-        while key != &*slot.purpose {
+        // INVARIANT: the slot touches the question, so that its purpose is this key or one above it, and its recipient
+        // is the question's or stands for all.
+        while key.len() != slot.purpose.len() {
             let covered =
                 self.catalogue.and_then(|catalogue| catalogue.purpose(key)).is_some_and(|step| step.covered_by_parent);
             match key.rsplit_once('.') {
@@ -235,7 +239,7 @@ impl<'a> Facts<'a> {
                 _ => return false,
             }
         }
-        *slot.recipient == *self.question.recipient && &*slot.recipient != ANY
+        &*slot.recipient != ANY
     }
 
     /// The grant, where it may lift an earlier refusal, an erasure or what could not be read. Where the purpose needs a
@@ -274,20 +278,11 @@ impl<'a> Facts<'a> {
         self.question.max_staleness.map_or(by_purpose, |asked| asked.min(by_purpose))
     }
 
-    /// Every purpose that must be allowed as well: what this one requires, what those require, each once. None where
-    /// these facts are themselves about a required purpose, because then whoever asked goes through them all.
-    fn required(&self) -> &'a [Box<str>] {
-        match self.catalogue {
-            Some(catalogue) if !self.is_required => catalogue.all_required(self.question.purpose),
-            _ => &[],
-        }
-    }
-
     /// The same facts for a purpose that this one requires.
     fn of_required(&self, key: &'a str) -> Self {
         let question = Question { purpose: key, ..self.question };
         let facts = Self::gather(&question, self.subject, self.catalogue, &self.freshness, self.now);
-        Self { is_required: true, ..facts }
+        Self { required: &[], ..facts }
     }
 
     fn decide(&self) -> Decision<'a> {
@@ -310,7 +305,7 @@ impl<'a> Facts<'a> {
         for rule in RULES {
             let finding = (rule.check)(self);
             if rule.name == "requires" {
-                for key in self.required() {
+                for key in self.required {
                     let required = self.of_required(key);
                     required.list_outcomes(Some(key), into);
                     if required.decide().verdict() == Verdict::Deny {
@@ -506,7 +501,7 @@ fn notice<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
 }
 
 fn requires<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
-    facts.required().iter().find_map(|key| {
+    facts.required.iter().find_map(|key| {
         let required = facts.of_required(key).decide();
         (required.verdict() == Verdict::Deny).then(|| Finding {
             failed_purpose: Some(key),
@@ -530,7 +525,7 @@ fn allow<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
     // Who relies on the answer until then never acts on a view older than the bound.
     let by_view = facts.now.plus(facts.staleness_bound().saturating_sub(facts.freshness.staleness));
     let by_grant = facts.relied_on().map(|(_, record)| facts.end_of(record));
-    let by_required = facts.required().iter().filter_map(|key| facts.of_required(key).decide().valid_until).min();
+    let by_required = facts.required.iter().filter_map(|key| facts.of_required(key).decide().valid_until).min();
     let valid_until = [by_grant, by_required].into_iter().flatten().fold(by_view, Time::min);
     Some(Finding { valid_until: Some(valid_until), ..Finding::from_record(reason, facts.relied_on()) })
 }

@@ -11,12 +11,13 @@ use prost::Message;
 
 use super::checkpoint::{Checkpoint, origin};
 use super::files::{At, Cause, Layout, SegmentPath, read_small};
-use super::format::{Frame, HEAD_SPAN};
+use super::format::Frame;
 use super::id::{EvidenceId, Instance, YearMonth};
 use super::keys::{self, Month};
 use super::merkle::{leaf_hash, prove_inclusion, root_of_inclusion};
-use super::scan::{Cursor, Why, Window, walk};
+use super::scan::{Cursor, Ending, Window, read_to_end};
 use super::tiles::Tiles;
+use super::verify::problem;
 use crate::proto::v1::EvidenceRecord;
 
 /// A log opened for reading.
@@ -170,7 +171,8 @@ impl Archive {
         while let Some(segment) = segments.next() {
             let (mut window, mut cursor) = self.open_segment(month, segment)?;
             let mut result = Ok(());
-            let stop = walk(&mut window, HEAD_SPAN, &mut cursor, |_, frame| match each(frame.index, frame) {
+            let next = segments.peek().map(|next| next.first);
+            let ending = read_to_end(&mut window, &mut cursor, next, |_, frame| match each(frame.index, frame) {
                 Ok(flow) => flow,
                 Err(cause) => {
                     result = Err(cause);
@@ -179,17 +181,11 @@ impl Archive {
             })
             .at("read", &segment.path)?;
             result?;
-            match (stop.why, segments.peek()) {
-                (Why::Asked, _) => return Ok(()),
-                (Why::NoFrame, None) => {}
-                (Why::NoFrame, Some(next)) if next.first == cursor.index => {}
-                _ => {
-                    return Err(Cause::new(format!(
-                        "`{}` byte {}: record {} cannot be read; `consentd evidence verify` says more",
-                        segment.path.display(),
-                        stop.offset,
-                        cursor.index
-                    )));
+            match ending {
+                Ending::Good | Ending::Unfinished { .. } => {}
+                Ending::Asked => return Ok(()),
+                Ending::Bad { offset, what } => {
+                    return Err(Cause::new(problem(segment, offset, cursor.index, &what)));
                 }
             }
         }

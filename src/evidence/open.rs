@@ -118,6 +118,9 @@ pub(super) fn open(
         return Err(Cause::new(format!("the log of {} is missing, which was opened before", boot.month)));
     }
     let id = last.map_or(now, |last| last.max(now));
+    if last == Some(id) && !layout.key(id).exists() {
+        tracing::warn!(month = %id, "the current month's key was destroyed; what it holds so far is anonymous from now on");
+    }
     let month = Month::load_or_make(layout, id)?;
     let (cursor, taken) = recovered.as_ref().map_or((None, Lost::default()), |found| (Some(found.cursor), found.lost));
     let chain = cursor.map_or(CHAIN_START, |cursor| cursor.chain);

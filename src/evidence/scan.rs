@@ -7,6 +7,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 use super::format::{self, Frame, HEADER_BYTES, Head, Kind};
 use super::id::{Instance, YearMonth};
@@ -191,4 +192,65 @@ pub(super) fn classify(window: &mut Window, from: u64, index: u64) -> io::Result
 
 fn mark_at(window: &mut Window, offset: u64) -> io::Result<bool> {
     Ok(format::is_end_mark(window.view(offset, 4)?))
+}
+
+/// How often a bad end is read again: a writer may have been in the middle of a write.
+const READINGS_MAX: u32 = 4;
+const BETWEEN_READINGS: Duration = Duration::from_millis(50);
+
+/// How a segment ended for a reader that may be reading beside a writer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ending {
+    Good,
+    /// The caller had enough.
+    Asked,
+    /// A record that is not there as a whole, at the end of the log.
+    Unfinished {
+        offset: u64,
+        bytes: u64,
+    },
+    /// The next record cannot be read, and that is not how logs end.
+    Bad {
+        offset: u64,
+        what: String,
+    },
+}
+
+/// Reads a segment's records to their end; `next` is the first index of the segment that follows, if one does.
+pub(super) fn read_to_end(
+    window: &mut Window,
+    cursor: &mut Cursor,
+    next: Option<u64>,
+    mut each: impl FnMut(u64, &Frame<'_>) -> ControlFlow<()>,
+) -> io::Result<Ending> {
+    let mut offset = format::HEAD_SPAN;
+    let mut readings = 0;
+    loop {
+        let stop = walk(window, offset, cursor, &mut each)?;
+        offset = stop.offset;
+        let bad = |what: String| Ok(Ending::Bad { offset, what });
+        match stop.why {
+            Why::NoFrame => {}
+            Why::Asked => return Ok(Ending::Asked),
+            Why::OutOfOrder { found } => return bad(format!("record {found} stands there instead")),
+            Why::ChainBroken => return bad("its chain does not continue the record before".to_owned()),
+        }
+        readings += 1;
+        match (classify(window, offset, cursor.index)?, next) {
+            (Tail::Clean, None) => return Ok(Ending::Good),
+            (Tail::Clean, Some(next)) if next == cursor.index => return Ok(Ending::Good),
+            (Tail::Torn { end }, None) => return Ok(Ending::Unfinished { offset, bytes: end - offset }),
+            // A writer may have been at it: what was read in pieces is read again.
+            _ if readings < READINGS_MAX => {
+                std::thread::sleep(BETWEEN_READINGS);
+                window.forget();
+            }
+            (Tail::Clean, Some(next)) => return bad(format!("it is missing, and the next segment begins with {next}")),
+            (Tail::Torn { .. }, Some(_)) => return bad("it is cut short, and segments follow".to_owned()),
+            (Tail::Damaged { .. }, _) => return bad("it was written to its end and cannot be read".to_owned()),
+            (Tail::Hole { records, .. }, _) => {
+                return bad(format!("it cannot be read, and {records} whole records follow"));
+            }
+        }
+    }
 }

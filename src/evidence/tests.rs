@@ -2,6 +2,7 @@
 
 mod append;
 mod archive;
+mod property;
 mod recovery;
 
 use std::fs;

@@ -3,21 +3,15 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::Duration;
 
 use super::archive::Archive;
 use super::checkpoint::{Checkpoint, vkey};
 use super::files::{At, Cause, SegmentPath};
-use super::format::HEAD_SPAN;
 use super::id::YearMonth;
 use super::keys;
 use super::merkle::{Hash, leaf_hash};
-use super::scan::{Cursor, Stop, Tail, Why, Window, classify, walk};
+use super::scan::{Cursor, Ending, read_to_end};
 use super::tiles::{Levels, Tiles};
-
-/// How often a bad end is read again: a writer may have been in the middle of a write.
-const READINGS_MAX: u32 = 4;
-const BETWEEN_READINGS: Duration = Duration::from_millis(50);
 
 /// What a month's log was found to be.
 #[derive(Debug, Clone)]
@@ -114,17 +108,21 @@ impl Archive {
             }
             let mut cursor = head;
             let next = rest.peek().map(|next| next.first);
-            let end = read_segment(&mut window, segment, &mut cursor, next, &mut tree)?;
+            let ending = read_to_end(&mut window, &mut cursor, next, |_, frame| {
+                tree.add(frame.payload);
+                ControlFlow::Continue(())
+            })
+            .at("read", &segment.path)?;
             report.records = cursor.index;
-            match end {
-                End::Good => {}
-                End::Unfinished(bytes) if last_month => report.unfinished_bytes = bytes,
-                End::Unfinished(_) => {
-                    let what = "a later month follows an unfinished record";
-                    report.problems.push(problem(segment, 0, cursor.index, what));
+            match ending {
+                Ending::Good | Ending::Asked => {}
+                Ending::Unfinished { bytes, .. } if last_month => report.unfinished_bytes = bytes,
+                Ending::Unfinished { offset, .. } => {
+                    let what = "it is cut short, and a later month follows";
+                    report.problems.push(problem(segment, offset, cursor.index, what));
                 }
-                End::Bad(sentence) => {
-                    report.problems.push(sentence);
+                Ending::Bad { offset, what } => {
+                    report.problems.push(problem(segment, offset, cursor.index, &what));
                     return Ok(None);
                 }
             }
@@ -142,59 +140,6 @@ impl Archive {
             count += u64::from(name.to_string_lossy().contains(".wal.lost-"));
         }
         Ok(count)
-    }
-}
-
-/// How a segment ended.
-enum End {
-    Good,
-    /// Bytes of a record that is not there as a whole, at the end of the log.
-    Unfinished(u64),
-    Bad(String),
-}
-
-fn read_segment(
-    window: &mut Window,
-    segment: &SegmentPath,
-    cursor: &mut Cursor,
-    next: Option<u64>,
-    tree: &mut TreeCheck,
-) -> Result<End, Cause> {
-    let mut offset = HEAD_SPAN;
-    let mut readings = 0;
-    loop {
-        let stop: Stop = walk(window, offset, cursor, |_, frame| {
-            tree.add(frame.payload);
-            ControlFlow::Continue(())
-        })
-        .at("read", &segment.path)?;
-        offset = stop.offset;
-        let bad = |what: &str| Ok(End::Bad(problem(segment, offset, cursor.index, what)));
-        match stop.why {
-            Why::NoFrame | Why::Asked => {}
-            Why::OutOfOrder { found } => return bad(&format!("record {found} stands there instead")),
-            Why::ChainBroken => return bad("its chain does not continue the record before"),
-        }
-        let tail = classify(window, offset, cursor.index).at("read", &segment.path)?;
-        readings += 1;
-        match (tail, next) {
-            (Tail::Clean, None) => return Ok(End::Good),
-            (Tail::Clean, Some(next)) if next == cursor.index => return Ok(End::Good),
-            (Tail::Torn { end }, None) => return Ok(End::Unfinished(end - offset)),
-            // A writer may have been at it: what was read in pieces is read again.
-            _ if readings < READINGS_MAX => {
-                std::thread::sleep(BETWEEN_READINGS);
-                window.forget();
-            }
-            (Tail::Clean, Some(next)) => {
-                return bad(&format!("it is missing, and the next segment begins with {next}"));
-            }
-            (Tail::Torn { .. }, Some(_)) => return bad("it is cut short, and segments follow"),
-            (Tail::Damaged { .. }, _) => return bad("it was written to its end and cannot be read"),
-            (Tail::Hole { records, .. }, _) => {
-                return bad(&format!("it cannot be read, and {records} whole records follow"));
-            }
-        }
     }
 }
 
@@ -248,6 +193,6 @@ impl TreeCheck {
     }
 }
 
-fn problem(segment: &SegmentPath, offset: u64, index: u64, what: &str) -> String {
+pub(super) fn problem(segment: &SegmentPath, offset: u64, index: u64, what: &str) -> String {
     format!("`{}` byte {offset}, record {index}: {what}", segment.path.display())
 }

@@ -1,4 +1,4 @@
-//! The one status that a caller can get from this room, and what its proxy does with it.
+//! The statuses that a caller can get from this room, and what its proxy does with them.
 
 use std::fmt::Display;
 
@@ -10,4 +10,12 @@ use tonic::Status;
 /// errors would let the caller through, which no answer of ours can prevent: callers treat every RPC error as DENY.
 pub(super) fn malformed(field: impl Display, problem: impl Display) -> Status {
     Status::invalid_argument(format!("`{field}` {problem}"))
+}
+
+/// The end of a stream on which nothing was being asked, because the sidecar stops.
+///
+/// `UNAVAILABLE` is retried: another sidecar, or this one started again, answers the rest. All that was asked before has
+/// been answered.
+pub(super) fn stopping() -> Status {
+    Status::unavailable("the sidecar is stopping; ask what is left in a new stream")
 }

@@ -89,7 +89,7 @@ pub fn parse(text: &[u8]) -> Result<v1::LedgerEvent, ParseError> {
 /// The line that stands for an event, without its newline.
 ///
 /// # Errors
-/// If a time or duration is out of range; never for an event that [`validate`] takes.
+/// If a time or duration is out of range; never for an event that [`validate()`] takes.
 pub fn encode_line(event: &v1::LedgerEvent) -> Result<String, serde_json::Error> {
     serde_json::to_string(event)
 }

@@ -104,7 +104,7 @@ pub fn import(
     observer: &mut dyn Observer,
 ) -> Result<Counts, ImportError> {
     let mut rows = Rows::new(input);
-    let columns = match options.format {
+    let mut columns = match options.format {
         Format::Jsonl => None,
         Format::Csv => {
             let header = rows.next(Ending::Line).map_err(ImportError::Read)?;
@@ -119,7 +119,7 @@ pub fn import(
     while let Some(row) = rows.next(ending).map_err(ImportError::Read)? {
         counts.rows += 1;
         counts.bytes = row.offset + row.bytes;
-        match event(&row, columns.as_ref(), options) {
+        match event(&row, columns.as_mut(), options) {
             Ok(event) => batch.push(event),
             Err(rejection) => {
                 counts.rejected += 1;
@@ -154,7 +154,7 @@ pub fn default_channel(status: Status) -> Result<&'static str, &'static str> {
     }
 }
 
-fn event(row: &RawRow, columns: Option<&Columns>, options: Options) -> Result<v1::LedgerEvent, Rejection> {
+fn event(row: &RawRow, columns: Option<&mut Columns>, options: Options) -> Result<v1::LedgerEvent, Rejection> {
     if row.is_cut() {
         return Err(Rejection::of(if row.is_open {
             format!("a quote opens on line {} and is not closed; the row is all that follows", row.line)

@@ -193,10 +193,10 @@ fn a_value_that_breaks_the_reader_breaks_only_its_line() {
 #[test]
 fn a_hostile_line_is_given_up_on_in_time() {
     for piece in ["\"", "{\"space\":\"a\",", "{\"id\":{", "[", "\"space\":\"a\",\"x\":[", "\\\"", "\"id\":1,"] {
-        let line = piece.repeat(LINE_BYTES_MAX / piece.len());
+        let line = piece.repeat(LINE_BYTES_MAX / 8 / piece.len());
         let started = std::time::Instant::now();
         let unreadable = read(&line).expect_err("hostile");
-        assert!(started.elapsed() < Duration::from_secs(20), "`{piece}` took {:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(5), "`{piece}` took {:?}", started.elapsed());
         assert!(unreadable.subjects.len() <= 64);
     }
 }

@@ -63,6 +63,9 @@ struct Following {
     last: Option<Place>,
 }
 
+/// How often the time may pass before something that was done must show. At the usual interval that is 10 s.
+const PATIENCE: usize = 500;
+
 impl Following {
     fn next(&mut self) -> FeedItem {
         self.feed.blocking_recv().expect("the feed goes on")
@@ -81,7 +84,7 @@ impl Following {
     /// What is delivered until the feed says that there is nothing after `position`.
     fn until_current(&mut self, position: u64) -> Vec<Delivery> {
         let mut all = Vec::new();
-        loop {
+        for _ in 0..PATIENCE {
             match self.next() {
                 FeedItem::Events { deliveries, place } => {
                     assert!(deliveries.iter().all(|d| d.position <= place.position));
@@ -96,10 +99,11 @@ impl Following {
                 other => panic!("{other:?}"),
             }
         }
+        panic!("position {position} is not reached")
     }
 
     fn fault(&mut self) -> LedgerFault {
-        loop {
+        for _ in 0..PATIENCE {
             match self.next() {
                 FeedItem::Broken(fault) => {
                     assert_eq!(self.feed.blocking_recv(), None, "a fault is the last that is said");
@@ -109,6 +113,7 @@ impl Following {
                 other => panic!("{other:?}"),
             }
         }
+        panic!("no fault is found")
     }
 }
 
@@ -267,6 +272,7 @@ fn many_events_come_in_bounded_batches_without_loss() {
 #[test]
 fn a_file_that_is_missing_or_empty_is_waited_for() {
     let bench = Bench::new();
+    let started = Instant::now();
     let mut following = bench.follow_every(Duration::from_secs(30), None);
     assert!(matches!(following.next(), FeedItem::Waiting(why) if why.contains("not there yet")));
     bench.append("");
@@ -278,6 +284,7 @@ fn a_file_that_is_missing_or_empty_is_waited_for() {
     let (_, last) = following.opened();
     assert_eq!(last.0, bench.len());
     assert_eq!(ids(&following.until_current(bench.len())), ["a"].map(Box::from));
+    assert!(started.elapsed() < Duration::from_secs(10), "took {:?}, so it was not woken", started.elapsed());
 }
 
 #[test]

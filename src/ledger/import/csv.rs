@@ -1,6 +1,7 @@
 //! From a row of CSV to an event.
 
 use chrono::DateTime;
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 use pbjson_types::Timestamp;
 
 use super::rows::RawRow;
@@ -77,20 +78,33 @@ pub enum HeaderError {
     TwoSubjects,
 }
 
+/// The most columns that a row is looked through for.
+const COLUMNS_MAX: usize = 256;
+
 /// What each column of an input is.
 #[derive(Debug)]
 pub(super) struct Columns {
-    columns: Vec<Column>,
+    order: Vec<Column>,
     delimiter: u8,
+    fields: Fields,
+}
+
+/// Cuts one row into its fields. Its table takes longer to build than a row to cut, so it is kept.
+#[derive(Debug)]
+struct Fields {
+    reader: Reader,
+    text: Vec<u8>,
+    ends: [usize; COLUMNS_MAX],
 }
 
 impl Columns {
     pub(super) fn of_header(header: &RawRow) -> Result<Self, HeaderError> {
         let text = std::str::from_utf8(&header.text).map_err(|_| HeaderError::Unreadable)?;
         let delimiter = [b',', b';', b'\t'].into_iter().find(|d| text.as_bytes().contains(d)).unwrap_or(b',');
-        let fields = fields(&header.text, delimiter).ok_or(HeaderError::Unreadable)?;
+        let mut fields = Fields::new(delimiter);
+        let names = fields.cut(text).ok_or(HeaderError::Unreadable)?;
         let mut columns = Vec::new();
-        for name in &fields {
+        for name in names {
             let name = name.trim();
             let column = Column::of(name).ok_or_else(|| HeaderError::Unknown(name.to_owned()))?;
             if columns.contains(&column) {
@@ -109,7 +123,7 @@ impl Columns {
                 return Err(HeaderError::Lacks(column.name()));
             }
         }
-        Ok(Self { columns, delimiter })
+        Ok(Self { order: columns, delimiter, fields })
     }
 
     pub(super) const fn delimiter(&self) -> u8 {
@@ -117,18 +131,18 @@ impl Columns {
     }
 
     /// The event that a row stands for, not yet checked as a whole.
-    pub(super) fn event(&self, row: &RawRow) -> Result<v1::LedgerEvent, Rejection> {
-        if std::str::from_utf8(&row.text).is_err() {
-            return Err(Rejection::of("not UTF-8"));
-        }
-        let fields = fields(&row.text, self.delimiter)
-            .ok_or_else(|| Rejection::of("not one row: a carriage return stands in it"))?;
-        if fields.len() != self.columns.len() {
-            let reason = format!("{} fields, where the header names {}", fields.len(), self.columns.len());
+    pub(super) fn event(&mut self, row: &RawRow) -> Result<v1::LedgerEvent, Rejection> {
+        let text = std::str::from_utf8(&row.text).map_err(|_| Rejection::of("not UTF-8"))?;
+        let columns = &self.order;
+        let fields = self.fields.cut(text);
+        let fields = fields
+            .ok_or_else(|| Rejection::of("not one row: a carriage return stands in it, or more than 256 fields"))?;
+        if fields.len() != columns.len() {
+            let reason = format!("{} fields, where the header names {}", fields.len(), columns.len());
             return Err(Rejection::of(reason));
         }
         let value = |wanted: Column| {
-            let mut pairs = self.columns.iter().zip(&fields);
+            let mut pairs = columns.iter().zip(&fields);
             pairs.find(|(column, _)| **column == wanted).map_or("", |(_, value)| value.trim())
         };
         let text = |wanted: Column| value(wanted).to_owned();
@@ -202,17 +216,32 @@ fn rejection(column: Column, rule: &str, value: &str) -> Rejection {
     Rejection::of_value(&format!("{}: {rule}", column.name()), value)
 }
 
-/// The fields of one row. `None` if it is not exactly one.
-fn fields(text: &[u8], delimiter: u8) -> Option<::csv::StringRecord> {
-    // A reader of its own for each row, because a row's end is found before, in constant memory.
-    let mut reader = ::csv::ReaderBuilder::new()
-        .has_headers(false)
-        .delimiter(delimiter)
-        .buffer_capacity(text.len())
-        .from_reader(text);
-    let mut record = ::csv::StringRecord::new();
-    let mut behind = ::csv::ByteRecord::new();
-    let is_one = matches!(reader.read_record(&mut record), Ok(true))
-        && matches!(reader.read_byte_record(&mut behind), Ok(false));
-    is_one.then_some(record)
+impl Fields {
+    fn new(delimiter: u8) -> Self {
+        let reader = ReaderBuilder::new().delimiter(delimiter).build();
+        Self { reader, text: Vec::new(), ends: [0; COLUMNS_MAX] }
+    }
+
+    /// The fields of a row. `None` if it is not exactly one, or has more than [`COLUMNS_MAX`].
+    fn cut(&mut self, row: &str) -> Option<Vec<&str>> {
+        self.reader.reset();
+        // Unquoting only shortens; one byte more lets the last field end.
+        self.text.resize(row.len() + 1, 0);
+        let (cut, read, written, count) = self.reader.read_record(row.as_bytes(), &mut self.text, &mut self.ends);
+        let count = match cut {
+            ReadRecordResult::InputEmpty => {
+                let rest = (self.text.get_mut(written..)?, self.ends.get_mut(count..)?);
+                let (ReadRecordResult::Record, _, _, more) = self.reader.read_record(&[], rest.0, rest.1) else {
+                    return None;
+                };
+                count + more
+            }
+            // A carriage return can be the last byte.
+            ReadRecordResult::Record if read == row.len() => count,
+            _ => return None,
+        };
+        let mut start = 0;
+        let ends = self.ends.get(..count)?.iter();
+        ends.map(|end| std::str::from_utf8(self.text.get(std::mem::replace(&mut start, *end)..*end)?).ok()).collect()
+    }
 }

@@ -120,7 +120,7 @@ fn bad_rows_are_named_and_good_ones_around_them_are_written() {
             (6, 8, "event_time: must be a time such as `2026-01-05T10:00:00Z`, not `5.1.2026`"),
             (7, 9, "event_time: lies in the future"),
             (8, 10, channel),
-            (9, 12, "not one row: a carriage return stands in it"),
+            (9, 12, "not one row: a carriage return stands in it, or more than 256 fields"),
         ]
     );
     // A rejected row is found again in the input.

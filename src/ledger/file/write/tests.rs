@@ -128,6 +128,24 @@ fn racing_writers_lose_and_mix_nothing() {
     assert_eq!(unique.len(), WRITERS * ROUNDS * 3);
 }
 
+#[test]
+fn a_writer_waits_for_every_other_lock() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ledger.jsonl");
+    let mut ledger = FileLedger::open(&path).expect("it is created");
+    let other = File::open(&path).expect("it opens");
+    // Shared, so that anything less than an exclusive lock would pass beside it.
+    flock(&other, FlockOperation::LockShared).expect("it is locked");
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| ledger.append(&[erasure("a")]));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert_eq!(read(&path), [], "nothing is written beside the lock");
+        flock(&other, FlockOperation::Unlock).expect("it is unlocked");
+        writer.join().expect("it ends").expect("it is written");
+    });
+    assert_eq!(read(&path), some(&["a"]));
+}
+
 /// A device that takes so many bytes and no more.
 fn full_after(room: usize) -> impl FnMut(&File, &[u8]) -> io::Result<usize> {
     let left = AtomicUsize::new(room);
