@@ -39,7 +39,7 @@ pub(super) const MAINE: Case =
 /// Everybody who is asked about.
 pub(super) const CASES: [Case; 11] = [
     NEWSLETTER,
-    case("crm:1001", "marketing.sms", "sms", Reason::NoConsent, "consent is specific, also here"),
+    case("crm:1001", "marketing.sms", "sms", Reason::NoConsent, "consent is specific: no texts"),
     case("crm:1002", "marketing.newsletter", "email", Reason::Withdrawn, "unsubscribed; İYS still says yes"),
     case("crm:1005", "marketing.newsletter", "email", Reason::PreTicked, "a box ticked beforehand is void"),
     MAINE,
