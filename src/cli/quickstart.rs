@@ -13,6 +13,10 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use super::client::{self, Address};
 use super::{Failure, Outcome, serve};
@@ -20,6 +24,7 @@ use crate::app::{self, Bound, StartError};
 use crate::clock::Clock;
 use crate::config::{Config, Flag, Loaded, Sources, Workers, keys};
 use crate::lifecycle::Lifecycle;
+use crate::proto::v1::enforcement_service_client::EnforcementServiceClient;
 use crate::telemetry::logs;
 use example::Imported;
 use folder::Folder;
@@ -91,9 +96,10 @@ async fn show(args: &Args, folder: &Folder, clock: &Clock) -> Outcome {
         for address in &taken {
             page.say(format_args!("Something else listens on {address}; another port was taken instead."))?;
         }
-        let took = until_ready(&lifecycle, clock).await?;
+        let channel = client::channel(&Address::Tcp(tcp.to_string())).await?;
+        let took = until_serving(HealthClient::new(channel.clone()), &lifecycle, clock).await?;
         page.fact("ready after", millis(took))?;
-        let mut client = client::connect(&Address::Tcp(tcp.to_string())).await?;
+        let mut client = EnforcementServiceClient::new(channel);
         let decided = steps::run(&mut page, &mut client, folder, clock).await?;
         next::say(&mut page, folder, tcp, admin, &decided, args.exit)?;
         Ok::<(), Failure>(())
@@ -189,13 +195,22 @@ fn reachable(bound: Option<SocketAddr>) -> Result<SocketAddr, Failure> {
     Ok(address)
 }
 
-async fn until_ready(lifecycle: &Lifecycle, clock: &Clock) -> Result<Duration, Failure> {
+/// Waits as any client can: until the health service says so.
+async fn until_serving(
+    mut health: HealthClient<Channel>,
+    lifecycle: &Lifecycle,
+    clock: &Clock,
+) -> Result<Duration, Failure> {
     let started = clock.boot();
     loop {
-        let causes = lifecycle.causes();
-        let Some(cause) = causes.first() else { return Ok(clock.boot().since(started)) };
-        if clock.boot().since(started) > READY_TIMEOUT {
-            return Err(Failure::new(format!("the sidecar does not become ready: {cause}")));
+        let answer = health.check(HealthCheckRequest::default()).await.map_err(|status| client::failure(&status))?;
+        let took = clock.boot().since(started);
+        if answer.into_inner().status() == ServingStatus::Serving {
+            return Ok(took);
+        }
+        if took > READY_TIMEOUT {
+            let why = lifecycle.causes().first().map_or_else(|| "nobody knows why".to_owned(), ToString::to_string);
+            return Err(Failure::new(format!("the sidecar does not become ready: {why}")));
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
