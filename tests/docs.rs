@@ -91,6 +91,7 @@ impl Quickstart {
                 break;
             }
         }
+        assert!(page.contains("\nServing on "), "{page}");
         Self { child, page }
     }
 

@@ -23,7 +23,6 @@ use super::{Failure, Outcome, serve};
 use crate::app::{self, Bound, StartError};
 use crate::clock::Clock;
 use crate::config::{Config, Flag, Loaded, Sources, Workers, keys};
-use crate::lifecycle::Lifecycle;
 use crate::proto::v1::enforcement_service_client::EnforcementServiceClient;
 use crate::telemetry::logs;
 use example::Imported;
@@ -84,7 +83,9 @@ async fn show(args: &Args, folder: &Folder, clock: &Clock) -> Outcome {
     say_ledger(&mut page, folder, &imported)?;
 
     let Started { bound, taken } = start(args, folder, clock).await?;
-    let (tcp, admin, lifecycle) = (reachable(bound.tcp)?, reachable(bound.admin)?, bound.lifecycle().clone());
+    let (tcp, admin) = (reachable(bound.tcp)?, reachable(bound.admin)?);
+    let lifecycle = bound.lifecycle().clone();
+    let why = move || lifecycle.causes().first().map(ToString::to_string);
     let (stop, stopped) = oneshot::channel::<()>();
     let mut serving = tokio::spawn(bound.serve(async {
         let _ = stopped.await;
@@ -97,7 +98,7 @@ async fn show(args: &Args, folder: &Folder, clock: &Clock) -> Outcome {
             page.say(format_args!("Something else listens on {address}; another port was taken instead."))?;
         }
         let channel = client::channel(&Address::Tcp(tcp.to_string())).await?;
-        let took = until_serving(HealthClient::new(channel.clone()), &lifecycle, clock).await?;
+        let took = until_serving(HealthClient::new(channel.clone()), why, clock).await?;
         page.fact("ready after", millis(took))?;
         let mut client = EnforcementServiceClient::new(channel);
         let decided = steps::run(&mut page, &mut client, folder, clock).await?;
@@ -113,7 +114,7 @@ async fn show(args: &Args, folder: &Folder, clock: &Clock) -> Outcome {
     tokio::pin!(told);
     let shown = tokio::select! {
         shown = demonstrate => shown.map(|()| !args.exit),
-        () = &mut told => Ok(false),
+        () = &mut told => if args.exit { Err(Failure::new("it was interrupted before all was shown")) } else { Ok(false) },
         // It ends before it is told to only when something failed.
         ended = &mut serving => return ended?.map_or_else(|error| Err(error.into()), |()| Ok(ExitCode::from(2))),
     };
@@ -198,7 +199,7 @@ fn reachable(bound: Option<SocketAddr>) -> Result<SocketAddr, Failure> {
 /// Waits as any client can: until the health service says so.
 async fn until_serving(
     mut health: HealthClient<Channel>,
-    lifecycle: &Lifecycle,
+    why: impl Fn() -> Option<String>,
     clock: &Clock,
 ) -> Result<Duration, Failure> {
     let started = clock.boot();
@@ -209,7 +210,7 @@ async fn until_serving(
             return Ok(took);
         }
         if took > READY_TIMEOUT {
-            let why = lifecycle.causes().first().map_or_else(|| "nobody knows why".to_owned(), ToString::to_string);
+            let why = why().unwrap_or_else(|| "nobody knows why".to_owned());
             return Err(Failure::new(format!("the sidecar does not become ready: {why}")));
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
