@@ -10,6 +10,7 @@ mod config;
 mod config_flags;
 mod evidence;
 mod ledger;
+mod quickstart;
 mod serve;
 
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Quickstart(quickstart::Args),
     /// Answer questions until told to stop.
     Serve(Box<serve::Args>),
     /// Ask one question; exit with 0 for ALLOW, 1 for DENY.
@@ -77,6 +79,7 @@ pub(crate) type Outcome = Result<ExitCode, Failure>;
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome: Outcome = match arguments.command {
+        Command::Quickstart(args) => quickstart::run(&args),
         Command::Serve(args) => serve::run(*args),
         Command::Ask(args) => ask::run(&args),
         Command::Explain(args) => ask::run_explain(&args),

@@ -5,7 +5,7 @@ use std::future::Future;
 
 use crate::domain::LedgerStanding;
 use crate::evidence::EvidenceLog;
-use crate::lifecycle::{Check, LOOK_INTERVAL, Lifecycle};
+use crate::lifecycle::{self, Check, LOOK_INTERVAL, Lifecycle};
 use crate::replica::{Replica, Trouble};
 use crate::telemetry::Metrics;
 
@@ -143,7 +143,8 @@ where
             if ready {
                 tracing::info!("ready");
             } else {
-                for cause in &causes {
+                // That it is stopping was said by whoever stops it, and needs nobody's attention.
+                for cause in causes.iter().filter(|cause| cause.what != lifecycle::STOPPING) {
                     tracing::warn!(what = cause.what, why = cause.why, "not ready");
                 }
             }

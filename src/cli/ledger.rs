@@ -164,14 +164,14 @@ fn warn_if_healed(ledger: &FileLedger) {
 }
 
 /// A new event id: 128 random bits in hex.
-fn new_event_id() -> Result<String, Failure> {
+pub(super) fn new_event_id() -> Result<String, Failure> {
     let mut bytes = [0; 16];
     SystemRandom::new().fill(&mut bytes).map_err(|_| Failure::new("the system gives no random numbers"))?;
     Ok(HEXLOWER.encode(&bytes))
 }
 
 /// A time of the domain on the wire.
-fn timestamp(time: Time) -> pbjson_types::Timestamp {
+pub(super) fn timestamp(time: Time) -> pbjson_types::Timestamp {
     let millis = time.unix_millis();
     let nanos = i32::try_from(millis.rem_euclid(1000) * 1_000_000).unwrap_or(0);
     pbjson_types::Timestamp { seconds: millis.div_euclid(1000), nanos }
