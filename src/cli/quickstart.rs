@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::task::JoinError;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -20,7 +21,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use super::client::{self, Address};
 use super::{Failure, Outcome, serve};
-use crate::app::{self, Bound, StartError};
+use crate::app::{self, Bound, ServeError, StartError};
 use crate::clock::Clock;
 use crate::config::{Config, Flag, Loaded, Sources, Workers, keys};
 use crate::proto::v1::enforcement_service_client::EnforcementServiceClient;
@@ -62,6 +63,14 @@ struct Started {
     taken: Vec<SocketAddr>,
 }
 
+/// Where it is reached.
+struct Addresses {
+    tcp: SocketAddr,
+    admin: SocketAddr,
+    /// As in [`Started`].
+    taken: Vec<SocketAddr>,
+}
+
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
     let clock = Clock::system();
@@ -76,35 +85,20 @@ async fn show(args: &Args, folder: &Folder, clock: &Clock) -> Outcome {
     let mut page = Page::new();
     page.line(format_args!(
         "consentd {}, shown on Lale & Co: a web shop in Izmir, with customers in Türkiye, Germany and Maine.\n\
-         Nobody in its files exists.",
+         Nobody in its files exists. P1 to P8 are the promises that ARCHITECTURE.md lists.",
         env!("CARGO_PKG_VERSION")
     ))?;
     let imported = example::bring_into(&folder.ledger(), clock)?;
     say_ledger(&mut page, folder, &imported)?;
 
     let Started { bound, taken } = start(args, folder, clock).await?;
-    let (tcp, admin) = (reachable(bound.tcp)?, reachable(bound.admin)?);
+    let addresses = Addresses { tcp: reachable(bound.tcp)?, admin: reachable(bound.admin)?, taken };
     let lifecycle = bound.lifecycle().clone();
     let why = move || lifecycle.causes().first().map(ToString::to_string);
     let (stop, stopped) = oneshot::channel::<()>();
     let mut serving = tokio::spawn(bound.serve(async {
         let _ = stopped.await;
     }));
-    let demonstrate = async {
-        page.step("The sidecar, with its own copy of it")?;
-        page.fact("questions", format_args!("{tcp} (gRPC)"))?;
-        page.fact("metrics", format_args!("http://{admin}/metrics"))?;
-        for address in &taken {
-            page.say(format_args!("Something else listens on {address}; another port was taken instead."))?;
-        }
-        let channel = client::channel(&Address::Tcp(tcp.to_string())).await?;
-        let took = until_serving(HealthClient::new(channel.clone()), why, clock).await?;
-        page.fact("ready after", millis(took))?;
-        let mut client = EnforcementServiceClient::new(channel);
-        let decided = steps::run(&mut page, &mut client, folder, clock).await?;
-        next::say(&mut page, folder, tcp, admin, &decided, args.exit)?;
-        Ok::<(), Failure>(())
-    };
     let told = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -112,21 +106,62 @@ async fn show(args: &Args, folder: &Folder, clock: &Clock) -> Outcome {
         }
     };
     tokio::pin!(told);
-    let shown = tokio::select! {
-        shown = demonstrate => shown.map(|()| !args.exit),
-        () = &mut told => if args.exit { Err(Failure::new("it was interrupted before all was shown")) } else { Ok(false) },
-        // It ends before it is told to only when something failed.
-        ended = &mut serving => return ended?.map_or_else(|error| Err(error.into()), |()| Ok(ExitCode::from(2))),
-    };
-    if let Ok(true) = shown {
+    let shown = async {
         tokio::select! {
-            () = &mut told => {}
-            ended = &mut serving => return ended?.map_or_else(|error| Err(error.into()), |()| Ok(ExitCode::from(2))),
+            shown = demonstrate(&mut page, args, folder, clock, &addresses, why) => shown?,
+            () = &mut told => {
+                let early = Failure::new("it was interrupted before all was shown");
+                return if args.exit { Err(early) } else { Ok(()) };
+            }
+            ended = &mut serving => return Err(ended_early(ended)),
+        }
+        if args.exit {
+            return Ok(());
+        }
+        tokio::select! {
+            () = &mut told => Ok(()),
+            ended = &mut serving => Err(ended_early(ended)),
         }
     }
-    let _ = stop.send(());
-    serving.await??;
-    shown.map(|_| ExitCode::SUCCESS)
+    .await;
+    // Also where a step failed: the evidence is closed in order. What has ended already does not listen any more.
+    if stop.send(()).is_ok() {
+        serving.await??;
+    }
+    shown.map(|()| ExitCode::SUCCESS)
+}
+
+/// The steps that need a sidecar.
+async fn demonstrate(
+    page: &mut Page,
+    args: &Args,
+    folder: &Folder,
+    clock: &Clock,
+    addresses: &Addresses,
+    why: impl Fn() -> Option<String>,
+) -> Result<(), Failure> {
+    let Addresses { tcp, admin, taken } = addresses;
+    page.step("The sidecar, with its own copy of it")?;
+    page.fact("questions", format_args!("{tcp} (gRPC)"))?;
+    page.fact("metrics", format_args!("http://{admin}/metrics"))?;
+    for address in taken {
+        page.say(format_args!("Something else listens on {address}; another port was taken instead."))?;
+    }
+    let channel = client::channel(&Address::Tcp(tcp.to_string())).await?;
+    let took = until_serving(HealthClient::new(channel.clone()), why, clock).await?;
+    page.fact("ready after", millis(took))?;
+    let mut client = EnforcementServiceClient::new(channel);
+    let decided = steps::run(page, &mut client, folder, clock).await?;
+    next::say(page, folder, *tcp, *admin, &decided, args.exit)
+}
+
+/// Why a sidecar ended that nobody told to.
+fn ended_early(ended: Result<Result<(), ServeError>, JoinError>) -> Failure {
+    match ended {
+        Ok(Ok(())) => Failure::new("the sidecar stopped by itself"),
+        Ok(Err(error)) => error.into(),
+        Err(error) => error.into(),
+    }
 }
 
 fn say_ledger(page: &mut Page, folder: &Folder, imported: &Imported) -> Result<(), Failure> {
