@@ -191,6 +191,15 @@ impl Process {
         }
     }
 
+    /// The address of the local page, as the log tells it.
+    pub(crate) fn admin(&self, home: &Home) -> SocketAddr {
+        let log = std::fs::read_to_string(home.log()).expect("a log");
+        let told = log.lines().rev().find(|line| line.contains("listening")).expect("it listens");
+        let (_, address) = told.split_once("admin").expect("a page");
+        let address = address.trim_start_matches(['"', ':', '=']);
+        address.split(['"', ' ']).next().and_then(|address| address.parse().ok()).expect("an address")
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_none()
     }
@@ -444,8 +453,8 @@ impl Random {
         usize::try_from(self.next() % (limit as u64)).expect("small")
     }
 
-    pub(crate) fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
-        &items[self.below(items.len())]
+    pub(crate) fn pick<T: Copy>(&mut self, items: &[T]) -> T {
+        items[self.below(items.len())]
     }
 }
 
