@@ -246,7 +246,9 @@ fn trace_id(text: &str) -> Option<[u8; 16]> {
 /// Of two tokens of one ledger the later. One of another ledger stands, and is answered as such.
 fn later<'a>(asked: Option<(Token, &'a str)>, pin: Option<(Token, &'a str)>) -> Option<(Token, &'a str)> {
     match (asked, pin) {
-        (Some((asked, _)), Some((pinned, _))) if asked.ledger == pinned.ledger && asked.position < pinned.position => pin,
+        (Some((asked, _)), Some((pinned, _))) if asked.ledger == pinned.ledger && asked.position < pinned.position => {
+            pin
+        }
         (asked, pin) => asked.or(pin),
     }
 }

@@ -14,8 +14,8 @@ use consentd::ledger::Token;
 use consentd::proto::v1;
 use consentd::proto::v1::Reason;
 use sidecar::{
-    Client, Home, PATIENCE, Random, Sidecar, append, ask, batch_question, given, link, newsletter, now_ms, reason, said,
-    token_at, until_reason, withdrawn,
+    Client, Home, PATIENCE, Random, Sidecar, append, ask, batch_question, given, link, newsletter, now_ms, reason,
+    said, token_at, until_reason, withdrawn,
 };
 use tokio_stream::wrappers::ReceiverStream;
 

@@ -40,7 +40,6 @@ fn lines(random: &mut Random) -> Vec<String> {
             }
         });
     }
-    // A link to oneself is refused by the ledger's reader, and quarantined: that, too, is to be remembered.
     lines
 }
 
@@ -87,10 +86,15 @@ async fn until_equal(process: &mut Process, reference: &[Reason], what: &str) {
     }
 }
 
-/// A home with a store that was closed in order, and the right answers.
+/// A home with a store that was closed in order, and the right answers. The store was opened again once: it has a
+/// snapshot then, too.
 async fn prepared(random: &mut Random) -> (Home, Vec<Reason>) {
     let home = Home::new();
     write_lines(&home, &lines(random));
+    let mut process = Process::spawn(&home, &[]);
+    until_serving(&process.connect().await).await;
+    process.terminate();
+    assert_eq!(process.ended().await.code(), Some(0));
     let mut process = Process::spawn(&home, &[]);
     let channel = process.connect().await;
     until_serving(&channel).await;
@@ -234,6 +238,10 @@ async fn damage_anywhere_in_the_store_is_noticed_and_repaired() {
     copy_folder(&store(&home), &sound);
     let aside = store(&home).with_extension("set-aside");
     let (mut rounds, mut noticed) = (0, 0);
+    for kind in ["conf", "db", "snap."] {
+        let is_there = files(&sound).iter().any(|file| file.to_string_lossy().contains(&format!("/{kind}")));
+        assert!(is_there, "the store has no `{kind}`: {:?}", files(&sound));
+    }
     for file in files(&sound) {
         let name = file.strip_prefix(&sound).expect("below").to_owned();
         for what in damages(&file, &mut random) {

@@ -15,9 +15,9 @@ use consentd::proto::v1;
 use consentd::proto::v1::Reason;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use sidecar::{
-    Client, Home, PATIENCE, Process, SERVICE, Sidecar, ask, batch_question, connect_tcp, connect_uds, eventually, given,
-    health, newsletter, page, question, reason, said, subject, token_at, unreadable, until_reason, until_serving,
-    write_file,
+    Client, Home, PATIENCE, Process, SERVICE, Sidecar, ask, batch_question, connect_tcp, connect_uds, eventually,
+    given, health, newsletter, page, question, reason, said, subject, token_at, unreadable, until_reason,
+    until_serving, write_file,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status};
@@ -130,8 +130,7 @@ async fn health_tells_the_truth_and_takes_it_back() {
         let home = Home::new();
         let sidecar = Sidecar::start(&home, &[("admin.tcp", "127.0.0.1:0")]).await;
         let admin = sidecar.admin.expect("a page");
-        let mut watches =
-            [watch(sidecar.channel.clone(), "").await, watch(sidecar.channel.clone(), SERVICE).await];
+        let mut watches = [watch(sidecar.channel.clone(), "").await, watch(sidecar.channel.clone(), SERVICE).await];
         for told in &mut watches {
             assert_eq!(next(told).await, NOT_SERVING, "there is no ledger");
         }
@@ -187,10 +186,10 @@ async fn reflection_lists_the_service_in_both_versions() {
     let sidecar = Sidecar::ready(&home, &[]).await;
     macro_rules! services {
         ($version:ident) => {{
+            use tonic_reflection::pb::$version::ServerReflectionRequest;
             use tonic_reflection::pb::$version::server_reflection_client::ServerReflectionClient;
             use tonic_reflection::pb::$version::server_reflection_request::MessageRequest;
             use tonic_reflection::pb::$version::server_reflection_response::MessageResponse;
-            use tonic_reflection::pb::$version::ServerReflectionRequest;
             let list = ServerReflectionRequest {
                 host: String::new(),
                 message_request: Some(MessageRequest::ListServices(String::new())),
@@ -217,7 +216,8 @@ async fn reflection_lists_the_service_in_both_versions() {
 async fn what_is_in_flight_is_finished_when_the_process_is_told_to_stop() {
     let home = Home::with_catalogue();
     let end = home.append(&given("crm:1"));
-    let settings = [("replica.max_wait", "20s"), ("server.request_timeout", "30s"), ("evidence.checkpoint_interval", "1h")];
+    let settings =
+        [("replica.max_wait", "20s"), ("server.request_timeout", "30s"), ("evidence.checkpoint_interval", "1h")];
     let mut process = Process::spawn(&home, &settings);
     let channel = process.connect().await;
     until_serving(&channel).await;
@@ -381,7 +381,8 @@ async fn some_token(client: &mut Client) -> String {
 async fn calls_beyond_a_limit_wait_their_turn() {
     let home = Home::with_catalogue();
     let wait = Duration::from_millis(1500);
-    let limits = [("replica.max_wait", "1500ms"), ("server.max_in_flight", "4"), ("server.max_concurrent_streams", "8")];
+    let limits =
+        [("replica.max_wait", "1500ms"), ("server.max_in_flight", "4"), ("server.max_concurrent_streams", "8")];
     let sidecar = Sidecar::ready(&home, &limits).await;
     let token = some_token(&mut sidecar.client()).await;
 
@@ -466,10 +467,8 @@ async fn whatever_is_unknown_is_a_denial_with_its_reason() {
     assert_eq!(all_four(&mut client, question("crm:1", "newsletter", "fax")).await, Reason::UnknownChannel);
     assert_eq!(all_four(&mut client, question("crm:1", "newsletter", "post")).await, Reason::ChannelNotUsed);
     assert_eq!(all_four(&mut client, newsletter("crm:2")).await, Reason::UnknownSubject);
-    let foreign = consentd::ledger::Token {
-        ledger: consentd::ledger::LedgerId([7; 8]),
-        position: consentd::domain::Position(1),
-    };
+    let foreign =
+        consentd::ledger::Token { ledger: consentd::ledger::LedgerId([7; 8]), position: consentd::domain::Position(1) };
     let asked = v1::Question { at_least_as_fresh: foreign.to_string(), ..newsletter("crm:1") };
     assert_eq!(all_four(&mut client, asked).await, Reason::ForeignToken);
     let token = some_token(&mut client).await;
@@ -493,10 +492,8 @@ async fn a_ledger_out_of_reach_ages_the_view_and_comes_back() {
     sidecar::append(&ledger, format!("{}\n{}\n", sidecar::catalogue(1), given("crm:1")).as_bytes());
     let sidecar = Sidecar::ready(&home, &[("ledger.file", ledger.to_str().expect("UTF-8"))]).await;
     let mut client = sidecar.client();
-    let strict = v1::Question {
-        max_staleness: Some(pbjson_types::Duration { seconds: 2, nanos: 0 }),
-        ..newsletter("crm:1")
-    };
+    let strict =
+        v1::Question { max_staleness: Some(pbjson_types::Duration { seconds: 2, nanos: 0 }), ..newsletter("crm:1") };
     until_reason(&client, &strict, Reason::Consent).await;
 
     let exchange = || renameat_with(CWD, &folder, CWD, &elsewhere, RenameFlags::EXCHANGE).expect("exchanged");
