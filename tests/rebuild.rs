@@ -168,6 +168,72 @@ async fn an_older_copy_of_the_store_catches_up_with_the_ledger() {
     until_equal(&mut Process::spawn(&home, &[]), &reference, "after a roll-back").await;
 }
 
+/// Parts of an older copy in the middle of a newer one: writes that were lost on the way to the device. Each part is
+/// sound in itself, and what it says was true once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_that_were_lost_are_noticed() {
+    const BLOCK: u64 = 4096;
+    let mut random = Random::seeded("writes_that_were_lost_are_noticed");
+    let home = Home::new();
+    let lines = lines(&mut random);
+    let copies = [home.path("older"), home.path("newer")];
+    let (before, after) = lines.split_at(lines.len() / 2);
+    for (part, copy) in [before, after].into_iter().zip(&copies) {
+        write_lines(&home, part);
+        for _ in 0..2 {
+            let mut process = Process::spawn(&home, &[]);
+            until_serving(&process.connect().await).await;
+            process.terminate();
+            assert_eq!(process.ended().await.code(), Some(0));
+        }
+        copy_folder(&store(&home), copy);
+    }
+    let mut process = Process::spawn(&home, &[]);
+    let channel = process.connect().await;
+    until_serving(&channel).await;
+    let reference = answers(&mut Client::new(channel)).await;
+    process.kill();
+
+    let [older, newer] = copies.each_ref().map(|copy| std::fs::read(copy.join("db")).expect("read"));
+    let blocks: Vec<u64> = (0..older.len().min(newer.len()) as u64 / BLOCK).collect();
+    let differs = |block: &u64| {
+        let range =
+            usize::try_from(block * BLOCK).expect("small")..usize::try_from((block + 1) * BLOCK).expect("small");
+        older[range.clone()] != newer[range]
+    };
+    let differing: Vec<u64> = blocks.into_iter().filter(differs).collect();
+    for round in 0..24 {
+        let _ = std::fs::remove_dir_all(store(&home));
+        // Either the whole file beside the newer snapshot, or some of the blocks that differ.
+        let base = if round % 6 == 1 { &copies[0] } else { &copies[1] };
+        copy_folder(base, &store(&home));
+        let what = if round % 6 < 2 {
+            // 0: the older file with the newer snapshot; 1: the newer file with the older snapshot.
+            let bytes = if round % 6 == 0 { &older } else { &newer };
+            write_file(&store(&home).join("db"), bytes);
+            "a file of another time".to_owned()
+        } else {
+            let file = OpenOptions::new().write(true).open(store(&home).join("db")).expect("opened");
+            let from = random.below(differing.len());
+            let lost = &differing[from..(from + 1 + random.below(40)).min(differing.len())];
+            for block in lost {
+                let at = usize::try_from(block * BLOCK).expect("small");
+                file.write_all_at(&older[at..at + 4096], block * BLOCK).expect("written");
+            }
+            for name in files(&store(&home)).iter().filter(|name| name.to_string_lossy().contains("/snap.")) {
+                // Without its snapshot sled reads the file from the beginning.
+                if round % 2 == 0 {
+                    std::fs::remove_file(name).expect("removed");
+                }
+            }
+            format!("blocks {lost:?} of another time")
+        };
+        let mut process = Process::spawn(&home, &[]);
+        until_equal(&mut process, &reference, &what).await;
+        process.kill();
+    }
+}
+
 /// What can happen to a file.
 #[derive(Debug, Clone, Copy)]
 enum Damage {
