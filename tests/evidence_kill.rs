@@ -64,8 +64,7 @@ async fn ask_unary(channel: Channel, mut random: Random, book: Book) {
 async fn ask_batches(channel: Channel, mut random: Random, book: Book) {
     let mut client = Client::new(channel);
     loop {
-        let subjects: Vec<String> =
-            (0..1 + random.below(40)).map(|_| format!("crm:{}", random.below(SUBJECTS))).collect();
+        let subjects: Vec<String> = (0..=random.below(40)).map(|_| format!("crm:{}", random.below(SUBJECTS))).collect();
         let request = v1::MayProcessBatchRequest {
             context: Some(v1::Context {
                 purpose: "newsletter".into(),
@@ -228,7 +227,7 @@ async fn on_a_full_disk_everything_is_denied_and_nothing_acknowledged_is_lost() 
     }
     let not_serving = async || (health(&channel, SERVICE).await == ServingStatus::NotServing).then_some(());
     eventually("the health says so", not_serving).await;
-    let (status, causes) = page(process.admin(&home), "/readyz");
+    let (status, causes) = page(home.admin(), "/readyz");
     assert_eq!(status, 503);
     assert!(causes.contains("evidence: "), "{causes}");
     for _ in 0..20 {

@@ -144,7 +144,7 @@ async fn a_stream_is_answered_in_order_and_its_view_never_goes_back() {
                 }
             }
             let numbers: Vec<usize> =
-                (0..1 + random.below(60)).map(|place| if place == 0 { 0 } else { random.below(90) }).collect();
+                (0..=random.below(60)).map(|place| if place == 0 { 0 } else { random.below(90) }).collect();
             let questions = numbers.iter().map(|number| batch_question(&format!("crm:{number}"))).collect();
             let context = (chunk == 0 || random.below(10) == 0).then(context);
             plan.send(numbers).expect("planned");
@@ -287,7 +287,7 @@ async fn watch_person(
         let demanded = if random.below(2) == 0 { latest.position } else { 0 };
         let question = v1::Question {
             at_least_as_fresh: if demanded > 0 { token_at(&token, demanded) } else { String::new() },
-            max_staleness: Some(STALENESS.try_into().expect("small")),
+            max_staleness: Some(STALENESS.into()),
             ..newsletter(random.pick(&subjects))
         };
         let answered = ask(&mut client, question).await;

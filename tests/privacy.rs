@@ -233,7 +233,7 @@ async fn identifiers_stay_in_the_ledger(format: &str) {
         for status in malformed(&mut client).await {
             assert_clean("a status", format!("{status:?}").as_bytes());
         }
-        let admin = process.admin(&home);
+        let admin = home.admin();
         for path in ["/metrics", "/readyz", "/livez"] {
             let (status, body) = page(admin, path);
             assert_eq!(status, 200, "{path}: {body}");

@@ -219,7 +219,7 @@ fn line(random: &mut Random, unread: &mut Vec<String>, before: &[String]) -> Str
         13..15 => {
             let version = 1 + random.below(6);
             let line = catalogue(version as u64);
-            if version % 2 == 0 {
+            if version.is_multiple_of(2) {
                 line.replace("\"newsletter.weekly\",", "\"newsletter.weekly\",\"coveredByParent\":true,")
             } else {
                 line

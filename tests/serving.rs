@@ -25,13 +25,16 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
+/// Makes a question malformed.
+type Spoil = fn(&mut v1::Question);
+
 /// The answer's reason and verdict of all four calls, which must agree.
 async fn all_four(client: &mut Client, question: v1::Question) -> Reason {
     let context = v1::Context {
         purpose: question.purpose.clone(),
         channel: question.channel.clone(),
         at_least_as_fresh: question.at_least_as_fresh.clone(),
-        max_staleness: question.max_staleness.clone(),
+        max_staleness: question.max_staleness,
         ..v1::Context::default()
     };
     let own = v1::BatchQuestion { subject: question.subject.clone(), ..v1::BatchQuestion::default() };
@@ -334,10 +337,9 @@ async fn malformed_questions_name_their_field_in_every_call() {
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
         assert!(status.message().starts_with(&format!("`{field}` ")), "`{}` does not name `{field}`", status.message());
     };
-    type Spoil = fn(&mut v1::Question);
     let cases: [(&str, Spoil); 5] = [
         ("question.subject", |q| q.subject = None),
-        ("question.subject.id", |q| q.subject = subject(&format!("crm:{}", "x".repeat(257)))),
+        ("question.subject.id", |q| q.subject = Some(subject(&format!("crm:{}", "x".repeat(257))))),
         ("question.purpose", |q| q.purpose = "p".repeat(129)),
         ("question.channel", |q| q.channel.clear()),
         ("question.at_least_as_fresh", |q| q.at_least_as_fresh = "not a token".to_owned()),

@@ -89,7 +89,8 @@ fn another_key_is_refused() {
 /// What sled does when a page is damaged: an entry silently has an older value, or is gone, or is one too many.
 #[test]
 fn a_silently_older_missing_or_added_entry_is_noticed() {
-    let damages: [(&str, fn(&sled::Db)); 5] = [
+    type Damage = fn(&sled::Db);
+    let damages: [(&str, Damage); 5] = [
         ("older", |db| {
             let entry = subject_entry(key(5));
             db.insert(entry, codec::encode_state(&entry, &state(1))).expect("written");

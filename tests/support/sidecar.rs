@@ -94,6 +94,15 @@ impl Home {
         self.path("log")
     }
 
+    /// The address of the local page, as the binary's log tells it.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        let log = std::fs::read_to_string(self.log()).expect("a log");
+        let told = log.lines().rev().find(|line| line.contains("listening")).expect("it listens");
+        let (_, address) = told.split_once("admin").expect("a page");
+        let address = address.trim_start_matches(['"', ':', '=']);
+        address.split(['"', ' ']).next().and_then(|address| address.parse().ok()).expect("an address")
+    }
+
     /// Appends a line and gives the ledger's length behind it: its position.
     pub(crate) fn append(&self, line: &str) -> u64 {
         append(&self.ledger(), format!("{line}\n").as_bytes())
@@ -191,15 +200,6 @@ impl Process {
         }
     }
 
-    /// The address of the local page, as the log tells it.
-    pub(crate) fn admin(&self, home: &Home) -> SocketAddr {
-        let log = std::fs::read_to_string(home.log()).expect("a log");
-        let told = log.lines().rev().find(|line| line.contains("listening")).expect("it listens");
-        let (_, address) = told.split_once("admin").expect("a page");
-        let address = address.trim_start_matches(['"', ':', '=']);
-        address.split(['"', ' ']).next().and_then(|address| address.parse().ok()).expect("an address")
-    }
-
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_none()
     }
@@ -290,14 +290,14 @@ pub(crate) async fn until_reason(client: &Client, question: &v1::Question, wante
     eventually(&what, look).await;
 }
 
-pub(crate) fn subject(text: &str) -> Option<v1::Subject> {
+pub(crate) fn subject(text: &str) -> v1::Subject {
     let (space, id) = text.split_once(':').expect("`space:id`");
-    Some(v1::Subject { space: space.to_owned(), id: id.to_owned() })
+    v1::Subject { space: space.to_owned(), id: id.to_owned() }
 }
 
 pub(crate) fn question(subject: &str, purpose: &str, channel: &str) -> v1::Question {
     v1::Question {
-        subject: self::subject(subject),
+        subject: Some(self::subject(subject)),
         purpose: purpose.to_owned(),
         channel: channel.to_owned(),
         ..v1::Question::default()
@@ -310,7 +310,7 @@ pub(crate) fn newsletter(subject: &str) -> v1::Question {
 }
 
 pub(crate) fn batch_question(subject: &str) -> v1::BatchQuestion {
-    v1::BatchQuestion { subject: self::subject(subject), ..v1::BatchQuestion::default() }
+    v1::BatchQuestion { subject: Some(self::subject(subject)), ..v1::BatchQuestion::default() }
 }
 
 /// The token of a position in the ledger that an answer's token is of.
