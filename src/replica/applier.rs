@@ -257,12 +257,14 @@ impl<'a> Round<'a> {
                     return Ok(true);
                 }
                 self.commit()?;
+                // Before the view is called complete: else the first questions would find a complete view that is older
+                // than anything.
+                standing.current(at);
                 if !self.built && self.target.is_some_and(|target| position >= target) {
                     self.built = true;
                     tracing::info!(position = position.0, subjects = self.root.subjects, "the local copy is complete");
                     self.publish();
                 }
-                standing.current(at);
                 if self.built {
                     standing.set_trouble(None);
                 }
