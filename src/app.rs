@@ -98,7 +98,6 @@ pub struct Bound {
     evidence: EvidenceLog,
     lifecycle: Lifecycle,
     metrics: Metrics,
-    replica: Replica,
     running: Running,
     transport: Transport,
     admin_listener: Option<TcpListener>,
@@ -125,7 +124,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
     let metrics = Metrics::new()?;
     let lifecycle = shown::lifecycle(&replica, &evidence);
     shown::register(&metrics, &replica, &evidence, &lifecycle);
-    let enforcer = Enforcer::new(replica.clone(), evidence.clone(), metrics.clone(), clock, config.replica.max_wait);
+    let enforcer = Enforcer::new(replica, evidence.clone(), metrics.clone(), clock, config.replica.max_wait);
     Ok(Bound {
         tcp: transport.tcp(),
         uds: config.server.uds.clone(),
@@ -134,7 +133,6 @@ pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
         evidence,
         lifecycle,
         metrics,
-        replica,
         running,
         transport,
         admin_listener,
@@ -202,15 +200,10 @@ impl Bound {
             serving.spawn(async { page.await.map_err(ServeError::from) });
         }
         let reporting = reporter.clone();
-        let watching = tokio::spawn(shown::watch(
-            self.lifecycle.clone(),
-            self.replica.clone(),
-            self.metrics.clone(),
-            move |ready| {
-                let reporter = reporting.clone();
-                async move { report(&reporter, ready).await }
-            },
-        ));
+        let watching = tokio::spawn(shown::watch(self.lifecycle.clone(), move |ready| {
+            let reporter = reporting.clone();
+            async move { report(&reporter, ready).await }
+        }));
 
         let failed = tokio::select! {
             () = stop => None,

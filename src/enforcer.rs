@@ -13,6 +13,7 @@ mod record;
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -162,6 +163,8 @@ pub struct Enforcer {
     metrics: Metrics,
     clock: Clock,
     max_wait: Duration,
+    /// The version of the catalogue whose purposes the metrics have rows for.
+    counted: Arc<AtomicU64>,
 }
 
 thread_local! {
@@ -176,14 +179,8 @@ const RECORD_SUBJECTS_KEPT: usize = 20_000;
 
 impl Enforcer {
     /// An enforcer over the local copy and the evidence log. `max_wait` bounds the wait for a token.
-    pub const fn new(
-        replica: Replica,
-        evidence: EvidenceLog,
-        metrics: Metrics,
-        clock: Clock,
-        max_wait: Duration,
-    ) -> Self {
-        Self { replica, evidence, metrics, clock, max_wait }
+    pub fn new(replica: Replica, evidence: EvidenceLog, metrics: Metrics, clock: Clock, max_wait: Duration) -> Self {
+        Self { replica, evidence, metrics, clock, max_wait, counted: Arc::new(AtomicU64::new(0)) }
     }
 
     /// Answers all questions of a call, with one leaf of evidence.
@@ -290,7 +287,7 @@ impl Enforcer {
                 *answer = Answer::evidence_unavailable(answer.legal_basis);
             }
         }
-        self.count(asks, &answers);
+        self.count(asks, &answers, view);
         Answered { answers, seen, evidence: settled }
     }
 
@@ -322,7 +319,15 @@ impl Enforcer {
         appended
     }
 
-    fn count(&self, asks: &[Ask<'_>], answers: &[Answer]) {
+    fn count(&self, asks: &[Ask<'_>], answers: &[Answer], view: &View) {
+        // Here and not beside: the first answers under a new catalogue have rows of their own too.
+        if let Some(catalogue) = &view.published.catalogue
+            && self.counted.load(Ordering::Relaxed) != catalogue.version()
+        {
+            let purposes: Vec<&str> = catalogue.purposes().map(|purpose| &*purpose.key).collect();
+            self.metrics.set_purposes(&purposes);
+            self.counted.store(catalogue.version(), Ordering::Relaxed);
+        }
         // Neighbours mostly share their purpose: one look-up for a whole batch.
         let mut row: Option<(&str, Row)> = None;
         for (ask, answer) in asks.iter().zip(answers) {

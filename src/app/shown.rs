@@ -118,25 +118,16 @@ const fn as_f64(count: u64) -> f64 {
     count as f64
 }
 
-/// Tells of changes: readiness to whoever reports it, the catalogue's purposes to the metrics. Ends never.
-pub(super) async fn watch<F, R>(lifecycle: Lifecycle, replica: Replica, metrics: Metrics, report: F)
+/// Tells whoever reports readiness of its changes. Ends never.
+pub(super) async fn watch<F, R>(lifecycle: Lifecycle, report: F)
 where
     F: Fn(bool) -> R + Send,
     R: Future<Output = ()> + Send,
 {
     let mut ready = false;
-    let mut version = 0;
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     loop {
         look.tick().await;
-        let view = replica.view();
-        if let Some(catalogue) = &view.published.catalogue
-            && catalogue.version() != version
-        {
-            version = catalogue.version();
-            let purposes: Vec<&str> = catalogue.purposes().map(|purpose| &*purpose.key).collect();
-            metrics.set_purposes(&purposes);
-        }
         let causes = lifecycle.causes();
         if causes.is_empty() != ready {
             ready = causes.is_empty();

@@ -83,7 +83,7 @@ impl Server {
             ),
             max_in_flight: reader.count(
                 "server.max_in_flight",
-                "The most calls at once over all connections; more are turned away at once.",
+                "The most calls at once over all connections; more wait for their turn, as long as their deadline.",
                 keys::DEFAULT_MAX_IN_FLIGHT,
                 1..=1_000_000,
             ),
