@@ -416,9 +416,10 @@ async fn calls_beyond_a_limit_wait_their_turn() {
 async fn a_connection_beyond_the_limit_waits_and_is_not_refused() {
     let home = Home::with_catalogue();
     let mut sidecar = Sidecar::ready(&home, &[("server.max_connections", "1")]).await;
-    let over_tcp = connect_tcp(sidecar.tcp).await;
-    let over_uds = connect_uds(&home.uds()).await.expect("connected");
-    for second in [over_tcp, over_uds] {
+    // A listener that nobody has come to must not keep the place: first all come over TCP, then over the socket.
+    for is_uds in [false, false, true, false] {
+        let second =
+            if is_uds { connect_uds(&home.uds()).await.expect("connected") } else { connect_tcp(sidecar.tcp).await };
         let mut client = Client::new(second.clone());
         let asked = tokio::spawn(async move { reason(&mut client, newsletter("crm:1")).await });
         tokio::time::sleep(Duration::from_millis(300)).await;
