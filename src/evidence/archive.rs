@@ -10,11 +10,12 @@ use data_encoding::BASE64;
 use prost::Message;
 
 use super::checkpoint::{Checkpoint, origin};
+use super::entries::Entries;
 use super::files::{At, Cause, Layout, SegmentPath, read_small};
 use super::format::Frame;
 use super::id::{EvidenceId, Instance, YearMonth};
 use super::keys::{self, Month};
-use super::merkle::{leaf_hash, prove_inclusion, root_of_inclusion};
+use super::merkle::{Hash, leaf_hash, prove_inclusion, root_of_inclusion};
 use super::scan::{Cursor, Ending, Window, read_to_end};
 use super::tiles::Tiles;
 use super::verify::problem;
@@ -108,12 +109,19 @@ impl Archive {
                 id.month, checkpoint.size
             )));
         }
+        let leaf = leaf_hash(&payload);
+        let proves =
+            |proof: &Vec<Hash>| root_of_inclusion(id.index, checkpoint.size, leaf, proof) == Some(checkpoint.root);
         let mut tiles = Tiles::new(self.layout.month(id.month), checkpoint.size);
-        let proof = prove_inclusion(&mut tiles, id.index, checkpoint.size)?;
-        let root = root_of_inclusion(id.index, checkpoint.size, leaf_hash(&payload), &proof);
-        if root != Some(checkpoint.root) {
-            return Err(Cause::new(format!("the tree of {} does not prove record {}", id.month, id.index)));
-        }
+        let by_tiles = prove_inclusion(&mut tiles, id.index, checkpoint.size).ok().filter(proves);
+        let proof = if let Some(proof) = by_tiles {
+            proof
+        } else {
+            // Tiles may be missing or wrong after a power loss; the records never are.
+            let proof = prove_inclusion(&mut Entries::new(&self.layout, id.month), id.index, checkpoint.size)?;
+            let unproved = || Cause::new(format!("the tree of {} does not prove record {}", id.month, id.index));
+            Some(proof).filter(proves).ok_or_else(unproved)?
+        };
         let mut text = format!("c2sp.org/tlog-proof@v1\nindex {}\n", id.index);
         for hash in proof {
             text.push_str(&BASE64.encode(&hash));

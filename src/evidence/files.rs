@@ -100,6 +100,10 @@ impl Layout {
         self.month(month).join("vkey")
     }
 
+    pub(super) fn checked(&self, month: YearMonth) -> PathBuf {
+        self.month(month).join("tiles")
+    }
+
     /// The months that have a segment, in order.
     pub(super) fn months(&self) -> Result<Vec<YearMonth>, Cause> {
         let mut months = Vec::new();
@@ -174,19 +178,14 @@ pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
 
 /// Replaces a file as a whole: whoever opens the path sees the old bytes or the new ones, after a power loss too.
 pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    place(path, bytes, mode)?;
-    sync_parent(path)
-}
-
-/// As [`replace`], but the name may not be on the device yet.
-pub(super) fn place(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut temporary = path.to_owned().into_os_string();
     temporary.push(".tmp");
     let temporary = PathBuf::from(temporary);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&temporary, path)
+    fs::rename(&temporary, path)?;
+    sync_parent(path)
 }
 
 /// The bytes of a small file; nothing if there is no such file.

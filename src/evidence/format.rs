@@ -16,7 +16,10 @@
 //!   log/<YYYY-MM>/checkpoint     the signed tree head, C2SP tlog-checkpoint, origin `consentd/<instance>/<YYYY-MM>`
 //!   log/<YYYY-MM>/vkey           the verifier key for it, as `note` verifiers take it
 //!   log/<YYYY-MM>/tile/<L>/<N>[.p/<W>]   the tree's tiles, C2SP tlog-tiles. Entry bundles are not written: the
-//!                                segments hold the entries
+//!                                segments hold the entries. Full tiles are written without a flush: after a power loss
+//!                                they may be missing, short or wrong until the log is opened for writing again
+//!   log/<YYYY-MM>/tiles          `<kernel boot id> <count>`: the boot in which the tiles were last held against the
+//!                                signed tree, and how many records it covered; their full tiles are on the device
 //! ```
 //!
 //! # Segment
@@ -107,25 +110,63 @@ const fn span(length: usize) -> usize {
     (length + END_MARK.len()).next_multiple_of(8)
 }
 
-/// Appends a frame. The payload is at most [`PAYLOAD_BYTES_MAX`], which the caller has checked.
+/// Appends a frame with this chain. The payload is at most [`PAYLOAD_BYTES_MAX`], which the caller has checked.
 pub(super) fn push_frame(buffer: &mut Vec<u8>, kind: Kind, index: u64, synced: u64, chain: &Hash, payload: &[u8]) {
+    build_frame(buffer, kind, index, synced, chain, payload, |_| {});
+}
+
+/// Appends a record's frame that continues a chain; gives the chain after it.
+pub(super) fn push_record(buffer: &mut Vec<u8>, index: u64, synced: u64, before: &Hash, payload: &[u8]) -> Hash {
+    let mut chain = CHAIN_START;
+    build_frame(buffer, Kind::Record, index, synced, before, payload, |covered| {
+        // The chain before lies right before the payload: what the new chain is the digest of, in one piece.
+        if let Some((_, chained)) = covered.split_at_mut_checked(CHAIN_AT) {
+            chain = super::merkle::sha256_of(chained);
+            if let Some(place) = chained.first_chunk_mut() {
+                *place = chain;
+            }
+        }
+    });
+    chain
+}
+
+/// Where the chain begins in the bytes that the CRC covers.
+const CHAIN_AT: usize = 28;
+
+fn build_frame(
+    buffer: &mut Vec<u8>,
+    kind: Kind,
+    index: u64,
+    synced: u64,
+    chain: &Hash,
+    payload: &[u8],
+    finish: impl FnOnce(&mut [u8]),
+) {
     let start = buffer.len();
     let length = HEADER_BYTES + payload.len();
     let span = span(length);
     buffer.reserve(span);
-    // The CRC's place, filled in below.
-    buffer.extend_from_slice(&[0; 4]);
-    buffer.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
-    buffer.extend_from_slice(&index.to_le_bytes());
-    buffer.extend_from_slice(&synced.to_le_bytes());
     let kind = match kind {
         Kind::Head => 1,
         Kind::Record => 2,
     };
-    buffer.extend_from_slice(&[kind, 0, 0, 0, 0, 0, 0, 0]);
-    buffer.extend_from_slice(chain);
+    let mut header = [0; HEADER_BYTES];
+    let fields: [(usize, &[u8]); 5] = [
+        (4, &u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes()),
+        (8, &index.to_le_bytes()),
+        (16, &synced.to_le_bytes()),
+        (24, &[kind]),
+        (4 + CHAIN_AT, chain),
+    ];
+    for (at, bytes) in fields {
+        if let Some(field) = header.get_mut(at..at + bytes.len()) {
+            field.copy_from_slice(bytes);
+        }
+    }
+    buffer.extend_from_slice(&header);
     buffer.extend_from_slice(payload);
     if let Some((crc, covered)) = buffer.get_mut(start..).and_then(|frame| frame.split_first_chunk_mut::<4>()) {
+        finish(covered);
         *crc = crc32fast::hash(covered).to_le_bytes();
     }
     buffer.resize(start + span - END_MARK.len(), 0);

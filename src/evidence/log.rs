@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::{self, JoinHandle, Thread};
 
 use arc_swap::ArcSwap;
@@ -40,6 +40,8 @@ struct Inner {
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) layout: Layout,
+    /// The running kernel's boot id; nothing where the kernel does not tell it.
+    pub(super) boot_id: Option<String>,
     pub(super) poison: Poison,
     pub(super) stopping: AtomicU8,
     /// The sequence up to which everything is on the device.
@@ -64,8 +66,26 @@ pub(super) struct Core {
     /// Wakes the thread that flushes.
     flusher: OnceLock<Thread>,
     pub(super) signer: Signer,
+    counts: Counts,
     /// The months of this process, for the thread that builds their trees.
     spans: Mutex<Vec<Span>>,
+}
+
+/// What [`EvidenceLog::health`] tells, so that it never waits for a write, nor a write for it. Stored under the locks.
+#[derive(Debug, Default)]
+struct Counts {
+    appended: AtomicU64,
+    written: AtomicU64,
+    bytes: AtomicU64,
+    segments: AtomicU64,
+}
+
+impl Counts {
+    fn note(&self, writer: &Writer) {
+        self.written.store(writer.written, Ordering::Relaxed);
+        self.bytes.store(writer.bytes, Ordering::Relaxed);
+        self.segments.store(writer.segments, Ordering::Relaxed);
+    }
 }
 
 /// The values of [`Shared::stopping`].
@@ -156,6 +176,7 @@ impl EvidenceLog {
 
     pub(super) fn open_in(config: Config, clock: &Clock, environment: Environment) -> Result<Self, OpenError> {
         let layout = Layout::new(&config.dir);
+        let boot_id = environment.boot_id.clone();
         let lock = open::lock(&layout)?;
         let opened = lock.and_then(|lock| {
             let opened = open::open(&layout, &config, YearMonth::of(clock.now()), environment)?;
@@ -171,6 +192,7 @@ impl EvidenceLog {
         let shared = Arc::new(Shared {
             config,
             layout,
+            boot_id,
             poison: Poison::new(sequence),
             stopping: AtomicU8::new(RUNNING),
             synced: AtomicU64::new(sequence),
@@ -225,30 +247,32 @@ impl EvidenceLog {
         }
         let core = self.core()?;
         let shared = &*self.0.shared;
-        let (index, sequence) = {
-            let mut pending = shared.poison.lock(&core.pending)?;
+        let place = |pending: &mut Pending| -> Result<(u64, u64), AppendError> {
             if pending.closed {
                 return Err(Unavailable::new(&Cause::new("the log is closed")).into());
             }
             if pending.month != month {
                 return Err(AppendError::MonthEnded(month));
             }
-            pending.push(payload, shared.synced.load(Ordering::Relaxed))
+            let placed = pending.push(payload, shared.synced.load(Ordering::Relaxed));
+            core.counts.appended.store(placed.1, Ordering::Relaxed);
+            Ok(placed)
         };
-        let mut writer = shared.poison.lock(&core.writer)?;
-        if writer.written < sequence {
-            shared.poison.check()?;
-            let buffer = std::mem::take(&mut writer.buffer);
-            let (group, base) = {
-                let mut pending = shared.poison.lock(&core.pending)?;
-                (pending.take(buffer), pending.base)
-            };
-            let synced = shared.synced.load(Ordering::Relaxed).saturating_sub(base);
-            writer.write(group, synced).map_err(|cause| shared.poison.set(&cause))?;
-            if shared.config.stage == Stage::Synced || writer.wants_spare() {
-                core.wake_flusher();
+        // A lock whose holder panicked is found out about below, where it is waited for.
+        let (index, sequence) = if let Ok(mut writer) = core.writer.try_lock() {
+            let mut pending = shared.poison.lock(&core.pending)?;
+            let placed = place(&mut pending)?;
+            shared.write(core, &mut writer, pending)?;
+            placed
+        } else {
+            let placed = place(&mut *shared.poison.lock(&core.pending)?)?;
+            let mut writer = shared.poison.lock(&core.writer)?;
+            if writer.written < placed.1 {
+                let pending = shared.poison.lock(&core.pending)?;
+                shared.write(core, &mut writer, pending)?;
             }
-        }
+            placed
+        };
         Ok(Receipt { instance: core.instance, month, index, sequence })
     }
 
@@ -287,15 +311,12 @@ impl EvidenceLog {
         };
         if let Some(core) = &shared.core {
             health.lost = core.lost;
-            health.synced = shared.synced.load(Ordering::Relaxed).saturating_sub(core.started_at);
-            if let Ok(writer) = core.writer.lock() {
-                health.written = writer.written.saturating_sub(core.started_at);
-                health.bytes = writer.bytes;
-                health.segments = writer.segments;
-            }
-            if let Ok(pending) = core.pending.lock() {
-                health.appended = pending.sequence.saturating_sub(core.started_at);
-            }
+            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            health.synced = count(&shared.synced).saturating_sub(core.started_at);
+            health.written = count(&core.counts.written).saturating_sub(core.started_at);
+            health.appended = count(&core.counts.appended).saturating_sub(core.started_at);
+            health.bytes = count(&core.counts.bytes);
+            health.segments = count(&core.counts.segments);
         }
         health
     }
@@ -381,6 +402,9 @@ impl Drop for Inner {
 impl Core {
     fn new(opened: Opened) -> Self {
         let span = Span { month: opened.pending.month, base: opened.pending.base, end: None };
+        let counts = Counts::default();
+        counts.note(&opened.writer);
+        counts.appended.store(opened.pending.sequence, Ordering::Relaxed);
         Self {
             instance: opened.writer.instance,
             started_at: opened.pending.sequence,
@@ -391,6 +415,7 @@ impl Core {
             lost: opened.lost,
             flusher: OnceLock::new(),
             signer: opened.signer,
+            counts,
             spans: Mutex::new(vec![span]),
         }
     }
@@ -409,6 +434,23 @@ impl Core {
 }
 
 impl Shared {
+    /// Writes all that waits.
+    fn write(&self, core: &Core, writer: &mut Writer, mut pending: MutexGuard<'_, Pending>) -> Result<(), Unavailable> {
+        // Looked at under the writer's lock: after a failed write none follows.
+        self.poison.check()?;
+        let group = pending.take(std::mem::take(&mut writer.buffer));
+        let base = pending.base;
+        // The next group gathers meanwhile.
+        drop(pending);
+        let synced = self.synced.load(Ordering::Relaxed).saturating_sub(base);
+        writer.write(group, synced).map_err(|cause| self.poison.set(&cause))?;
+        core.counts.note(writer);
+        if self.config.stage == Stage::Synced || writer.wants_spare() {
+            core.wake_flusher();
+        }
+        Ok(())
+    }
+
     /// Begins a month: what waits goes to the old one, then everybody finds the new one.
     fn begin_month(&self, core: &Core, id: YearMonth) -> Result<Arc<Month>, Unavailable> {
         let begin = || -> Result<Month, Cause> {
@@ -432,6 +474,7 @@ impl Shared {
             .and_then(|()| writer.segment.device.sync().at("flush", &writer.segment.path))
             .and_then(|()| sync_dir(&folder).at("flush", &folder))
             .map_err(|cause| self.poison.set(&cause))?;
+        core.counts.note(&writer);
         let mut spans = self.poison.lock(&core.spans)?;
         if let Some(last) = spans.last_mut() {
             last.end = Some(pending.sequence);

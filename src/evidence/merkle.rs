@@ -1,6 +1,6 @@
 //! The Merkle tree of RFC 6962: hashes, roots and inclusion proofs, in memory.
 
-use ring::digest::{Context, SHA256};
+use ring::digest::{Context, SHA256, digest};
 
 /// A SHA-256 digest.
 pub(super) type Hash = [u8; 32];
@@ -15,6 +15,12 @@ pub(super) fn sha256(parts: &[&[u8]]) -> Hash {
     context.finish().as_ref().first_chunk().copied().unwrap_or_default()
 }
 
+/// SHA-256 of bytes that lie together, which is faster than of parts.
+pub(super) fn sha256_of(bytes: &[u8]) -> Hash {
+    // INVARIANT: a SHA-256 digest has 32 bytes.
+    digest(&SHA256, bytes).as_ref().first_chunk().copied().unwrap_or_default()
+}
+
 /// The hash of a leaf. Source: RFC 6962, section 2.1.
 pub(super) fn leaf_hash(leaf: &[u8]) -> Hash {
     sha256(&[&[0], leaf])
@@ -22,7 +28,10 @@ pub(super) fn leaf_hash(leaf: &[u8]) -> Hash {
 
 /// The hash of an inner node. Source: RFC 6962, section 2.1.
 pub(super) fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    sha256(&[&[1], left, right])
+    let mut node = [1; 65];
+    let (_, halves) = node.split_at_mut(1);
+    halves.copy_from_slice([*left, *right].as_flattened());
+    sha256_of(&node)
 }
 
 /// The root of no leaves. Source: RFC 6962, section 2.1.
@@ -69,6 +78,7 @@ pub(super) fn prove_inclusion<N: Nodes>(nodes: &mut N, index: u64, size: u64) ->
     Ok(proof)
 }
 
+#[cfg(test)]
 /// The proof that a tree of `size` leaves continues the one of `old` leaves. Source: RFC 6962, section 2.1.2.
 pub(super) fn prove_consistency<N: Nodes>(nodes: &mut N, old: u64, size: u64) -> Result<Vec<Hash>, N::Error> {
     let (mut low, mut high) = (0, size);
@@ -118,6 +128,7 @@ pub(super) fn root_of_inclusion(index: u64, size: u64, leaf: Hash, proof: &[Hash
     (last == 0).then_some(root)
 }
 
+#[cfg(test)]
 /// Whether the proof shows that the tree with the second root continues the one with the first.
 /// Source: RFC 9162, section 2.1.4.2.
 pub(super) fn is_consistent(old: (u64, Hash), new: (u64, Hash), proof: &[Hash]) -> bool {

@@ -1,17 +1,26 @@
 //! The tree's tiles on disk and its right edge in memory. Source: C2SP tlog-tiles.
 //!
-//! A tile of level L holds up to 256 hashes, each the root of 256^L leaves. Tiles can be made again from the log at any
-//! time; they reach the device before a checkpoint that needs them.
+//! A tile of level L holds up to 256 hashes, each the root of 256^L leaves.
+//!
+//! Full tiles are written once and nobody waits for the device: a flush for each 256 records would cost more than all the
+//! rest of the evidence, and hold up the appends behind the file system's journal. That may be so because a tile carries
+//! nothing of its own. The records are on the device before a checkpoint covers them, each tile can be made again from
+//! them, and whether a tile is right is told by the hash that its parent has of it, up to the signed root. A kernel that
+//! ends by surprise may leave full tiles missing, short or filled with zeros; `mend` sees to them at the next start, and
+//! readers take the records instead.
+//!
+//! Partial tiles, at most one a level, do reach the device before the checkpoint that they belong to, because a tree is
+//! continued from them: without them the whole month would have to be read again.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::files::{At, Cause, make_dir, place, sync_dir};
+use super::files::{At, Cause};
 use super::merkle::{Hash, Nodes, empty_root, node_hash, perfect_root};
 
-const TILE_WIDTH: usize = 256;
+pub(super) const TILE_WIDTH: usize = 256;
 /// Levels of tiles that a tree of 2^64 leaves has.
 const LEVELS_MAX: u32 = 8;
 
@@ -92,14 +101,15 @@ impl Levels {
 pub(super) struct Edge {
     folder: PathBuf,
     levels: Levels,
-    /// Folders with names that are not on the device yet.
-    unsynced: BTreeSet<PathBuf>,
+    /// Folders of partial tiles whose full tile is there. The last checkpoint is continued from them until the next one
+    /// is signed, for the full tiles may not be on the device.
+    outgrown: Vec<PathBuf>,
 }
 
 impl Edge {
     /// The edge of an empty tree.
     pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder, levels: Levels::default(), unsynced: BTreeSet::new() }
+        Self { folder, levels: Levels::default(), outgrown: Vec::new() }
     }
 
     /// The edge of the tree that was last written with this size; nothing if its tiles are not all there.
@@ -130,40 +140,77 @@ impl Edge {
         self.levels.root()
     }
 
+    /// The full tiles right below the hashes in memory, from left to right: level, number, and the root it must have.
+    pub(super) fn roots(&self) -> Vec<(u32, u64, Hash)> {
+        let mut roots = Vec::new();
+        for (below, level) in (0..).zip(self.levels.levels.iter().skip(1)) {
+            let first = level.full * TILE_WIDTH as u64;
+            roots.extend((first..).zip(&level.rest).map(|(tile, root)| (below, tile, *root)));
+        }
+        // The higher the level, the further to the left.
+        roots.sort_by_key(|(level, _, _)| std::cmp::Reverse(*level));
+        roots
+    }
+
     /// Adds a leaf; writes the tiles that it fills.
     pub(super) fn push(&mut self, leaf: Hash) -> Result<(), Cause> {
-        let Self { folder, levels, unsynced } = self;
+        let Self { folder, levels, outgrown } = self;
         levels.push(leaf, |level, tile, hashes| {
             let path = folder.join(tile_path(level, tile));
-            write_tile(&path, hashes, unsynced)?;
-            // The partial tiles before it are of use to nobody any more.
+            write_tile(&path, hashes).at("write", &path)?;
             let partial = partial_folder(&path);
             if partial.exists() {
-                fs::remove_dir_all(&partial).at("remove", &partial)?;
+                outgrown.push(partial);
             }
             Ok(())
         })
     }
 
-    /// Puts everything on the device that the tree of this size needs, its partial tiles included.
+    /// Puts on the device what the tree of this size is continued from: its partial tiles.
     pub(super) fn save(&mut self) -> Result<(), Cause> {
+        let mut written = Vec::new();
         for (level, tile, hashes) in self.levels.partial() {
             let full = self.folder.join(tile_path(level, tile));
-            write_tile(&partial_folder(&full).join(hashes.len().to_string()), hashes, &mut self.unsynced)?;
+            let path = partial_folder(&full).join(hashes.len().to_string());
+            written.push((write_tile(&path, hashes).at("write", &path)?, path));
         }
-        for folder in std::mem::take(&mut self.unsynced) {
-            sync_dir(&folder).at("flush", &folder)?;
+        // After all are written: what the first flush makes the file system do is then done for the others. The folders
+        // are not flushed. A file system that forgets a name whose file was flushed costs a tree built anew, no more.
+        for (file, path) in written {
+            file.sync_all().at("flush", &path)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the partial tiles that nobody needs any more once the tree of this size is signed.
+    pub(super) fn signed(&mut self) -> Result<(), Cause> {
+        for folder in std::mem::take(&mut self.outgrown) {
+            fs::remove_dir_all(&folder).at("remove", &folder)?;
         }
         Ok(())
     }
 }
 
-fn write_tile(path: &Path, hashes: &[Hash], unsynced: &mut BTreeSet<PathBuf>) -> Result<(), Cause> {
-    if let Some(folder) = path.parent() {
-        make_dir(folder).at("make", folder)?;
-        unsynced.insert(folder.to_owned());
-    }
-    place(path, hashes.as_flattened(), 0o644).at("write", path)
+/// Writes a tile in its place. Whoever reads it meanwhile finds it short, and takes it for missing.
+pub(super) fn write_tile(path: &Path, hashes: &[Hash]) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o644);
+    let mut file = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            path.parent().map_or(Ok(()), fs::create_dir_all)?;
+            options.open(path)?
+        }
+        file => file?,
+    };
+    file.write_all(hashes.as_flattened())?;
+    Ok(file)
+}
+
+/// The hashes of a full tile; nothing if there is no whole one.
+pub(super) fn read_full(path: &Path) -> Option<Vec<Hash>> {
+    let bytes = fs::read(path).ok()?;
+    let (hashes, odd) = bytes.as_chunks::<32>();
+    (hashes.len() == TILE_WIDTH && odd.is_empty()).then(|| hashes.to_vec())
 }
 
 /// A tree of a certain size, read from its tiles.
@@ -223,9 +270,9 @@ fn read_tile(folder: &Path, level: u32, tile: u64, count: u64) -> io::Result<Vec
     let width = usize::try_from(left).unwrap_or(TILE_WIDTH).min(TILE_WIDTH);
     let full = folder.join(tile_path(level, tile));
     let partial = partial_folder(&full).join(width.to_string());
-    // A tree that grew meanwhile may have a full tile where this size has a partial one.
-    let bytes = match fs::read(&full) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && width < TILE_WIDTH => fs::read(partial)?,
+    // The partial tile first, which is on the device. A tree that grew meanwhile may have only the full one.
+    let bytes = match if width < TILE_WIDTH { fs::read(partial) } else { fs::read(&full) } {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && width < TILE_WIDTH => fs::read(full)?,
         bytes => bytes?,
     };
     let (hashes, odd) = bytes.as_chunks::<32>();
@@ -236,7 +283,7 @@ fn read_tile(folder: &Path, level: u32, tile: u64, count: u64) -> io::Result<Vec
 }
 
 /// `tile/<L>/<N>`, N in groups of three digits, all but the last with an `x` before them.
-fn tile_path(level: u32, tile: u64) -> PathBuf {
+pub(super) fn tile_path(level: u32, tile: u64) -> PathBuf {
     let mut groups = vec![format!("{:03}", tile % 1000)];
     let mut rest = tile / 1000;
     while rest > 0 {

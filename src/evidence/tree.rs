@@ -1,22 +1,28 @@
 //! The thread that extends each month's tree with records on the device, and signs its head.
 
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Duration;
 
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
 use super::checkpoint::{Checkpoint, origin, vkey};
+use super::entries::Entries;
 use super::files::{At, Cause, Layout, replace};
-use super::format::{HEAD_SPAN, Kind};
 use super::id::{Instance, YearMonth};
-use super::log::{ABANDONED, Core, FLUSHED, Shared};
-use super::merkle::{is_consistent, leaf_hash, prove_consistency};
-use super::scan::Window;
-use super::tiles::{Edge, Tiles};
+use super::log::{ABANDONED, Core, FLUSHED, RUNNING, Shared};
+use super::mend::{Checked, mend};
+use super::tiles::Edge;
 
-/// Records read between two looks at whether the log ends.
-const BATCH: u64 = 8192;
+/// Records added in one go, about a millisecond's work, and the pause after it. The tree shares its core with the
+/// answers, which must not wait for it; together the two allow 200,000 records a second.
+const SLICE: u64 = 1024;
+const PAUSE: Duration = Duration::from_millis(4);
+/// With more records than this to add, the tree goes on without a pause: the log outruns it.
+const BACKLOG_MAX: u64 = 2_000_000;
+/// The thread's nice value: anything that answers goes first.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
 
 /// Where a month lies in the count of records that goes on over the months.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +71,9 @@ struct Tree<'a> {
 /// The thread.
 pub(super) fn run(shared: &Shared) {
     let Some(core) = &shared.core else { return };
+    // On Linux a thread has a priority of its own, elsewhere this would be the whole process's. It may be refused.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, NICE);
     if let Err(cause) = build(shared, core) {
         shared.poison.set(&cause);
     }
@@ -79,12 +88,13 @@ fn build(shared: &Shared, core: &Core) -> Result<(), Cause> {
         if stopping == ABANDONED || shared.poison.check().is_err() {
             return Ok(());
         }
+        // Before the span: if a later month's record is counted here, the span that is read next knows its end.
+        let synced = shared.synced.load(Ordering::Acquire);
         let Some(span) = core.span(number)? else { return Ok(()) };
         let mut open = match tree.take() {
             Some(open) => open,
-            None => Tree::resume(&shared.layout, &core.signer, core.instance, span.month)?,
+            None => Tree::resume(shared, &core.signer, core.instance, span.month)?,
         };
-        let synced = shared.synced.load(Ordering::Acquire);
         let target = synced.min(span.end.unwrap_or(u64::MAX)).saturating_sub(span.base);
         if !open.extend(target, shared)? {
             return Ok(());
@@ -108,7 +118,7 @@ fn finish_earlier(shared: &Shared, core: &Core) -> Result<(), Cause> {
     let Some(first) = core.span(0)? else { return Ok(()) };
     for month in shared.layout.months()?.into_iter().filter(|month| *month < first.month) {
         let finish = || {
-            let mut tree = Tree::resume(&shared.layout, &core.signer, core.instance, month)?;
+            let mut tree = Tree::resume(shared, &core.signer, core.instance, month)?;
             if tree.extend_to_end(shared)? { tree.sign() } else { Ok(()) }
         };
         if let Err(cause) = finish() {
@@ -120,15 +130,22 @@ fn finish_earlier(shared: &Shared, core: &Core) -> Result<(), Cause> {
 }
 
 impl<'a> Tree<'a> {
-    /// The tree as the last checkpoint left it, or an empty one to build up to it again.
-    fn resume(layout: &'a Layout, signer: &'a Signer, instance: Instance, month: YearMonth) -> Result<Self, Cause> {
+    /// The tree as the last checkpoint left it, its tiles mended if need be, or an empty one to build up to it again.
+    fn resume(shared: &'a Shared, signer: &'a Signer, instance: Instance, month: YearMonth) -> Result<Self, Cause> {
+        let layout = &shared.layout;
         let head = Checkpoint::load(layout, instance, month, &signer.public)?;
         let folder = layout.month(month);
         let edge = head
             .and_then(|head| Edge::load(folder.clone(), head.size).filter(|edge| edge.root() == head.root))
             .unwrap_or_else(|| Edge::new(folder));
         let rebuilding = head.is_some() && edge.size() == 0;
-        let entries = Entries::new(layout, month);
+        let mut entries = Entries::new(layout, month);
+        let checked = Checked::load(layout, month);
+        if !checked.in_boot(shared.boot_id.as_deref())
+            && mend(&edge, layout, month, checked.records, &mut entries, &mut || pause(shared, 0))?
+        {
+            checked.store(layout, month, shared.boot_id.as_deref(), edge.size())?;
+        }
         let path = layout.vkey(month);
         if !path.exists() {
             let key = vkey(&origin(instance, month), &signer.public);
@@ -140,10 +157,7 @@ impl<'a> Tree<'a> {
     /// Adds the records below an index; says whether it got there, or the log is to stop.
     fn extend(&mut self, target: u64, shared: &Shared) -> Result<bool, Cause> {
         while self.edge.size() < target {
-            if stops(shared) {
-                return Ok(false);
-            }
-            let until = target.min(self.edge.size().saturating_add(BATCH));
+            let until = target.min(self.edge.size().saturating_add(SLICE));
             while self.edge.size() < until {
                 if !self.add()? {
                     let index = self.edge.size();
@@ -153,20 +167,25 @@ impl<'a> Tree<'a> {
                     )));
                 }
             }
+            if !pause(shared, target - until) {
+                return Ok(false);
+            }
         }
         Ok(true)
     }
 
     /// Adds all records there are; says whether it got there, or the log is to stop.
     fn extend_to_end(&mut self, shared: &Shared) -> Result<bool, Cause> {
-        while !stops(shared) {
-            for _ in 0..BATCH {
+        loop {
+            for _ in 0..SLICE {
                 if !self.add()? {
                     return Ok(true);
                 }
             }
+            if !pause(shared, 0) {
+                return Ok(false);
+            }
         }
-        Ok(false)
     }
 
     /// Adds the next record; says whether there was one.
@@ -203,82 +222,20 @@ impl<'a> Tree<'a> {
         if !grown {
             return Ok(());
         }
+        // INVARIANT: this tree continues the one signed before. It was loaded with that root or came by it, and only grew.
         let next = Checkpoint { size, root: self.edge.root() };
-        if let Some(before) = before {
-            let mut tiles = Tiles::new(self.layout.month(self.month), size);
-            let proof = prove_consistency(&mut tiles, before.size, size)?;
-            if !is_consistent((before.size, before.root), (next.size, next.root), &proof) {
-                return Err(Cause::new(format!(
-                    "the tree of {} with {size} records does not continue the one with {}",
-                    self.month, before.size
-                )));
-            }
-        }
         let note = next.sign(&origin(self.instance, self.month), &self.signer.pair, &self.signer.public);
         let path = self.layout.checkpoint(self.month);
         replace(&path, note.as_bytes(), 0o644).at("write", &path)?;
         self.signed = Some(next);
-        Ok(())
+        self.edge.signed()
     }
 }
 
-fn stops(shared: &Shared) -> bool {
-    shared.stopping.load(Ordering::SeqCst) == ABANDONED || shared.poison.check().is_err()
-}
-
-/// A month's records as leaves, in order, read from the segments.
-#[derive(Debug)]
-struct Entries<'a> {
-    layout: &'a Layout,
-    month: YearMonth,
-    /// The segment, where the next record begins, and its index.
-    place: Option<(PathBuf, Window, u64, u64)>,
-}
-
-impl<'a> Entries<'a> {
-    fn new(layout: &'a Layout, month: YearMonth) -> Self {
-        Self { layout, month, place: None }
+/// Leaves the core to the answers for a moment, unless the log ends or too much is left to do; says whether to go on.
+fn pause(shared: &Shared, left: u64) -> bool {
+    if shared.stopping.load(Ordering::SeqCst) == RUNNING && left < BACKLOG_MAX {
+        thread::park_timeout(PAUSE);
     }
-
-    /// The hash of the record with this index; nothing if it is not there. Cheap for consecutive indices.
-    fn leaf(&mut self, index: u64) -> Result<Option<[u8; 32]>, Cause> {
-        if self.place.is_none() {
-            let segments = self.layout.segments(self.month)?;
-            let Some(segment) = segments.into_iter().rev().find(|segment| segment.first <= index) else {
-                return Ok(None);
-            };
-            let window = Window::open(&segment.path).at("open", &segment.path)?;
-            self.place = Some((segment.path, window, HEAD_SPAN, segment.first));
-        }
-        let mut fresh = false;
-        loop {
-            let Some((path, window, offset, next)) = &mut self.place else { return Ok(None) };
-            let found = match window.frame(*offset).at("read", path)? {
-                Some(frame) if frame.kind == Kind::Record && frame.index == *next => {
-                    Some((frame.span, if *next == index { Some(leaf_hash(frame.payload)) } else { None }))
-                }
-                _ => None,
-            };
-            if let Some((span, leaf)) = found {
-                *offset += span;
-                *next += 1;
-                if leaf.is_some() {
-                    return Ok(leaf);
-                }
-            } else if !fresh {
-                // What the window holds may have been read before the record was written.
-                window.forget();
-                fresh = true;
-            } else {
-                let following = self.layout.segment(self.month, *next);
-                if following == *path || !following.exists() {
-                    return Ok(None);
-                }
-                let window = Window::open(&following).at("open", &following)?;
-                let first = *next;
-                self.place = Some((following, window, HEAD_SPAN, first));
-                fresh = false;
-            }
-        }
-    }
+    shared.stopping.load(Ordering::SeqCst) != ABANDONED && shared.poison.check().is_ok()
 }

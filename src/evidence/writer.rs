@@ -2,7 +2,7 @@
 //!
 //! A caller first takes its place among the frames that wait, under one lock; then, under another, whoever comes first
 //! writes all that wait with one call, and the others find their frames written. While one group is being written the
-//! next one gathers.
+//! next one gathers. Who finds nobody writing takes both locks at once, and spares itself the second look.
 //!
 //! INVARIANT: the writer's lock is taken before the pending lock wherever both are held.
 
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::device::{Device, Faults};
 use super::files::{At, Cause, Layout};
-use super::format::{self, HEAD_SPAN, Head, Kind};
+use super::format::{self, HEAD_SPAN, Head};
 use super::id::{Instance, YearMonth};
 use super::merkle::Hash;
 
@@ -58,9 +58,8 @@ impl Pending {
             self.group.chain_before = self.chain;
         }
         let index = self.next;
-        self.chain = format::chain_after(&self.chain, payload);
         let synced = synced.saturating_sub(self.base);
-        format::push_frame(&mut self.group.bytes, Kind::Record, index, synced, &self.chain, payload);
+        self.chain = format::push_record(&mut self.group.bytes, index, synced, &self.chain, payload);
         self.next += 1;
         self.sequence += 1;
         self.group.sequence = self.sequence;

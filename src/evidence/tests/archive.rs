@@ -322,3 +322,76 @@ fn recursive(leaves: &[Vec<u8>], low: usize, high: usize, known: &mut HashMap<(u
     known.insert((low, high), hash.clone());
     hash
 }
+
+/// What a power loss leaves of tiles that were written without a flush.
+#[test]
+fn lost_tiles_are_made_again_at_the_first_start_of_another_boot_and_proofs_do_without() {
+    let mut house = House::new();
+    house.config.segment_bytes = 4 * 1024 * 1024;
+    let log = house.open();
+    append(&log, &log.month(NOVEMBER).expect("works"), 0..66_200);
+    log.close().expect("closed");
+    drop(log);
+    let folder = house.layout().month(house.month());
+    let names = ["tile/0/000", "tile/0/003", "tile/0/255", "tile/0/256", "tile/1/000"];
+    let tiles = names.map(|name| folder.join(name));
+    let whole = tiles.clone().map(|tile| fs::read(tile).expect("read"));
+    let lose = || {
+        fs::remove_file(&tiles[0]).expect("removed");
+        fs::write(&tiles[1], &whole[1][..4096]).expect("written");
+        fs::write(&tiles[2], vec![0; 8192]).expect("written");
+        fs::write(&tiles[3], b"").expect("written");
+        fs::write(&tiles[4], vec![0; 8192]).expect("written");
+    };
+    lose();
+    let problems = house.problems();
+    assert!(
+        problems.contains("tile/0/000`: No such file") && problems.contains("tile/0/255` does not hold"),
+        "{problems}"
+    );
+    for index in [0, 800, 65_300, 65_600, 66_199] {
+        assert!(house.archive().prove(&house.id(index)).is_ok(), "record {index} is proved from the records");
+    }
+    // Within the boot nothing can have been lost, and nothing is looked at.
+    house.open().close().expect("closed");
+    assert_ne!(house.problems(), "");
+    house.reboot();
+    let log = house.open();
+    log.close().expect("closed");
+    assert_eq!(log.health().checkpoint_size, 66_200);
+    drop(log);
+    assert_eq!(house.problems(), "");
+    assert_eq!(tiles.clone().map(|tile| fs::read(tile).expect("read")), whole);
+    // The file that remembers says what was looked at in which boot.
+    let remembered = fs::read_to_string(house.layout().checked(house.month())).expect("read");
+    assert_eq!(remembered, format!("{} 66200\n", house.boot));
+    // Those are on the device, and not looked at in a later boot; where nothing is remembered, all are.
+    lose();
+    house.reboot();
+    house.open().close().expect("closed");
+    assert_ne!(house.problems(), "");
+    fs::remove_file(house.layout().checked(house.month())).expect("removed");
+    house.open().close().expect("closed");
+    assert_eq!(house.problems(), "");
+    let remembered = fs::read_to_string(house.layout().checked(house.month())).expect("read");
+    assert_eq!(remembered, format!("{} 0\n", house.boot), "they may never have been read from the device");
+}
+
+#[test]
+fn a_tree_is_continued_from_the_partial_tiles_where_the_full_ones_were_lost() {
+    let mut house = House::new();
+    let log = house.open();
+    append(&log, &log.month(NOVEMBER).expect("works"), 0..300);
+    log.close().expect("closed");
+    drop(log);
+    // A process that fills the tile and ends before it signs, and a power loss that takes the full tile.
+    let folder = house.layout().month(house.month());
+    fs::write(folder.join("tile/0/001"), vec![0; 8192]).expect("written");
+    assert_eq!(house.problems(), "", "the signed tree does not need it");
+    house.reboot();
+    let log = house.open();
+    append(&log, &log.month(NOVEMBER).expect("works"), 300..600);
+    log.close().expect("closed");
+    assert_eq!(house.problems(), "");
+    assert!(!folder.join("tile/0/001.p").exists(), "the partial tile was removed once the next head was signed");
+}
