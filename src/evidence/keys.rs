@@ -108,6 +108,12 @@ pub(super) fn load_or_make_signing(layout: &Layout) -> Result<Ed25519KeyPair, Ca
     let path = layout.signing_key();
     let der = if let Some(der) = read_small(&path).at("read", &path)? {
         der
+    } else if layout.signing_pub().exists() {
+        // A new key would not be the one that everybody was given, and would hide that the old one is gone.
+        return Err(Cause::new(format!(
+            "the signing key `{}` is missing while its public key is there; put it back from a backup",
+            path.display()
+        )));
     } else {
         let pair = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).at("make", &path)?;
         replace(&path, pair.as_ref(), 0o600).at("write", &path)?;
