@@ -6,10 +6,11 @@
 //! of its hashes is the hash that its parent has of it. One that is not is made again and flushed. What was looked at in
 //! this way was read from the device, and need not be looked at again.
 
+use std::fs;
 use std::path::PathBuf;
 
 use super::entries::Entries;
-use super::files::{At, Cause, Layout, read_small, replace};
+use super::files::{At, Cause, Layout, read_small};
 use super::id::YearMonth;
 use super::merkle::{Hash, Nodes, perfect_root};
 use super::tiles::{Edge, TILE_WIDTH, read_full, tile_path, write_tile};
@@ -47,7 +48,8 @@ impl Checked {
         // Without the name of an earlier boot nobody knows that they were read from the device.
         let records = if self.boot.is_empty() { 0 } else { size };
         let path = layout.checked(month);
-        replace(&path, format!("{boot} {records}\n").as_bytes(), 0o644).at("write", &path)
+        // Not flushed: without the file, or without its line feed, the tiles are looked at once more.
+        fs::write(&path, format!("{boot} {records}\n")).at("write", &path)
     }
 }
 

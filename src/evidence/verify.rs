@@ -1,5 +1,6 @@
 //! Reading everything again, and saying what does not hold.
 
+use std::convert::Infallible;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -163,10 +164,13 @@ impl TreeCheck {
             return;
         };
         let Self { tiles, levels, problems, .. } = self;
-        let pushed = levels.push(leaf_hash(payload), |level, tile, hashes| {
-            if tiles.covers(level, tile) { tiles.holds(level, tile, hashes) } else { Ok(()) }
+        // A bad tile is a finding and not an end: the tree grows on from the records.
+        let Ok(()) = levels.push(leaf_hash(payload), |level, tile, hashes| {
+            if tiles.covers(level, tile) {
+                problems.extend(tiles.holds(level, tile, hashes).err().map(|cause| cause.to_string()));
+            }
+            Ok::<(), Infallible>(())
         });
-        problems.extend(pushed.err().map(|cause| cause.to_string()));
         if levels.size() == checkpoint.size {
             for (level, tile, hashes) in levels.partial() {
                 problems.extend(tiles.holds(level, tile, hashes).err().map(|cause| cause.to_string()));
