@@ -14,16 +14,17 @@ mod record;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::domain::{
     Decision, Freshness, LegalBasis, Notice, Position, Question, Reason, Record, RuleOutcome, Slot, Status, SubjectKey,
-    SubjectState, SubjectView, Text, Time, TokenStanding, Verdict, decide, explain,
+    SubjectView, Text, Time, TokenStanding, Verdict, decide, explain,
 };
 use crate::evidence::record::EvidenceRecord;
-use crate::evidence::{AppendError, EvidenceLog, Month, Receipt};
-use crate::replica::{Loaded, Replica, View};
+use crate::evidence::{AppendError, EvidenceLog, Month, Placed};
+use crate::replica::{Cached, Loaded, Replica, View};
 use crate::telemetry::{Metrics, Row};
 
 pub use crate::evidence::EvidenceId;
@@ -200,7 +201,7 @@ impl Enforcer {
             .zip(&states)
             .map(|(ask, state)| Answer::from(&decide(&ask.question, state.view(), catalogue, &freshness, now)))
             .collect();
-        self.settle(call, asks, answers, &view, now).await
+        self.settle(call, asks, states, answers, &view, now).await
     }
 
     /// Answers one question and lists the rules that led there. Leaves evidence like any other answer.
@@ -219,7 +220,7 @@ impl Enforcer {
         let rules = outcomes.iter().map(ExplainedRule::from).collect();
         let record = decision.record.map(ExplainedRecord::from);
         let answers = vec![Answer::from(&decision)];
-        let answered = self.settle(call, std::slice::from_ref(ask), answers, &view, now).await;
+        let answered = self.settle(call, std::slice::from_ref(ask), states, answers, &view, now).await;
         Explained { answered, rules, record }
     }
 
@@ -264,6 +265,7 @@ impl Enforcer {
         &self,
         call: &Call<'_>,
         asks: &[Ask<'_>],
+        states: Vec<State>,
         mut answers: Vec<Answer>,
         view: &View,
         now: Time,
@@ -274,9 +276,8 @@ impl Enforcer {
             staleness: view.staleness,
             answered_at: now,
         };
-        let receipt = self.append(call, asks, &answers, view, now);
-        let settled = match receipt {
-            Ok(receipt) => self.evidence.settled(&receipt).await.map(|()| receipt.id()).ok(),
+        let settled = match self.leave_evidence(call, asks, &states, &answers, view, now).await {
+            Ok(id) => Some(id),
             Err(error) => {
                 tracing::debug!(%error, "evidence cannot be written; the answers are denials");
                 None
@@ -291,14 +292,33 @@ impl Enforcer {
         Answered { answers, seen, evidence: settled }
     }
 
-    fn append(
+    /// Writes the evidence of a call and waits for the configured stage.
+    async fn leave_evidence(
         &self,
         call: &Call<'_>,
         asks: &[Ask<'_>],
+        states: &[State],
         answers: &[Answer],
         view: &View,
         now: Time,
-    ) -> Result<Receipt, AppendError> {
+    ) -> Result<EvidenceId, AppendError> {
+        let placed = self.place(call, asks, states, answers, view, now)?;
+        // Calls that are ready at the same moment place their records first; one write then takes them all.
+        after_those_ready().await;
+        let receipt = self.evidence.write(placed)?;
+        self.evidence.settled(&receipt).await?;
+        Ok(receipt.id())
+    }
+
+    fn place(
+        &self,
+        call: &Call<'_>,
+        asks: &[Ask<'_>],
+        states: &[State],
+        answers: &[Answer],
+        view: &View,
+        now: Time,
+    ) -> Result<Placed, AppendError> {
         let mut record = RECORD.take();
         let appended = loop {
             let month = match self.evidence.month(now) {
@@ -306,8 +326,8 @@ impl Enforcer {
                 Err(unavailable) => break Err(unavailable.into()),
             };
             record::fill(&mut record, call, asks, answers, view, now);
-            with_text(|text| write_tags(&mut record.subject_tags, &month, asks, text));
-            match self.evidence.append(&month, &record) {
+            with_text(|text| write_tags(&mut record.subject_tags, &month, asks, states, text));
+            match self.evidence.place(&month, &record) {
                 // Another thread has begun the next month since: its tags are made under another key.
                 Err(AppendError::MonthEnded(_)) => {}
                 other => break other,
@@ -341,12 +361,32 @@ impl Enforcer {
     }
 }
 
-fn write_tags(tags: &mut Vec<u8>, month: &Month, asks: &[Ask<'_>], text: &mut String) {
+fn write_tags(tags: &mut Vec<u8>, month: &Month, asks: &[Ask<'_>], states: &[State], text: &mut String) {
     tags.clear();
     tags.reserve(asks.len() * 16);
-    for ask in asks {
-        tags.extend_from_slice(&month.tag(ask.write_text(text)));
+    let epoch = u32::from(month.id().year()) * 12 + u32::from(month.id().month());
+    for (ask, state) in asks.iter().zip(states) {
+        let mut make = || month.tag(ask.write_text(text));
+        let tag = match state {
+            State::Known(subject) => subject.tag(epoch, &mut make),
+            State::Unavailable => make(),
+        };
+        tags.extend_from_slice(&tag);
     }
+}
+
+/// Done once every task that was ready has had its turn.
+async fn after_those_ready() {
+    let mut waited = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        // A task that wakes itself goes to the end of its thread's queue.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Lends a buffer for subjects' texts, which never leave the thread.
@@ -360,14 +400,14 @@ fn with_text<T>(work: impl FnOnce(&mut String) -> T) -> T {
 
 /// A subject's state, or that it cannot be had.
 enum State {
-    Known(Arc<SubjectState>),
+    Known(Arc<Cached>),
     Unavailable,
 }
 
 impl State {
     fn view(&self) -> SubjectView<'_> {
         match self {
-            Self::Known(state) => SubjectView::State(state),
+            Self::Known(subject) => SubjectView::State(subject.state()),
             Self::Unavailable => SubjectView::Unavailable,
         }
     }

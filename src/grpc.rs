@@ -12,10 +12,13 @@ mod answer;
 mod question;
 mod status;
 
+use std::num::NonZeroUsize;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::metadata::MetadataMap;
@@ -32,6 +35,8 @@ pub use crate::proto::v1::enforcement_service_server::EnforcementServiceServer;
 
 /// Questions in one batch or one message of a stream. The protocol promises this many; a sidecar may be set to fewer.
 pub const BATCH_QUESTIONS_MAX: usize = 10_000;
+/// Questions from which a batch is answered beside the threads that serve: they take as long as a hundred single calls.
+const HEAVY_QUESTIONS: usize = 256;
 /// Answered messages of a stream that wait for a slow reader: two, so that one is answered while one is on its way.
 const STREAM_BUFFER: usize = 2;
 /// While the sidecar stops, a stream on which nothing was asked for this long is ended: a caller that has questions left
@@ -47,6 +52,8 @@ pub struct Enforcement {
     metrics: Metrics,
     batch_max: usize,
     stopping: watch::Receiver<bool>,
+    /// Turns for heavy work.
+    heavy: Arc<Semaphore>,
 }
 
 /// What a call carries beside its message.
@@ -61,7 +68,9 @@ impl Enforcement {
     /// are idle are ended.
     #[must_use]
     pub fn new(enforcer: Enforcer, metrics: Metrics, batch_max: usize, stopping: watch::Receiver<bool>) -> Self {
-        Self { enforcer, metrics, batch_max: batch_max.min(BATCH_QUESTIONS_MAX), stopping }
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let heavy = Arc::new(Semaphore::new(processors));
+        Self { enforcer, metrics, batch_max: batch_max.min(BATCH_QUESTIONS_MAX), stopping, heavy }
     }
 
     /// Answers the questions of a batch or of one message of a stream.
@@ -83,7 +92,23 @@ impl Enforcement {
         }
         let asks = shared.asks(questions)?;
         let call = call(kind, carried, shared.question, shared.at_least_as_fresh);
-        Ok(answer::batch(self.enforcer.answer(&call, &asks).await))
+        if asks.len() < HEAVY_QUESTIONS {
+            return Ok(answer::batch(self.enforcer.answer(&call, &asks).await));
+        }
+        Ok(self.aside(|| async { answer::batch(self.enforcer.answer(&call, &asks).await) }).await)
+    }
+
+    /// Does heavy work beside the threads that read and write, so that no single question waits behind a batch, and as
+    /// much of it at once as there are processors.
+    async fn aside<T, F: Future<Output = T>>(&self, work: impl FnOnce() -> F) -> T {
+        // Nobody closes it; were it closed, the work would merely not be counted.
+        let _turn = self.heavy.acquire().await;
+        let runtime = Handle::current();
+        // A runtime of one thread has no other to hand its connections to.
+        if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
+            return work().await;
+        }
+        tokio::task::block_in_place(|| runtime.block_on(work()))
     }
 
     /// The next message of a stream; `None` at its end.

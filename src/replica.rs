@@ -28,12 +28,12 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 pub use applier::SourceFactory;
-pub use cache::CacheStats;
+pub use cache::{CacheStats, Cached};
 pub use keys::{SubjectHasher, load_or_make_secret};
 pub use standing::{Published, Trouble};
 
 use crate::clock::Clock;
-use crate::domain::{LedgerStanding, SubjectKey, SubjectState, TokenStanding};
+use crate::domain::{LedgerStanding, SubjectKey, TokenStanding};
 use crate::ledger::Token;
 use applier::Applier;
 use engine::Engine;
@@ -94,7 +94,7 @@ pub struct View {
 #[derive(Debug, Clone)]
 pub enum Loaded {
     /// All that the ledger says.
-    State(Arc<SubjectState>),
+    State(Arc<Cached>),
     /// The store cannot be read.
     Unavailable,
 }
@@ -142,7 +142,7 @@ impl Replica {
     }
 
     /// A subject's state, if it is in memory.
-    pub fn cached(&self, key: SubjectKey) -> Option<Arc<SubjectState>> {
+    pub fn cached(&self, key: SubjectKey) -> Option<Arc<Cached>> {
         self.shared.engine.load().as_ref()?.cache.get(key)
     }
 

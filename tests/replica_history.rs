@@ -68,7 +68,7 @@ impl Copy {
                 other => panic!("{other:?}"),
             },
         };
-        outcome(&state, view.published.catalogue.as_deref(), purpose, channel)
+        outcome(state.state(), view.published.catalogue.as_deref(), purpose, channel)
     }
 
     fn stop(self) {

@@ -23,7 +23,9 @@ pub(super) fn run(shared: &Shared) {
         if stopping != RUNNING {
             return;
         }
-        thread::park_timeout(shared.config.flush_interval);
+        if shared.stopping.load(Ordering::SeqCst) == stopping {
+            thread::park_timeout(shared.config.flush_interval);
+        }
     }
 }
 

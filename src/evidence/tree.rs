@@ -109,7 +109,10 @@ fn build(shared: &Shared, core: &Core) -> Result<(), Cause> {
         if stopping == FLUSHED {
             return Ok(());
         }
-        thread::park_timeout(shared.config.checkpoint_interval);
+        // A pause in between may have taken the wake-up that came with the end: then it is seen here.
+        if shared.stopping.load(Ordering::SeqCst) == stopping {
+            thread::park_timeout(shared.config.checkpoint_interval);
+        }
     }
 }
 

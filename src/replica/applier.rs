@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Shared;
-use super::cache::Cache;
+use super::cache::{Cache, Cached};
 use super::codec::{Root, StoredQuarantine};
 use super::engine::Engine;
 use super::standing::{Published, Trouble};
@@ -410,7 +410,7 @@ impl<'a> Round<'a> {
         let cache = &self.engine.cache;
         if state.links().is_empty() {
             // Nobody is answered while the view is built, so that what is cached then is better read anew.
-            let state = self.built.then(|| Arc::new(self.engine.store.share_texts(state)));
+            let state = self.built.then(|| Arc::new(Cached::new(self.engine.store.share_texts(state))));
             cache.applied(key, state);
             return Ok(());
         }

@@ -8,7 +8,7 @@
 
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::domain::{SubjectKey, SubjectState};
 
@@ -19,12 +19,46 @@ const ENTRY_OVERHEAD: usize = 192;
 
 /// A bounded cache of what subjects' states are, absent ones included.
 pub(super) struct Cache {
-    entries: moka::sync::Cache<SubjectKey, Arc<SubjectState>, BuildHasherDefault<KeyHasher>>,
+    entries: moka::sync::Cache<SubjectKey, Arc<Cached>, BuildHasherDefault<KeyHasher>>,
     shards: Box<[Mutex<u64>; SHARDS]>,
     hits: AtomicU64,
     misses: AtomicU64,
     refused: AtomicU64,
     guarded: bool,
+}
+
+/// A subject as it is kept in memory: its state, and the tag that names it in evidence once that was made.
+#[derive(Debug)]
+pub struct Cached {
+    state: SubjectState,
+    tag: OnceLock<(u32, [u8; 16])>,
+}
+
+impl Cached {
+    pub(super) const fn new(state: SubjectState) -> Self {
+        Self { state, tag: OnceLock::new() }
+    }
+
+    /// All that the ledger says.
+    #[must_use]
+    pub const fn state(&self) -> &SubjectState {
+        &self.state
+    }
+
+    /// The tag of an epoch, made where it is not kept yet. One epoch's is kept: that of whoever asks first. After the end
+    /// of that epoch it is made each time, until the subject is read anew.
+    pub fn tag(&self, epoch: u32, make: impl FnOnce() -> [u8; 16]) -> [u8; 16] {
+        match self.tag.get() {
+            Some((kept, tag)) if *kept == epoch => *tag,
+            Some(_) => make(),
+            None => {
+                let tag = make();
+                // Somebody else may have been first, with the same.
+                let _ = self.tag.set((epoch, tag));
+                tag
+            }
+        }
+    }
 }
 
 /// Proof of when a load began.
@@ -55,8 +89,8 @@ impl Cache {
         Self {
             entries: moka::sync::Cache::builder()
                 .max_capacity(bytes)
-                .weigher(|_, state: &Arc<SubjectState>| {
-                    u32::try_from(state.weight() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
+                .weigher(|_, cached: &Arc<Cached>| {
+                    u32::try_from(cached.state.weight() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
                 })
                 .build_with_hasher(BuildHasherDefault::default()),
             shards: Box::new(std::array::from_fn(|_| Mutex::new(0))),
@@ -74,7 +108,7 @@ impl Cache {
     }
 
     /// The subject's state, if it is cached.
-    pub(super) fn get(&self, key: SubjectKey) -> Option<Arc<SubjectState>> {
+    pub(super) fn get(&self, key: SubjectKey) -> Option<Arc<Cached>> {
         let found = self.entries.get(&key);
         let counter = if found.is_some() { &self.hits } else { &self.misses };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -82,7 +116,7 @@ impl Cache {
     }
 
     /// The same without counting, for the loader.
-    pub(super) fn peek(&self, key: SubjectKey) -> Option<Arc<SubjectState>> {
+    pub(super) fn peek(&self, key: SubjectKey) -> Option<Arc<Cached>> {
         self.entries.get(&key)
     }
 
@@ -92,7 +126,7 @@ impl Cache {
     }
 
     /// Ends a load: caches what was read, unless something was applied since the ticket.
-    pub(super) fn insert_loaded(&self, ticket: Ticket, state: Arc<SubjectState>) {
+    pub(super) fn insert_loaded(&self, ticket: Ticket, state: Arc<Cached>) {
         let epoch = self.shard(ticket.key);
         // INVARIANT: P4. The applier moves the epoch under this lock after the store has the new state.
         if *epoch == ticket.epoch || !self.guarded {
@@ -104,7 +138,7 @@ impl Cache {
 
     /// Tells the cache that the store has a new state of this subject: replaces a cached one, and condemns loads under
     /// way. Without a state at hand the cached one is dropped.
-    pub(super) fn applied(&self, key: SubjectKey, state: Option<Arc<SubjectState>>) {
+    pub(super) fn applied(&self, key: SubjectKey, state: Option<Arc<Cached>>) {
         let mut epoch = self.shard(key);
         *epoch = epoch.wrapping_add(1);
         match state.filter(|_| self.entries.contains_key(&key)) {

@@ -9,6 +9,7 @@ use std::thread::{Builder, JoinHandle};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::cache::Cached;
 use super::engine::Engine;
 use super::store::StoreError;
 use crate::domain::{Position, SubjectKey, SubjectState, UnreadableMark};
@@ -22,7 +23,7 @@ pub(super) const LINKED_MAX: usize = 256;
 struct Request {
     engine: Arc<Engine>,
     keys: Vec<SubjectKey>,
-    reply: oneshot::Sender<Vec<Option<Arc<SubjectState>>>>,
+    reply: oneshot::Sender<Vec<Option<Arc<Cached>>>>,
 }
 
 /// A handle to the loading thread, which ends when all handles are gone.
@@ -52,7 +53,7 @@ impl Loader {
     ///
     /// # Cancel safety
     /// When dropped the load may still happen and fill the cache; nothing is lost.
-    pub(super) async fn load(&self, engine: Arc<Engine>, keys: Vec<SubjectKey>) -> Vec<Option<Arc<SubjectState>>> {
+    pub(super) async fn load(&self, engine: Arc<Engine>, keys: Vec<SubjectKey>) -> Vec<Option<Arc<Cached>>> {
         let count = keys.len();
         let (reply, loaded) = oneshot::channel();
         let sent = self.requests.send(Request { engine, keys, reply }).await;
@@ -66,14 +67,14 @@ impl Loader {
 impl Engine {
     /// The state that decides for an identifier: the join of all that are linked to it. From the cache, else from the
     /// store into the cache.
-    fn load(&self, key: SubjectKey) -> Option<Arc<SubjectState>> {
+    fn load(&self, key: SubjectKey) -> Option<Arc<Cached>> {
         if let Some(cached) = self.cache.peek(key) {
             return Some(cached);
         }
         let ticket = self.cache.ticket(key);
         match self.read_person(key) {
             Ok(state) => {
-                let state = Arc::new(state);
+                let state = Arc::new(Cached::new(state));
                 self.cache.insert_loaded(ticket, Arc::clone(&state));
                 Some(state)
             }

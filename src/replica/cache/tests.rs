@@ -8,12 +8,12 @@ use crate::domain::Time;
 
 const KEY: SubjectKey = SubjectKey([7; 16]);
 
-fn state(version: i64) -> Arc<SubjectState> {
-    Arc::new(SubjectState::of_erasure(Time::from_unix_millis(version)))
+fn state(version: i64) -> Arc<Cached> {
+    Arc::new(Cached::new(SubjectState::of_erasure(Time::from_unix_millis(version))))
 }
 
-fn version(state: &SubjectState) -> i64 {
-    state.erased_at().expect("every state here has one").unix_millis()
+fn version(cached: &Cached) -> i64 {
+    cached.state().erased_at().expect("every state here has one").unix_millis()
 }
 
 /// The race, step by step: the reader has read the old state when the applier writes the new one.
@@ -120,9 +120,18 @@ fn the_cache_is_bounded_by_weight_absent_subjects_included() {
         let mut key = [0; 16];
         key[..4].copy_from_slice(&number.to_be_bytes());
         let key = SubjectKey(key);
-        cache.insert_loaded(cache.ticket(key), Arc::new(SubjectState::default()));
+        cache.insert_loaded(cache.ticket(key), Arc::new(Cached::new(SubjectState::default())));
     }
     cache.entries.run_pending_tasks();
     let stats = cache.stats();
     assert!(stats.bytes <= 100_000 && stats.entries > 50, "{stats:?}");
+}
+
+#[test]
+fn a_tag_is_made_once_an_epoch() {
+    let cached = Cached::new(SubjectState::default());
+    assert_eq!(cached.tag(1, || [1; 16]), [1; 16]);
+    assert_eq!(cached.tag(1, || panic!("made again")), [1; 16]);
+    assert_eq!(cached.tag(2, || [2; 16]), [2; 16], "another month's key makes another tag");
+    assert_eq!(cached.tag(1, || panic!("made again")), [1; 16]);
 }
