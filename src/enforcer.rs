@@ -192,7 +192,7 @@ impl Enforcer {
         let token = self.reach(call).await;
         // INVARIANT: P4. The view before the states.
         let view = self.replica.view();
-        let states = self.states(asks).await;
+        let states = self.states(&view, asks).await;
         let now = self.clock.now();
         let freshness = Freshness { ledger: view.ledger, staleness: view.staleness, token };
         let catalogue = view.published.catalogue.as_deref();
@@ -211,7 +211,7 @@ impl Enforcer {
     pub async fn explain(&self, call: &Call<'_>, ask: &Ask<'_>) -> Explained {
         let token = self.reach(call).await;
         let view = self.replica.view();
-        let states = self.states(std::slice::from_ref(ask)).await;
+        let states = self.states(&view, std::slice::from_ref(ask)).await;
         let now = self.clock.now();
         let freshness = Freshness { ledger: view.ledger, staleness: view.staleness, token };
         let subject = states.first().map_or(SubjectView::Unavailable, State::view);
@@ -232,12 +232,12 @@ impl Enforcer {
     }
 
     /// The subjects' states: from memory where they are there, the others from the store in one go.
-    async fn states(&self, asks: &[Ask<'_>]) -> Vec<State> {
+    async fn states(&self, view: &View, asks: &[Ask<'_>]) -> Vec<State> {
         let mut missing: Vec<(usize, SubjectKey)> = Vec::new();
         let mut states: Vec<State> = with_text(|text| {
             let find = |(place, ask): (usize, &Ask<'_>)| {
                 let key = self.replica.key(ask.write_text(text));
-                self.replica.cached(key).map_or_else(
+                self.replica.cached(view, key).map_or_else(
                     || {
                         missing.push((place, key));
                         State::Unavailable
@@ -250,7 +250,7 @@ impl Enforcer {
         if missing.is_empty() {
             return states;
         }
-        let loaded = self.replica.load(missing.iter().map(|(_, key)| *key).collect()).await;
+        let loaded = self.replica.load(view, missing.iter().map(|(_, key)| *key).collect()).await;
         for ((place, _), loaded) in missing.into_iter().zip(loaded) {
             if let (Some(state), Loaded::State(loaded)) = (states.get_mut(place), loaded) {
                 *state = State::Known(loaded);

@@ -141,17 +141,17 @@ impl Replica {
         self.shared.hasher.key(subject)
     }
 
-    /// A subject's state, if it is in memory.
-    pub fn cached(&self, key: SubjectKey) -> Option<Arc<Cached>> {
-        self.shared.engine.load().as_ref()?.cache.get(key)
+    /// A subject's state under a view, if it is in memory: not older than the view.
+    pub fn cached(&self, view: &View, key: SubjectKey) -> Option<Arc<Cached>> {
+        view.published.engine.as_ref()?.cache.get(key)
     }
 
-    /// Subjects' states from the store, in their order.
+    /// Subjects' states under a view from its store, in their order: not older than the view.
     ///
     /// # Cancel safety
     /// Nothing is lost when it is dropped.
-    pub async fn load(&self, keys: Vec<SubjectKey>) -> Vec<Loaded> {
-        let Some(engine) = self.shared.engine.load_full() else {
+    pub async fn load(&self, view: &View, keys: Vec<SubjectKey>) -> Vec<Loaded> {
+        let Some(engine) = view.published.engine.clone() else {
             return vec![Loaded::Unavailable; keys.len()];
         };
         let states = self.loader.load(engine, keys).await;

@@ -61,9 +61,9 @@ impl Copy {
     async fn answer(&self, subject: &str, purpose: &str, channel: &str) -> Outcome {
         let view = self.replica.view();
         let key = self.replica.key(subject);
-        let state = match self.replica.cached(key) {
+        let state = match self.replica.cached(&view, key) {
             Some(state) => state,
-            None => match self.replica.load(vec![key]).await.pop() {
+            None => match self.replica.load(&view, vec![key]).await.pop() {
                 Some(Loaded::State(state)) => state,
                 other => panic!("{other:?}"),
             },

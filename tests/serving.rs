@@ -137,9 +137,17 @@ async fn health_tells_the_truth_and_takes_it_back() {
         for told in &mut watches {
             assert_eq!(next(told).await, NOT_SERVING, "there is no ledger");
         }
-        let (status, causes) = page(admin, "/readyz");
-        assert_eq!(status, 503);
-        assert!(causes.starts_with("ledger: the ledger cannot be read: "), "{causes}");
+        // Until the ledger was looked for, the local copy is merely not built.
+        let began = std::time::Instant::now();
+        loop {
+            let (status, causes) = page(admin, "/readyz");
+            assert_eq!(status, 503);
+            if causes.starts_with("ledger: the ledger cannot be read: ") {
+                break;
+            }
+            assert!(began.elapsed() < PATIENCE, "{causes}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         assert_eq!(page(admin, "/livez").0, 200, "not ready is not dead");
 
         home.append(&sidecar::catalogue(1));

@@ -435,6 +435,7 @@ impl<'a> Round<'a> {
             catalogue: self.catalogue.as_ref().map(|(catalogue, _)| Arc::clone(catalogue)),
             built: self.built,
             quarantined: self.root.quarantined,
+            engine: Some(Arc::clone(self.engine)),
         });
         if let (false, Some(target)) = (self.built, self.target) {
             self.applier.shared.standing.set_trouble(Some(Trouble::Building { position, target }));

@@ -10,6 +10,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use super::engine::Engine;
+
 use crate::clock::{BootTime, Clock};
 use crate::domain::{Catalogue, LedgerStanding, Position, TokenStanding};
 use crate::ledger::{LedgerId, Token};
@@ -29,6 +31,9 @@ pub struct Published {
     pub built: bool,
     /// Events that could not be read, since the ledger began.
     pub quarantined: u64,
+    /// Store and cache that hold this cut. One look takes both: with a store that is being rebuilt, the old position and
+    /// a state of the new store would make an answer that was never true.
+    pub(super) engine: Option<Arc<Engine>>,
 }
 
 /// Why the view cannot be relied on, for readiness and for people.
