@@ -14,7 +14,6 @@ mod record;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -303,8 +302,6 @@ impl Enforcer {
         now: Time,
     ) -> Result<EvidenceId, AppendError> {
         let placed = self.place(call, asks, states, answers, view, now)?;
-        // Calls that are ready at the same moment place their records first; one write then takes them all.
-        after_those_ready().await;
         let receipt = self.evidence.write(placed)?;
         self.evidence.settled(&receipt).await?;
         Ok(receipt.id())
@@ -373,20 +370,6 @@ fn write_tags(tags: &mut Vec<u8>, month: &Month, asks: &[Ask<'_>], states: &[Sta
         };
         tags.extend_from_slice(&tag);
     }
-}
-
-/// Done once every task that was ready has had its turn.
-async fn after_those_ready() {
-    let mut waited = false;
-    std::future::poll_fn(|context| {
-        if std::mem::replace(&mut waited, true) {
-            return Poll::Ready(());
-        }
-        // A task that wakes itself goes to the end of its thread's queue.
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Lends a buffer for subjects' texts, which never leave the thread.
