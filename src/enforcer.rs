@@ -18,11 +18,11 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::domain::{
-    Decision, Freshness, LegalBasis, Notice, Position, Question, Reason, Record, RuleOutcome, Slot, Status, SubjectKey,
+    Decision, Freshness, LegalBasis, Position, Question, Reason, Record, RuleOutcome, Slot, Status, SubjectKey,
     SubjectView, Text, Time, TokenStanding, Verdict, decide, explain,
 };
 use crate::evidence::record::EvidenceRecord;
-use crate::evidence::{AppendError, EvidenceLog, Month, Placed};
+use crate::evidence::{AppendError, EvidenceLog, Month, Receipt};
 use crate::replica::{Cached, Loaded, Replica, View};
 use crate::telemetry::{Metrics, Row};
 
@@ -188,12 +188,7 @@ impl Enforcer {
     /// # Cancel safety
     /// When dropped, evidence of an answer that nobody received may have been written, never the other way round.
     pub async fn answer(&self, call: &Call<'_>, asks: &[Ask<'_>]) -> Answered {
-        let token = self.reach(call).await;
-        // INVARIANT: P4. The view before the states.
-        let view = self.replica.view();
-        let states = self.states(&view, asks).await;
-        let now = self.clock.now();
-        let freshness = Freshness { ledger: view.ledger, staleness: view.staleness, token };
+        let Looked { view, states, freshness, now } = self.look(call, asks).await;
         let catalogue = view.published.catalogue.as_deref();
         let answers = asks
             .iter()
@@ -208,11 +203,7 @@ impl Enforcer {
     /// # Cancel safety
     /// As [`Enforcer::answer`].
     pub async fn explain(&self, call: &Call<'_>, ask: &Ask<'_>) -> Explained {
-        let token = self.reach(call).await;
-        let view = self.replica.view();
-        let states = self.states(&view, std::slice::from_ref(ask)).await;
-        let now = self.clock.now();
-        let freshness = Freshness { ledger: view.ledger, staleness: view.staleness, token };
+        let Looked { view, states, freshness, now } = self.look(call, std::slice::from_ref(ask)).await;
         let subject = states.first().map_or(SubjectView::Unavailable, State::view);
         let catalogue = view.published.catalogue.as_deref();
         let (decision, outcomes) = explain(&ask.question, subject, catalogue, &freshness, now);
@@ -221,6 +212,16 @@ impl Enforcer {
         let answers = vec![Answer::from(&decision)];
         let answered = self.settle(call, std::slice::from_ref(ask), states, answers, &view, now).await;
         Explained { answered, rules, record }
+    }
+
+    /// Everything that the decisions of a call are made from.
+    async fn look(&self, call: &Call<'_>, asks: &[Ask<'_>]) -> Looked {
+        let token = self.reach(call).await;
+        // INVARIANT: P4. The view before the states.
+        let view = self.replica.view();
+        let states = self.states(&view, asks).await;
+        let freshness = Freshness { ledger: view.ledger, staleness: view.staleness, token };
+        Looked { view, states, freshness, now: self.clock.now() }
     }
 
     async fn reach(&self, call: &Call<'_>) -> TokenStanding {
@@ -301,13 +302,12 @@ impl Enforcer {
         view: &View,
         now: Time,
     ) -> Result<EvidenceId, AppendError> {
-        let placed = self.place(call, asks, states, answers, view, now)?;
-        let receipt = self.evidence.write(placed)?;
+        let receipt = self.append(call, asks, states, answers, view, now)?;
         self.evidence.settled(&receipt).await?;
         Ok(receipt.id())
     }
 
-    fn place(
+    fn append(
         &self,
         call: &Call<'_>,
         asks: &[Ask<'_>],
@@ -315,7 +315,7 @@ impl Enforcer {
         answers: &[Answer],
         view: &View,
         now: Time,
-    ) -> Result<Placed, AppendError> {
+    ) -> Result<Receipt, AppendError> {
         let mut record = RECORD.take();
         let appended = loop {
             let month = match self.evidence.month(now) {
@@ -324,7 +324,7 @@ impl Enforcer {
             };
             record::fill(&mut record, call, asks, answers, view, now);
             with_text(|text| write_tags(&mut record.subject_tags, &month, asks, states, text));
-            match self.evidence.place(&month, &record) {
+            match self.evidence.append(&month, &record) {
                 // Another thread has begun the next month since: its tags are made under another key.
                 Err(AppendError::MonthEnded(_)) => {}
                 other => break other,
@@ -379,6 +379,14 @@ fn with_text<T>(work: impl FnOnce(&mut String) -> T) -> T {
     text.clear();
     TEXT.set(text);
     result
+}
+
+/// What a call's decisions are made from, in the order in which it was looked at.
+struct Looked {
+    view: View,
+    states: Vec<State>,
+    freshness: Freshness,
+    now: Time,
 }
 
 /// A subject's state, or that it cannot be had.
@@ -459,12 +467,5 @@ impl From<(&Slot, &Record)> for ExplainedRecord {
             recipient: slot.recipient.clone(),
             record: record.clone(),
         }
-    }
-}
-
-impl ExplainedRecord {
-    /// What the subject was shown.
-    pub const fn notice(&self) -> Option<&Notice> {
-        self.record.notice.as_ref()
     }
 }

@@ -44,7 +44,7 @@ pub use config::{
 pub use files::Cause;
 pub use id::{EvidenceId, IdError, Instance, YearMonth};
 pub use keys::{Month, TAG_BYTES};
-pub use log::{AppendError, EvidenceLog, Health, Placed, Receipt};
+pub use log::{AppendError, EvidenceLog, Health, Receipt};
 pub use open::OpenError;
 pub use poison::Unavailable;
 pub use recover::Lost;

@@ -106,11 +106,6 @@ pub struct Receipt {
     sequence: u64,
 }
 
-/// A record that has its place in the log and is not known to be written.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a record is evidence once it is written"]
-pub struct Placed(Receipt);
-
 impl Receipt {
     /// The record's index in its month, from 0.
     #[must_use]
@@ -236,59 +231,49 @@ impl EvidenceLog {
     /// If the month has ended, if the record is longer than a frame may be, or if the log is poisoned or closed. A record
     /// that was refused may still be found in the log later, but never one missing that was not.
     pub fn append(&self, month: &Month, record: &EvidenceRecord) -> Result<Receipt, AppendError> {
-        Ok(self.write(self.place(month, record)?)?)
-    }
-
-    /// Gives a record its place without writing it: [`EvidenceLog::write`] then writes all that have one, in one go. Who
-    /// has many records at the same moment places them all before the first is written.
-    ///
-    /// # Errors
-    /// As [`EvidenceLog::append`].
-    pub fn place(&self, month: &Month, record: &EvidenceRecord) -> Result<Placed, AppendError> {
         let mut payload = SCRATCH.take();
         payload.clear();
         record.encode_raw(&mut payload);
-        let placed = self.place_payload(month.id(), &payload);
+        let appended = self.append_payload(month.id(), &payload);
         if payload.capacity() <= SCRATCH_BYTES_KEPT {
             SCRATCH.set(payload);
         }
-        placed
+        appended
     }
 
-    fn place_payload(&self, month: YearMonth, payload: &[u8]) -> Result<Placed, AppendError> {
+    fn append_payload(&self, month: YearMonth, payload: &[u8]) -> Result<Receipt, AppendError> {
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Err(AppendError::TooLong(payload.len()));
         }
         let core = self.core()?;
         let shared = &*self.0.shared;
-        let mut pending = shared.poison.lock(&core.pending)?;
-        if pending.closed {
-            return Err(Unavailable::new(&Cause::new("the log is closed")).into());
-        }
-        if pending.month != month {
-            return Err(AppendError::MonthEnded(month));
-        }
-        let (index, sequence) = pending.push(payload, shared.synced.load(Ordering::Relaxed));
-        core.counts.appended.store(sequence, Ordering::Relaxed);
-        Ok(Placed(Receipt { instance: core.instance, month, index, sequence }))
-    }
-
-    /// Writes a record that has its place, and all others that wait, unless somebody else has. When this returns a
-    /// receipt, the kernel has the record.
-    ///
-    /// # Errors
-    /// If the log is poisoned, or becomes so.
-    #[allow(clippy::needless_pass_by_value, reason = "a place is used up: a receipt takes its stead")]
-    pub fn write(&self, placed: Placed) -> Result<Receipt, Unavailable> {
-        let Placed(receipt) = placed;
-        let shared = &*self.0.shared;
-        let core = shared.core.as_ref().ok_or_else(|| shared.poison.set(&Cause::new("the log was never opened")))?;
-        let mut writer = shared.poison.lock(&core.writer)?;
-        if writer.written < receipt.sequence {
-            let pending = shared.poison.lock(&core.pending)?;
+        let place = |pending: &mut Pending| -> Result<(u64, u64), AppendError> {
+            if pending.closed {
+                return Err(Unavailable::new(&Cause::new("the log is closed")).into());
+            }
+            if pending.month != month {
+                return Err(AppendError::MonthEnded(month));
+            }
+            let placed = pending.push(payload, shared.synced.load(Ordering::Relaxed));
+            core.counts.appended.store(placed.1, Ordering::Relaxed);
+            Ok(placed)
+        };
+        // A lock whose holder panicked is found out about below, where it is waited for.
+        let (index, sequence) = if let Ok(mut writer) = core.writer.try_lock() {
+            let mut pending = shared.poison.lock(&core.pending)?;
+            let placed = place(&mut pending)?;
             shared.write(core, &mut writer, pending)?;
-        }
-        Ok(receipt)
+            placed
+        } else {
+            let placed = place(&mut *shared.poison.lock(&core.pending)?)?;
+            let mut writer = shared.poison.lock(&core.writer)?;
+            if writer.written < placed.1 {
+                let pending = shared.poison.lock(&core.pending)?;
+                shared.write(core, &mut writer, pending)?;
+            }
+            placed
+        };
+        Ok(Receipt { instance: core.instance, month, index, sequence })
     }
 
     /// Waits until a record has reached the configured stage; for `written` it has.
