@@ -21,6 +21,10 @@ use consentd::domain::{
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 
+/// That of the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const DAY_MS: i64 = 86_400_000;
 const NOW: Time = Time::from_unix_millis(20_000 * DAY_MS);
 

@@ -27,6 +27,10 @@ use consentd::telemetry::Metrics;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
 
+/// That of the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Subjects of the ledger, with four records each.
 const SUBJECTS: usize = 20_000;
 /// Memory in which all of them fit.

@@ -10,6 +10,10 @@ use consentd::proto::v1::{CallKind, EvidenceRecord, Reason};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use prost::Message;
 
+/// That of the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn record(subjects: usize) -> EvidenceRecord {
     EvidenceRecord {
         answered_at: Some(pbjson_types::Timestamp { seconds: 1_795_219_200, nanos: 123_000_000 }),
