@@ -155,6 +155,15 @@ pub struct ExplainedRecord {
     pub record: Record,
 }
 
+/// A view, and whether it has reached the token that was asked for.
+///
+/// INVARIANT: P4. It is taken before any state is looked at, so that no state is older than what the answer claims.
+#[derive(Debug)]
+pub struct Sight {
+    view: View,
+    token: TokenStanding,
+}
+
 /// Answers questions; clones share everything.
 #[derive(Debug, Clone)]
 pub struct Enforcer {
@@ -188,7 +197,33 @@ impl Enforcer {
     /// # Cancel safety
     /// When dropped, evidence of an answer that nobody received may have been written, never the other way round.
     pub async fn answer(&self, call: &Call<'_>, asks: &[Ask<'_>]) -> Answered {
-        let Looked { view, states, freshness, now } = self.look(call, asks).await;
+        let token = self.reach(call).await;
+        self.answer_in(self.sight(token), call, asks).await
+    }
+
+    /// Waits until the view has reached the token that a call asks for.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when it is dropped.
+    pub async fn reach(&self, call: &Call<'_>) -> TokenStanding {
+        match call.at_least_as_fresh {
+            None => TokenStanding::Reached,
+            Some((token, _)) => self.replica.reach(token, call.patience.min(self.max_wait)).await,
+        }
+    }
+
+    /// The view as it is now, for answering in it. It ages from here on, so that it is to be used at once.
+    pub fn sight(&self, token: TokenStanding) -> Sight {
+        Sight { view: self.replica.view(), token }
+    }
+
+    /// As [`Enforcer::answer`], in a view that was taken before: answers that are worked out side by side then still show
+    /// views in their order.
+    ///
+    /// # Cancel safety
+    /// As [`Enforcer::answer`].
+    pub async fn answer_in(&self, sight: Sight, call: &Call<'_>, asks: &[Ask<'_>]) -> Answered {
+        let Looked { view, states, freshness, now } = self.look(sight, asks).await;
         let catalogue = view.published.catalogue.as_deref();
         let answers = asks
             .iter()
@@ -203,7 +238,8 @@ impl Enforcer {
     /// # Cancel safety
     /// As [`Enforcer::answer`].
     pub async fn explain(&self, call: &Call<'_>, ask: &Ask<'_>) -> Explained {
-        let Looked { view, states, freshness, now } = self.look(call, std::slice::from_ref(ask)).await;
+        let sight = self.sight(self.reach(call).await);
+        let Looked { view, states, freshness, now } = self.look(sight, std::slice::from_ref(ask)).await;
         let subject = states.first().map_or(SubjectView::Unavailable, State::view);
         let catalogue = view.published.catalogue.as_deref();
         let (decision, outcomes) = explain(&ask.question, subject, catalogue, &freshness, now);
@@ -215,20 +251,10 @@ impl Enforcer {
     }
 
     /// Everything that the decisions of a call are made from.
-    async fn look(&self, call: &Call<'_>, asks: &[Ask<'_>]) -> Looked {
-        let token = self.reach(call).await;
-        // INVARIANT: P4. The view before the states.
-        let view = self.replica.view();
+    async fn look(&self, Sight { view, token }: Sight, asks: &[Ask<'_>]) -> Looked {
         let states = self.states(&view, asks).await;
         let freshness = Freshness { ledger: view.ledger, staleness: view.staleness, token };
         Looked { view, states, freshness, now: self.clock.now() }
-    }
-
-    async fn reach(&self, call: &Call<'_>) -> TokenStanding {
-        match call.at_least_as_fresh {
-            None => TokenStanding::Reached,
-            Some((token, _)) => self.replica.reach(token, call.patience.min(self.max_wait)).await,
-        }
     }
 
     /// The subjects' states: from memory where they are there, the others from the store in one go.

@@ -4,8 +4,8 @@
 //! about.
 //!
 //! Invariants:
-//! - P2: a well-formed question gets an answer. The only statuses made here are those of `status`: for malformed ones, and
-//!   for a stream that is idle while the sidecar stops.
+//! - P2: a well-formed question gets an answer. The only statuses made here are those of `status`: for malformed ones,
+//!   for a stream that is idle while the sidecar stops, and for a panic in a stream.
 //! - No text that came with a subject's id is repeated in a status or a log.
 
 mod answer;
@@ -18,14 +18,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::domain::Question;
-use crate::enforcer::{Ask, Call, CallKind, Enforcer, Token};
+use crate::enforcer::{Ask, Call, CallKind, Enforcer, Sight, Token};
 use crate::proto::v1;
 use crate::proto::v1::enforcement_service_server::EnforcementService;
 use crate::telemetry::{self, Metrics};
@@ -37,8 +38,9 @@ pub use crate::proto::v1::enforcement_service_server::EnforcementServiceServer;
 pub const BATCH_QUESTIONS_MAX: usize = 10_000;
 /// Questions from which a batch is answered beside the threads that serve: they take as long as a hundred single calls.
 const HEAVY_QUESTIONS: usize = 256;
-/// Answered messages of a stream that wait for a slow reader: two, so that one is answered while one is on its way.
-const STREAM_BUFFER: usize = 2;
+/// Messages of a stream that wait for a slow reader beside those that are being answered, one for each processor: one, so
+/// that no processor waits while an answer is on its way.
+const STREAM_ANSWERED: usize = 1;
 /// While the sidecar stops, a stream on which nothing was asked for this long is ended: a caller that has questions left
 /// sends the next message within milliseconds, and one that holds a stream open would hold the end up.
 const STOPPING_PATIENCE: Duration = Duration::from_millis(500);
@@ -54,6 +56,33 @@ pub struct Enforcement {
     stopping: watch::Receiver<bool>,
     /// Turns for heavy work.
     heavy: Arc<Semaphore>,
+    /// Messages of one stream at once.
+    stream_window: usize,
+}
+
+/// One message of a stream, with what came before it.
+#[derive(Debug)]
+struct Message {
+    carried: Carried,
+    context: Arc<v1::Context>,
+    /// The token of the view at which the stream began; empty for the first message.
+    pinned: String,
+    questions: Vec<v1::BatchQuestion>,
+}
+
+/// A call that may be answered now.
+#[derive(Debug)]
+struct Begun {
+    /// Given back when the call is answered; `None` for a light one.
+    turn: Option<OwnedSemaphorePermit>,
+    sight: Sight,
+}
+
+/// An answer to a message, in its turn.
+#[derive(Debug)]
+enum Turn {
+    Answered(Result<v1::MayProcessStreamResponse, Status>),
+    Coming(JoinHandle<Result<v1::MayProcessStreamResponse, Status>>),
 }
 
 /// What a call carries beside its message.
@@ -70,16 +99,18 @@ impl Enforcement {
     pub fn new(enforcer: Enforcer, metrics: Metrics, batch_max: usize, stopping: watch::Receiver<bool>) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let heavy = Arc::new(Semaphore::new(processors));
-        Self { enforcer, metrics, batch_max: batch_max.min(BATCH_QUESTIONS_MAX), stopping, heavy }
+        let stream_window = processors + STREAM_ANSWERED;
+        Self { enforcer, metrics, batch_max: batch_max.min(BATCH_QUESTIONS_MAX), stopping, heavy, stream_window }
     }
 
-    /// Answers the questions of a batch or of one message of a stream.
+    /// Answers the questions of a batch or of one message of a stream, which may have begun before.
     async fn answer_batch(
         &self,
         kind: CallKind,
         carried: Carried,
         shared: &Shared<'_>,
         questions: &[v1::BatchQuestion],
+        begun: Option<Begun>,
     ) -> Result<(Vec<v1::Answer>, v1::View, String), Status> {
         if questions.is_empty() {
             return Err(status::malformed("questions", "is empty"));
@@ -92,23 +123,25 @@ impl Enforcement {
         }
         let asks = shared.asks(questions)?;
         let call = call(kind, carried, shared.question, shared.at_least_as_fresh);
-        if asks.len() < HEAVY_QUESTIONS {
-            return Ok(answer::batch(self.enforcer.answer(&call, &asks).await));
-        }
-        Ok(self.aside(|| async { answer::batch(self.enforcer.answer(&call, &asks).await) }).await)
+        let Begun { turn, sight } = match begun {
+            Some(begun) => begun,
+            None => self.begin(&call, asks.len()).await,
+        };
+        let answers = async { answer::batch(self.enforcer.answer_in(sight, &call, &asks).await) };
+        Ok(if turn.is_some() { aside(answers).await } else { answers.await })
     }
 
-    /// Does heavy work beside the threads that read and write, so that no single question waits behind a batch, and as
-    /// much of it at once as there are processors.
-    async fn aside<T, F: Future<Output = T>>(&self, work: impl FnOnce() -> F) -> T {
-        // Nobody closes it; were it closed, the work would merely not be counted.
-        let _turn = self.heavy.acquire().await;
-        let runtime = Handle::current();
-        // A runtime of one thread has no other to hand its connections to.
-        if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
-            return work().await;
-        }
-        tokio::task::block_in_place(|| runtime.block_on(work()))
+    /// Waits for the token that a call asks for, and where the call is heavy for its turn: as much heavy work is done at
+    /// once as there are processors. The view comes last, so that it is not older than need be.
+    async fn begin(&self, call: &Call<'_>, questions: usize) -> Begun {
+        let token = self.enforcer.reach(call).await;
+        let turn = if questions < HEAVY_QUESTIONS {
+            None
+        } else {
+            // Nobody closes it; were it closed, the work would merely be done in place.
+            Arc::clone(&self.heavy).acquire_owned().await.ok()
+        };
+        Begun { turn, sight: self.enforcer.sight(token) }
     }
 
     /// The next message of a stream; `None` at its end.
@@ -126,39 +159,79 @@ impl Enforcement {
         }
     }
 
-    async fn answer_stream(
+    /// Reads a stream's messages and has several answered at once; their answers leave in the order of the messages.
+    async fn read_stream(
         &self,
         carried: Carried,
         mut requests: Streaming<v1::MayProcessStreamRequest>,
-        answers: &mpsc::Sender<Result<v1::MayProcessStreamResponse, Status>>,
+        turns: &mpsc::Sender<Turn>,
     ) -> Result<(), Status> {
-        let mut context: Option<v1::Context> = None;
+        let mut context: Option<Arc<v1::Context>> = None;
         let mut pinned = String::new();
-        while let Some(request) = self.next_message(&mut requests).await {
-            let began = Instant::now();
+        loop {
+            // Room first: a slow reader holds the questions back, and not only their answers.
+            let Ok(room) = turns.reserve().await else { return Ok(()) };
+            let Some(request) = self.next_message(&mut requests).await else { return Ok(()) };
             let v1::MayProcessStreamRequest { context: new, questions } = request?;
-            if new.is_some() {
-                context = new;
+            if let Some(new) = new {
+                context = Some(Arc::new(new));
             }
-            let context =
-                context.as_ref().ok_or_else(|| status::malformed("context", "is missing in the first message"))?;
-            let mut shared = Shared::new(context)?;
-            // The view at which the stream began: no later answer may rest on less, whatever happens here.
-            let pin = question::token("context.at_least_as_fresh", &pinned)?;
-            shared.at_least_as_fresh = later(shared.at_least_as_fresh, pin);
-            let kind = CallKind::MayProcessStream;
-            let (batch, view, evidence_id) = self.answer_batch(kind, carried, &shared, &questions).await?;
+            let context = context.clone();
+            let context = context.ok_or_else(|| status::malformed("context", "is missing in the first message"))?;
+            let message = Message { carried, context, pinned: pinned.clone(), questions };
+            // In the order of the messages, so that their views never go back, however long each takes.
+            let shared = message.shared()?;
+            let asked = call(CallKind::MayProcessStream, carried, shared.question, shared.at_least_as_fresh);
+            let begun = self.begin(&asked, message.questions.len()).await;
             if pinned.is_empty() {
-                pinned.clone_from(&view.ledger_token);
-            }
-            self.metrics.took(telemetry::Call::MayProcessStream, began.elapsed());
-            let response = v1::MayProcessStreamResponse { answers: batch, view: Some(view), evidence_id };
-            if answers.send(Ok(response)).await.is_err() {
-                // The caller is gone.
-                return Ok(());
+                // The others wait: none of them may rest on less than the view at which the stream began.
+                let response = self.answer_message(&message, begun).await?;
+                pinned = response.view.as_ref().map_or_else(String::new, |view| view.ledger_token.clone());
+                room.send(Turn::Answered(Ok(response)));
+            } else {
+                let service = self.clone();
+                room.send(Turn::Coming(tokio::spawn(async move { service.answer_message(&message, begun).await })));
             }
         }
-        Ok(())
+    }
+
+    async fn answer_message(&self, message: &Message, begun: Begun) -> Result<v1::MayProcessStreamResponse, Status> {
+        let started = Instant::now();
+        let Message { carried, questions, .. } = message;
+        let kind = CallKind::MayProcessStream;
+        let answered = self.answer_batch(kind, *carried, &message.shared()?, questions, Some(begun)).await?;
+        self.metrics.took(telemetry::Call::MayProcessStream, started.elapsed());
+        let (answers, view, evidence_id) = answered;
+        Ok(v1::MayProcessStreamResponse { answers, view: Some(view), evidence_id })
+    }
+}
+
+/// Does heavy work beside the threads that read and write, so that no single question waits behind a batch.
+async fn aside<T>(work: impl Future<Output = T>) -> T {
+    let runtime = Handle::current();
+    // A runtime of one thread has no other to hand its connections to.
+    if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return work.await;
+    }
+    tokio::task::block_in_place(|| runtime.block_on(work))
+}
+
+impl Message {
+    /// What its questions share, at least as fresh as the view at which the stream began.
+    fn shared(&self) -> Result<Shared<'_>, Status> {
+        let mut shared = Shared::new(&self.context)?;
+        let pin = question::token("context.at_least_as_fresh", &self.pinned)?;
+        shared.at_least_as_fresh = later(shared.at_least_as_fresh, pin);
+        Ok(shared)
+    }
+}
+
+impl Turn {
+    async fn answer(self) -> Result<v1::MayProcessStreamResponse, Status> {
+        match self {
+            Self::Answered(answer) => answer,
+            Self::Coming(answer) => answer.await.unwrap_or_else(|_| Err(status::defect())),
+        }
     }
 }
 
@@ -188,7 +261,7 @@ impl EnforcementService for Enforcement {
         let context = context.unwrap_or_default();
         let shared = Shared::new(&context)?;
         let kind = CallKind::MayProcessBatch;
-        let (answers, view, evidence_id) = self.answer_batch(kind, carried, &shared, &questions).await?;
+        let (answers, view, evidence_id) = self.answer_batch(kind, carried, &shared, &questions, None).await?;
         self.metrics.took(telemetry::Call::MayProcessBatch, began.elapsed());
         Ok(Response::new(v1::MayProcessBatchResponse { answers, view: Some(view), evidence_id }))
     }
@@ -201,15 +274,15 @@ impl EnforcementService for Enforcement {
     ) -> Result<Response<Self::MayProcessStreamStream>, Status> {
         let carried = Carried::of(request.metadata());
         let requests = request.into_inner();
-        let (answers, stream) = mpsc::channel(STREAM_BUFFER);
+        let (turns, stream) = mpsc::channel(self.stream_window);
         let service = self.clone();
         // Ends with the caller: its requests end or fail, or nobody takes the answers.
         tokio::spawn(async move {
-            if let Err(status) = service.answer_stream(carried, requests, &answers).await {
-                let _ = answers.send(Err(status)).await;
+            if let Err(status) = service.read_stream(carried, requests, &turns).await {
+                let _ = turns.send(Turn::Answered(Err(status))).await;
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream).then(Turn::answer))))
     }
 
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {

@@ -19,3 +19,10 @@ pub(super) fn malformed(field: impl Display, problem: impl Display) -> Status {
 pub(super) fn stopping() -> Status {
     Status::unavailable("the sidecar is stopping; ask what is left in a new stream")
 }
+
+/// The end of a stream whose answer failed by a defect of this program.
+///
+/// `INTERNAL` is not retried. Without it the stream would seem to have ended where it did.
+pub(super) fn defect() -> Status {
+    Status::internal("an answer failed by a defect of consentd; what follows was not answered")
+}
