@@ -15,6 +15,7 @@ mod checkpoint;
 mod config;
 mod device;
 mod entries;
+mod failed_flush;
 mod files;
 mod flush;
 pub mod format;

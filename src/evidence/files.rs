@@ -9,23 +9,38 @@ use super::id::YearMonth;
 
 /// Why the evidence cannot be used, as one sentence for an operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Cause(String);
+#[error("{sentence}")]
+pub struct Cause {
+    sentence: String,
+    failed_flush: bool,
+}
 
 impl Cause {
     pub(super) fn new(sentence: impl Into<String>) -> Self {
-        Self(sentence.into())
+        Self { sentence: sentence.into(), failed_flush: false }
+    }
+
+    /// Whether records that were written may not be on the device though they can be read.
+    pub(super) const fn is_failed_flush(&self) -> bool {
+        self.failed_flush
     }
 }
 
 /// Turns an I/O error into a sentence that names the deed and the path.
 pub(super) trait At<T> {
     fn at(self, deed: &str, path: &Path) -> Result<T, Cause>;
+
+    /// The same for a flush of records or of their names.
+    fn at_flush(self, path: &Path) -> Result<T, Cause>;
 }
 
 impl<T, E: std::fmt::Display> At<T> for Result<T, E> {
     fn at(self, deed: &str, path: &Path) -> Result<T, Cause> {
-        self.map_err(|error| Cause(format!("cannot {deed} `{}`: {error}", path.display())))
+        self.map_err(|error| Cause::new(format!("cannot {deed} `{}`: {error}", path.display())))
+    }
+
+    fn at_flush(self, path: &Path) -> Result<T, Cause> {
+        self.at("flush", path).map_err(|cause| Cause { failed_flush: true, ..cause })
     }
 }
 
@@ -62,6 +77,10 @@ impl Layout {
 
     pub(super) fn boot(&self) -> PathBuf {
         self.dir.join("boot")
+    }
+
+    pub(super) fn failed_flush(&self) -> PathBuf {
+        self.dir.join("failed-flush")
     }
 
     pub(super) fn key(&self, month: YearMonth) -> PathBuf {

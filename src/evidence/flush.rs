@@ -40,10 +40,10 @@ fn flush(shared: &Shared, core: &Core) -> Result<(), Cause> {
         return Ok(());
     }
     for segment in unsynced.full.iter().chain([&segment]) {
-        segment.device.sync().at("flush", &segment.path)?;
+        segment.device.sync().at_flush(&segment.path)?;
     }
     for folder in &unsynced.folders {
-        sync_dir(folder).at("flush", folder)?;
+        sync_dir(folder).at_flush(folder)?;
     }
     shared.synced.store(written, Ordering::Release);
     shared.poison.progress.send_replace(written);

@@ -6,6 +6,8 @@
 //!   lock                         empty; the writer holds an exclusive flock on it
 //!   boot                         `<kernel boot id> <YYYY-MM> <count>`: the boot in which the log was last opened for
 //!                                writing, and how many records of that month were on the device then
+//!   failed-flush                 only after a flush that failed: the kernel's boot id, a line feed, the cause. Removed at
+//!                                the first start after the machine's own
 //!   keys/<YYYY-MM>.key           32 random bytes, mode 0600: the HMAC key of the month's subject tags. Destroying it
 //!                                makes the month anonymous; everything but the search for a subject still works
 //!   signing.key                  the Ed25519 key that signs checkpoints, PKCS#8 DER, mode 0600

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use prost::Message;
 
 use super::config::{Config, Stage};
+use super::failed_flush::Note;
 use super::files::{At, Cause, Layout, make_dir, sync_dir};
 use super::flush;
 use super::format::PAYLOAD_BYTES_MAX;
@@ -189,11 +190,12 @@ impl EvidenceLog {
         let checkpoint_size = core.as_ref().map_or(0, |opened| opened.checkpoint_size);
         let core = core.map(Core::new);
         let sequence = core.as_ref().map_or(0, |core| core.started_at);
+        let note = Note::new(&layout, boot_id.as_deref());
         let shared = Arc::new(Shared {
             config,
             layout,
             boot_id,
-            poison: Poison::new(sequence),
+            poison: Poison::new(sequence, note),
             stopping: AtomicU8::new(RUNNING),
             synced: AtomicU64::new(sequence),
             checkpoint_size: AtomicU64::new(checkpoint_size),
@@ -471,8 +473,8 @@ impl Shared {
             .write(group, synced)
             .and_then(|()| writer.follow(id, 0, pending.chain, 0))
             // On the device at once, so that recovery may rely on a month's first head.
-            .and_then(|()| writer.segment.device.sync().at("flush", &writer.segment.path))
-            .and_then(|()| sync_dir(&folder).at("flush", &folder))
+            .and_then(|()| writer.segment.device.sync().at_flush(&writer.segment.path))
+            .and_then(|()| sync_dir(&folder).at_flush(&folder))
             .map_err(|cause| self.poison.set(&cause))?;
         core.counts.note(&writer);
         let mut spans = self.poison.lock(&core.spans)?;

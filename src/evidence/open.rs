@@ -10,6 +10,7 @@ use rustix::fs::FlockOperation;
 use super::checkpoint::Checkpoint;
 use super::config::{Config, SEGMENT_BYTES_MIN};
 use super::device::Faults;
+use super::failed_flush::Note;
 use super::files::{At, Cause, Layout, make_dir, read_small, replace, sync_dir};
 use super::format::{CHAIN_START, Head};
 use super::id::YearMonth;
@@ -89,6 +90,7 @@ pub(super) fn open(
     environment: Environment,
 ) -> Result<Opened, Cause> {
     let Environment { boot_id, faults } = environment;
+    Note::new(layout, boot_id.as_deref()).check()?;
     let segment_bytes = config.segment_bytes.max(SEGMENT_BYTES_MIN);
     let log = layout.log();
     make_dir(&log).at("make", &log)?;
@@ -136,8 +138,8 @@ pub(super) fn open(
             let head = Head { instance, month: id, first: 0, synced: 0, chain };
             let made = Next::make(layout.spare().with_extension("now"), segment_bytes, &faults)?;
             let segment = made.name(layout, &head, segment_bytes)?;
-            segment.device.sync().at("flush", &segment.path)?;
-            sync_dir(&folder).at("flush", &folder)?;
+            segment.device.sync().at_flush(&segment.path)?;
+            sync_dir(&folder).at_flush(&folder)?;
             (segment, 1)
         }
     };

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use tokio::sync::watch;
 
+use super::failed_flush::Note;
 use super::files::Cause;
 
 /// Evidence cannot be written; nothing may be allowed on it. The cause stays the same until the process ends.
@@ -28,13 +29,15 @@ impl Unavailable {
 #[derive(Debug)]
 pub(super) struct Poison {
     cause: OnceLock<Unavailable>,
+    /// For the processes after this one, if it was a flush that failed.
+    note: Note,
     /// How many records of this process are on the device; waiters look here, and are woken here when none will follow.
     pub(super) progress: watch::Sender<u64>,
 }
 
 impl Poison {
-    pub(super) fn new(synced: u64) -> Self {
-        Self { cause: OnceLock::new(), progress: watch::Sender::new(synced) }
+    pub(super) fn new(synced: u64, note: Note) -> Self {
+        Self { cause: OnceLock::new(), note, progress: watch::Sender::new(synced) }
     }
 
     pub(super) fn check(&self) -> Result<(), Unavailable> {
@@ -52,6 +55,10 @@ impl Poison {
             fresh = true;
             Unavailable::new(cause)
         });
+        // Whatever came first: a failed write, say, is forgotten with the process, and this must not be.
+        if cause.is_failed_flush() {
+            self.note.leave(cause);
+        }
         if fresh {
             tracing::error!(
                 cause = first.cause(),

@@ -91,7 +91,7 @@ pub(super) fn recover(layout: &Layout, known: &Known, segment_bytes: u64, faults
                     Why::ChainBroken => return Err(damaged(path, stop.offset, cursor.index, "its chain is broken")),
                 }
                 if rest.peek().is_some_and(|next| next.first == cursor.index) {
-                    Device::open(path, faults).and_then(|device| device.sync()).at("flush", path)?;
+                    Device::open(path, faults).at("open", path)?.sync().at_flush(path)?;
                     continue;
                 }
                 (stop.offset, classify(&mut window, stop.offset, cursor.index).at("read", path)?)
@@ -180,7 +180,7 @@ fn finish(
         device.write_at(&bytes, 0).at("write", path)?;
     }
     // What this process finds in the page cache, a dead one may have left there.
-    device.sync().at("flush", path)?;
+    device.sync().at_flush(path)?;
     sync_parent(path).at("flush the folder of", path)?;
     let offset = if stop.headless { HEAD_SPAN } else { stop.offset };
     Ok(Recovered { cursor, device, path: path.clone(), offset, capacity, segments: 0, lost })

@@ -229,6 +229,40 @@ fn a_failed_flush_poisons_for_good_and_wakes_who_waits() {
     assert_eq!(plan.syncs_tried.load(SeqCst), tried, "no flush is tried again");
 }
 
+/// The next process finds every record in the page cache, and its flush succeeds: only the note tells.
+#[test]
+fn a_failed_flush_is_remembered_until_the_machine_is_started_again() {
+    let mut house = House::new();
+    house.config.stage = Stage::Synced;
+    let log = house.open();
+    let month = log.month(NOVEMBER).expect("works");
+    house.faults.plan.sync.store(1, SeqCst);
+    let lost = append(&log, &month, 0..1)[0];
+    block_on(log.settled(&lost)).expect_err("the flush failed");
+    drop(log);
+    for _ in 0..2 {
+        let cause = house.open().health().poisoned.expect("poisoned in the same boot");
+        assert!(cause.starts_with("a flush failed since this machine was started (cannot flush `"), "{cause}");
+    }
+    house.reboot();
+    assert_eq!(house.open().health().poisoned, None, "now the device has told what it holds");
+    house.boot.pop();
+    assert_eq!(house.open().health().poisoned, None, "the note is gone");
+}
+
+/// A month's first head is flushed on its own way.
+#[test]
+fn a_failed_flush_of_a_new_month_is_remembered() {
+    let house = House::new();
+    let log = house.open();
+    house.faults.plan.sync.store(1, SeqCst);
+    let december = log.month(NOVEMBER).expect("works").ends();
+    log.month(december).expect_err("the flush failed");
+    drop(log);
+    let cause = house.open().health().poisoned.expect("poisoned in the same boot");
+    assert!(cause.contains("a flush failed since this machine was started"), "{cause}");
+}
+
 #[test]
 fn in_the_stage_written_the_device_follows_by_itself() {
     let mut house = House::new();
