@@ -18,6 +18,7 @@ mod loader;
 mod standing;
 mod store;
 mod texts;
+mod witness;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use applier::Applier;
 use engine::Engine;
 use loader::Loader;
 use standing::Standing;
+use witness::Witness;
 
 /// Where the local copy lies and how much memory it may take.
 #[derive(Debug, Clone)]
@@ -117,6 +119,7 @@ impl Replica {
             shared: Arc::clone(&shared),
             sources,
             stop: Arc::clone(&stop),
+            witness: Witness::load(&config.folder),
             folder: config.folder,
             store_cache_bytes: config.store_cache_bytes,
         };

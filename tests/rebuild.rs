@@ -168,6 +168,34 @@ async fn an_older_copy_of_the_store_catches_up_with_the_ledger() {
     until_equal(&mut Process::spawn(&home, &[]), &reference, "after a roll-back").await;
 }
 
+/// The store would have known that the ledger is shorter than it was; what is read anew must not be taken for the whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_that_was_cut_is_noticed_though_the_store_is_lost() {
+    let home = Home::with_catalogue();
+    let someone = newsletter("crm:someone");
+    home.append(&said("crm:someone", "newsletter", "email", "GIVEN", now_ms() - 60_000));
+    let before = std::fs::metadata(home.ledger()).expect("there").len();
+    home.append(&said("crm:someone", "newsletter", "email", "WITHDRAWN", now_ms() - 30_000));
+    let mut process = Process::spawn(&home, &[]);
+    until_reason(&Client::new(process.connect().await), &someone, Reason::Withdrawn).await;
+    process.terminate();
+    assert_eq!(process.ended().await.code(), Some(0));
+
+    let ledger = std::fs::OpenOptions::new().write(true).open(home.ledger()).expect("opened");
+    ledger.set_len(before).expect("cut");
+    for round in 0..2 {
+        write_file(&store(&home).join("db"), &vec![0xa5; 100_000]);
+        let mut process = Process::spawn(&home, &[]);
+        until_reason(&Client::new(process.connect().await), &someone, Reason::LedgerBroken).await;
+        process.kill();
+        assert!(store(&home).join("seen").exists(), "round {round}: how far it had come goes on being known");
+    }
+    std::fs::remove_dir_all(store(&home)).expect("removed");
+    let mut process = Process::spawn(&home, &[]);
+    until_reason(&Client::new(process.connect().await), &someone, Reason::Consent).await;
+    process.kill();
+}
+
 /// Parts of an older copy in the middle of a newer one: writes that were lost on the way to the device. Each part is
 /// sound in itself, and what it says was true once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,6 +17,7 @@ use super::codec::{Root, StoredQuarantine};
 use super::engine::Engine;
 use super::standing::{Published, Trouble};
 use super::store::{Changes, Store, StoreError};
+use super::witness::Witness;
 use crate::domain::{
     Catalogue, Event, EventBody, Link, Position, Record, Subject, SubjectKey, SubjectState, Time, Unreadable,
     UnreadableMark,
@@ -41,6 +42,7 @@ pub(super) struct Applier {
     pub(super) sources: SourceFactory,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) folder: PathBuf,
+    pub(super) witness: Witness,
     pub(super) store_cache_bytes: u64,
 }
 
@@ -68,6 +70,7 @@ impl Applier {
             };
             match self.follow(&engine, root) {
                 Ended::Stopped => {
+                    self.witness.keep();
                     if let Err(error) = engine.store.flush() {
                         tracing::warn!(%error, "the local store could not be flushed; it may be rebuilt at the next start");
                     }
@@ -79,7 +82,7 @@ impl Applier {
                     self.shared.engine.store(None);
                     drop(engine);
                     self.shared.rebuilds.fetch_add(1, Ordering::Relaxed);
-                    set_aside(&self.folder);
+                    self.set_aside();
                     // Damage is repaired by rebuilding once; a disk that is full is not, and wants no hot loop.
                     if rebuilt_before {
                         self.pause(STORE_RETRY);
@@ -96,7 +99,7 @@ impl Applier {
         if marker.attempts() >= OPENING_ATTEMPTS {
             tracing::error!("the process died while it opened the local store; the store is set aside and rebuilt");
             self.shared.rebuilds.fetch_add(1, Ordering::Relaxed);
-            set_aside(&self.folder);
+            self.set_aside();
             marker.remove();
         }
         marker.leave();
@@ -104,7 +107,7 @@ impl Applier {
         let opened = Store::open(&self.folder, self.store_cache_bytes, check).or_else(|error| {
             tracing::error!(%error, "the local store is damaged; it is set aside and rebuilt from the ledger");
             self.shared.rebuilds.fetch_add(1, Ordering::Relaxed);
-            set_aside(&self.folder);
+            self.set_aside();
             Store::open(&self.folder, self.store_cache_bytes, check)
         });
         marker.remove();
@@ -151,6 +154,12 @@ impl Applier {
             tracing::warn!("the thread that checks the local store panicked");
         }
         ended
+    }
+
+    /// Moves the store out of the way, and remembers how far it had come.
+    fn set_aside(&self) {
+        set_aside(&self.folder);
+        self.witness.keep();
     }
 
     /// Checks all buckets without being in anybody's way.
@@ -237,6 +246,12 @@ impl<'a> Round<'a> {
                 // The source has compared what it was told to resume after; a store that never got that far says itself.
                 if !self.root.ledger.is_empty() && self.root.ledger != ledger.0 {
                     return Err(StoreError::OtherLedger);
+                }
+                // And where the store is gone, or an older one came back, what is remembered apart from it.
+                if let Err(regress) = self.applier.witness.check(ledger, last) {
+                    tracing::error!(fault = %regress, "the ledger cannot be trusted; everything is denied");
+                    standing.break_ledger(regress.to_string());
+                    return Ok(false);
                 }
                 self.ledger = Some(ledger);
                 self.target = Some(last);
@@ -403,6 +418,7 @@ impl<'a> Round<'a> {
             self.tell_cache(key, &state)?;
         }
         self.publish();
+        self.applier.witness.note(ledger, self.place.position);
         Ok(())
     }
 
