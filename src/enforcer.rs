@@ -9,6 +9,7 @@
 //! - P2: every well-formed question is answered; there is no error type here.
 //! - P4: the view is looked at before any state is, so that no state is older than what the answer claims.
 
+mod answer;
 mod record;
 
 use std::cell::Cell;
@@ -17,10 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::domain::{
-    Decision, Freshness, LegalBasis, Position, Question, Reason, Record, RuleOutcome, Slot, Status, SubjectKey,
-    SubjectView, Text, Time, TokenStanding, Verdict, decide, explain,
-};
+use crate::domain::{Freshness, Question, SubjectKey, SubjectView, Time, TokenStanding, decide, explain};
 use crate::evidence::record::EvidenceRecord;
 use crate::evidence::{AppendError, EvidenceLog, Month, Receipt};
 use crate::replica::{Cached, Loaded, Replica, View};
@@ -29,6 +27,7 @@ use crate::telemetry::{Metrics, Row};
 pub use crate::evidence::EvidenceId;
 pub use crate::evidence::record::CallKind;
 pub use crate::ledger::Token;
+pub use answer::{Answer, Answered, Explained, ExplainedRecord, ExplainedRule, Seen};
 
 /// One question of a call, with its subject.
 #[derive(Debug, Clone, Copy)]
@@ -54,105 +53,6 @@ pub struct Call<'a> {
     pub patience: Duration,
     /// The W3C trace id that came with the call.
     pub trace_id: Option<[u8; 16]>,
-}
-
-/// One answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// Why, which tells the verdict.
-    pub reason: Reason,
-    /// The ground the purpose rests on.
-    pub legal_basis: Option<LegalBasis>,
-    /// The status of the record that decided.
-    pub status: Option<Status>,
-    /// Until when an ALLOW may be relied on.
-    pub valid_until: Option<Time>,
-    /// The required purpose that failed.
-    pub failed_purpose: Option<Box<str>>,
-    /// The notice to show: id and least version.
-    pub notice: Option<(Box<str>, u32)>,
-    /// Where the event of the deciding record lies.
-    pub record_position: Option<Position>,
-}
-
-/// What an answer rests on.
-#[derive(Debug, Clone)]
-pub struct Seen {
-    /// The catalogue's version; 0 is none.
-    pub catalogue_version: u64,
-    /// The ledger token; empty before the first event.
-    pub token: Arc<str>,
-    /// The time since the view was last known to be complete.
-    pub staleness: Duration,
-    /// When the answers were decided.
-    pub answered_at: Time,
-}
-
-/// Answers to a call, in the order of its questions, with their evidence.
-#[derive(Debug, Clone)]
-pub struct Answered {
-    answers: Vec<Answer>,
-    seen: Seen,
-    evidence: Option<EvidenceId>,
-}
-
-impl Answered {
-    /// The answers, in the order of the questions.
-    pub fn answers(&self) -> &[Answer] {
-        &self.answers
-    }
-
-    /// The answers themselves.
-    pub fn into_parts(self) -> (Vec<Answer>, Seen, Option<EvidenceId>) {
-        (self.answers, self.seen, self.evidence)
-    }
-
-    /// What they rest on.
-    pub const fn seen(&self) -> &Seen {
-        &self.seen
-    }
-
-    /// The name of their evidence; `None` only where it could not be written.
-    pub const fn evidence(&self) -> Option<EvidenceId> {
-        self.evidence
-    }
-}
-
-/// An answer with the rules that led to it.
-#[derive(Debug, Clone)]
-pub struct Explained {
-    /// The answer and its evidence.
-    pub answered: Answered,
-    /// The rules in order, up to the one that decided.
-    pub rules: Vec<ExplainedRule>,
-    /// The record that decided.
-    pub record: Option<ExplainedRecord>,
-}
-
-/// How one rule came out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExplainedRule {
-    /// The rule's name.
-    pub rule: &'static str,
-    /// What it looks at.
-    pub description: &'static str,
-    /// Whether it decided.
-    pub decided: bool,
-    /// The required purpose it was looked at for; empty for the question's own.
-    pub purpose: String,
-}
-
-/// The record that decided, with where it applies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExplainedRecord {
-    /// The record's purpose.
-    pub purpose: Text,
-    /// The record's channel.
-    pub channel: Text,
-    /// The record's recipient.
-    pub recipient: Text,
-    /// The record.
-    pub record: Record,
 }
 
 /// A view, and whether it has reached the token that was asked for.
@@ -223,14 +123,13 @@ impl Enforcer {
     /// # Cancel safety
     /// As [`Enforcer::answer`].
     pub async fn answer_in(&self, sight: Sight, call: &Call<'_>, asks: &[Ask<'_>]) -> Answered {
-        let Looked { view, states, freshness, now } = self.look(sight, asks).await;
-        let catalogue = view.published.catalogue.as_deref();
-        let answers = asks
-            .iter()
-            .zip(&states)
-            .map(|(ask, state)| Answer::from(&decide(&ask.question, state.view(), catalogue, &freshness, now)))
-            .collect();
-        self.settle(call, asks, states, answers, &view, now).await
+        let looked = self.look(sight, asks).await;
+        let catalogue = looked.view.published.catalogue.as_deref();
+        let decide = |ask: &Ask<'_>, state: &State| {
+            Answer::from(&decide(&ask.question, state.view(), catalogue, &looked.freshness, looked.now))
+        };
+        let answers = asks.iter().zip(&looked.states).map(|(ask, state)| decide(ask, state)).collect();
+        self.settle(call, asks, &looked, answers).await
     }
 
     /// Answers one question and lists the rules that led there. Leaves evidence like any other answer.
@@ -239,14 +138,14 @@ impl Enforcer {
     /// As [`Enforcer::answer`].
     pub async fn explain(&self, call: &Call<'_>, ask: &Ask<'_>) -> Explained {
         let sight = self.sight(self.reach(call).await);
-        let Looked { view, states, freshness, now } = self.look(sight, std::slice::from_ref(ask)).await;
-        let subject = states.first().map_or(SubjectView::Unavailable, State::view);
-        let catalogue = view.published.catalogue.as_deref();
-        let (decision, outcomes) = explain(&ask.question, subject, catalogue, &freshness, now);
+        let looked = self.look(sight, std::slice::from_ref(ask)).await;
+        let subject = looked.states.first().map_or(SubjectView::Unavailable, State::view);
+        let catalogue = looked.view.published.catalogue.as_deref();
+        let (decision, outcomes) = explain(&ask.question, subject, catalogue, &looked.freshness, looked.now);
         let rules = outcomes.iter().map(ExplainedRule::from).collect();
         let record = decision.record.map(ExplainedRecord::from);
         let answers = vec![Answer::from(&decision)];
-        let answered = self.settle(call, std::slice::from_ref(ask), states, answers, &view, now).await;
+        let answered = self.settle(call, std::slice::from_ref(ask), &looked, answers).await;
         Explained { answered, rules, record }
     }
 
@@ -287,22 +186,15 @@ impl Enforcer {
 
     /// Turns decisions into answers: writes their evidence and waits for the configured stage. The only place where an
     /// [`Answered`] is made.
-    async fn settle(
-        &self,
-        call: &Call<'_>,
-        asks: &[Ask<'_>],
-        states: Vec<State>,
-        mut answers: Vec<Answer>,
-        view: &View,
-        now: Time,
-    ) -> Answered {
+    async fn settle(&self, call: &Call<'_>, asks: &[Ask<'_>], looked: &Looked, mut answers: Vec<Answer>) -> Answered {
+        let view = &looked.view;
         let seen = Seen {
             catalogue_version: view.published.catalogue.as_ref().map_or(0, |catalogue| catalogue.version()),
             token: Arc::clone(&view.published.token),
             staleness: view.staleness,
-            answered_at: now,
+            answered_at: looked.now,
         };
-        let settled = match self.leave_evidence(call, asks, &states, &answers, view, now).await {
+        let settled = match self.leave_evidence(call, asks, looked, &answers).await {
             Ok(id) => Some(id),
             Err(error) => {
                 tracing::debug!(%error, "evidence cannot be written; the answers are denials");
@@ -323,12 +215,10 @@ impl Enforcer {
         &self,
         call: &Call<'_>,
         asks: &[Ask<'_>],
-        states: &[State],
+        looked: &Looked,
         answers: &[Answer],
-        view: &View,
-        now: Time,
     ) -> Result<EvidenceId, AppendError> {
-        let receipt = self.append(call, asks, states, answers, view, now)?;
+        let receipt = self.append(call, asks, looked, answers)?;
         self.evidence.settled(&receipt).await?;
         Ok(receipt.id())
     }
@@ -337,18 +227,17 @@ impl Enforcer {
         &self,
         call: &Call<'_>,
         asks: &[Ask<'_>],
-        states: &[State],
+        looked: &Looked,
         answers: &[Answer],
-        view: &View,
-        now: Time,
     ) -> Result<Receipt, AppendError> {
+        let Looked { view, states, now, .. } = looked;
         let mut record = RECORD.take();
         let appended = loop {
-            let month = match self.evidence.month(now) {
+            let month = match self.evidence.month(*now) {
                 Ok(month) => month,
                 Err(unavailable) => break Err(unavailable.into()),
             };
-            record::fill(&mut record, call, asks, answers, view, now);
+            record::fill(&mut record, call, asks, answers, view, *now);
             with_text(|text| write_tags(&mut record.subject_tags, &month, asks, states, text));
             match self.evidence.append(&month, &record) {
                 // Another thread has begun the next month since: its tags are made under another key.
@@ -438,60 +327,5 @@ impl Ask<'_> {
         text.push(':');
         text.push_str(self.id);
         text
-    }
-}
-
-impl Answer {
-    /// The verdict.
-    pub const fn verdict(&self) -> Verdict {
-        self.reason.verdict()
-    }
-
-    const fn evidence_unavailable(legal_basis: Option<LegalBasis>) -> Self {
-        Self {
-            reason: Reason::EvidenceUnavailable,
-            legal_basis,
-            status: None,
-            valid_until: None,
-            failed_purpose: None,
-            notice: None,
-            record_position: None,
-        }
-    }
-}
-
-impl From<&Decision<'_>> for Answer {
-    fn from(decision: &Decision<'_>) -> Self {
-        Self {
-            reason: decision.reason,
-            legal_basis: decision.legal_basis,
-            status: decision.record.map(|(_, record)| record.status),
-            valid_until: decision.valid_until,
-            failed_purpose: decision.failed_purpose.map(Box::from),
-            notice: decision.notice.map(|(id, version)| (id.into(), version)),
-            record_position: decision.record.map(|(_, record)| record.position),
-        }
-    }
-}
-
-impl From<&RuleOutcome<'_>> for ExplainedRule {
-    fn from(outcome: &RuleOutcome<'_>) -> Self {
-        Self {
-            rule: outcome.rule,
-            description: outcome.description,
-            decided: outcome.decided,
-            purpose: outcome.purpose.unwrap_or_default().to_owned(),
-        }
-    }
-}
-
-impl From<(&Slot, &Record)> for ExplainedRecord {
-    fn from((slot, record): (&Slot, &Record)) -> Self {
-        Self {
-            purpose: slot.purpose.clone(),
-            channel: slot.channel.clone(),
-            recipient: slot.recipient.clone(),
-            record: record.clone(),
-        }
     }
 }
