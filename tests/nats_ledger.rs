@@ -10,6 +10,8 @@
 #[path = "support/nats.rs"]
 #[allow(dead_code, reason = "each test uses its part")]
 mod nats;
+#[path = "support/relay.rs"]
+mod relay;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -23,6 +25,7 @@ use consentd::ledger::{SubjectHasher, Token, load_secret};
 use consentd::proto::v1;
 use nats::{Certificates, Cluster, NatsServer, Options};
 use prost::Message as _;
+use relay::{Link, Relay};
 use serde_json::{Value, json};
 
 /// A folder with a subject key, and a server or cluster.
@@ -369,6 +372,32 @@ async fn a_server_that_is_away_is_said_to_be_and_nothing_else_is() {
     let token: Value = serde_json::from_str(&shop.ok(&["erase", "crm:4", "--json"])).expect("JSON");
     let token: Token = token["token"].as_str().expect("a token").parse().expect("a token");
     assert_ne!(token.ledger, ledger.id());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_slow_stalls_or_is_cut_loses_and_doubles_nothing() {
+    let server = NatsServer::start(&Options::default());
+    let shop = Shop::made(server.url());
+    let relay = Relay::start(server.port);
+    let mut config = shop.config();
+    config.connection.servers = format!("nats://127.0.0.1:{}", relay.port()).parse().expect("an address");
+    let ledger = NatsLedger::open(&config).await.expect("open");
+    let events = |from: usize, to: usize| (from..to).map(|n| erasure(&n.to_string())).collect::<Vec<_>>();
+
+    relay.set(Link::Slow(Duration::from_millis(50)));
+    ledger.append(&events(0, 5)).await.expect("written, slowly");
+    // Longer than one attempt, shorter than the writer's patience.
+    for broken in [Link::Stalled, Link::Cut] {
+        relay.set(broken);
+        let (writer, batch) = (ledger.clone(), events(5, 25));
+        let writing = tokio::spawn(async move { writer.append(&batch).await });
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert!(!writing.is_finished(), "{broken:?}: {:?}", writing.await);
+        relay.set(Link::Whole);
+        let tokens = writing.await.expect("it ends").expect("written");
+        assert_eq!(tokens.iter().map(|token| token.position.0).collect::<Vec<_>>(), (6..26).collect::<Vec<_>>());
+    }
+    assert_eq!(messages(&shop.stream().await).await.len(), 25);
 }
 
 #[tokio::test(flavor = "multi_thread")]
