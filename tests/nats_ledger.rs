@@ -170,6 +170,16 @@ fn init_makes_the_streams_once_and_checks_them_after() {
     assert!(told.contains("was made with another subject key than"), "{told}");
     std::fs::write(shop.key_file(), key).expect("written");
     shop.ok(&["erase", "crm:1"]);
+
+    // The environment names it as well, and before a file.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_consentd"));
+    command.args(["ledger", "erase", "crm:2", "--json"]).env("CONSENTD_LEDGER_URL", server.url());
+    command.env("CONSENTD_LEDGER_FILE", shop.path("other")).env("CONSENTD_LEDGER_SUBJECT_KEY_FILE", shop.key_file());
+    let told: Value = serde_json::from_slice(&command.output().expect("it runs").stdout).expect("JSON");
+    assert_eq!(told["position"], 2);
+    command.env("CONSENTD_LEDGER_URL", "nats://ayse:hunter2@localhost:4222");
+    let told = String::from_utf8(command.output().expect("it runs").stderr).expect("text");
+    assert!(told.contains("holds a user or a password") && !told.contains("hunter2"), "{told}");
 }
 
 /// Changes to the settings of a good stream, each with the sentence that must name it.
