@@ -411,6 +411,25 @@ async fn a_link_that_is_slow_stalls_or_is_cut_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_full_ledger_refuses_what_is_new_and_says_how_much_it_took() {
+    let server = NatsServer::start(&Options::default());
+    let shop = Shop::made(server.url());
+    let context = shop.context().await;
+    let mut info: Value = context.request("STREAM.INFO.CONSENT_LEDGER", &()).await.expect("info");
+    info["config"]["max_bytes"] = json!(2000);
+    let made: Value = context.request("STREAM.UPDATE.CONSENT_LEDGER", &info["config"]).await.expect("asked");
+    assert!(made.get("error").is_none(), "{made}");
+    let ledger = NatsLedger::open(&shop.config()).await.expect("a bound that refuses loses nothing");
+    let events: Vec<v1::LedgerEvent> = (0..100).map(|n| erasure(&n.to_string())).collect();
+    let written = ledger.append(&events).await;
+    let Err(WriteError::Refused { written: some, of: 100, .. }) = written else { panic!("{written:?}") };
+    assert_eq!(messages(&shop.stream().await).await.len(), some);
+    assert!(some > 0);
+    let told = shop.fails(&["erase", "crm:1"]);
+    assert!(told.contains("takes no event: ") && told.contains("nothing was written"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_events_of_one_id_are_both_kept_and_one_event_written_twice_is_kept_once() {
     let server = NatsServer::start(&Options::default());
     let shop = Shop::made(server.url());
