@@ -10,6 +10,7 @@ mod config;
 mod config_flags;
 mod evidence;
 mod ledger;
+mod nats_flags;
 mod quickstart;
 mod serve;
 

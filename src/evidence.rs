@@ -15,6 +15,7 @@
 mod archive;
 mod batch;
 mod checkpoint;
+pub mod collect;
 mod config;
 mod device;
 mod entries;

@@ -155,6 +155,15 @@ impl Incoming {
         })
     }
 
+    /// What it brings, for people.
+    pub(super) fn what(&self) -> String {
+        let name = super::checkpoint::origin(self.instance, self.from.month);
+        match self.count.checked_sub(1) {
+            None => format!("a head of {name}"),
+            Some(more) => format!("records {} to {} of {name}", self.from.index, self.from.index.saturating_add(more)),
+        }
+    }
+
     /// The place after its last record.
     pub(super) fn end(&self) -> Place {
         Place { month: self.from.month, index: self.from.index.saturating_add(self.count), chain: self.chain_after }
@@ -169,12 +178,24 @@ impl Incoming {
     /// Takes in the next part of the same batch.
     pub(super) fn append(&mut self, next: &Self) {
         self.packed.extend_from_slice(&next.packed);
-        self.part = next.part;
     }
 
-    /// Whether every part is there.
-    pub(super) fn is_whole(&self) -> bool {
-        self.part.saturating_add(1) == self.parts
+    /// The message again, as one part: what is kept of a batch that does not hold.
+    pub(super) fn payload(&self) -> Vec<u8> {
+        let batch = EvidenceBatch {
+            origin: super::checkpoint::origin(self.instance, self.from.month),
+            first_index: self.from.index,
+            count: self.count,
+            chain_before: self.from.chain.to_vec(),
+            chain_after: self.chain_after.to_vec(),
+            public_key: self.public.to_vec(),
+            part: 0,
+            parts: 1,
+            records_bytes: self.records_bytes,
+            records_zstd: self.packed.clone(),
+            checkpoint: self.checkpoint.clone().unwrap_or_default(),
+        };
+        batch.encode_to_vec()
     }
 
     /// The records of a whole batch, which are as many as it says and lead from the one chain to the other; the sentence
@@ -235,7 +256,7 @@ mod tests {
         let [message] = sent.as_slice() else { panic!("{} messages", sent.len()) };
         assert!(message.id.starts_with("0123456789abcdef/2026-11/41-3/"), "{}", message.id);
         let read = Incoming::read(&message.payload).expect("well-formed");
-        assert!(read.is_whole());
+        assert_eq!((read.part, read.parts), (0, 1));
         assert_eq!((read.from, read.end().index), (place(), 44));
         assert_eq!(read.unpack().expect("holds"), records);
     }
@@ -255,11 +276,9 @@ mod tests {
         let parts: Vec<Incoming> = sent.iter().map(|one| Incoming::read(&one.payload).expect("well-formed")).collect();
         let mut whole = parts[0].clone();
         for part in &parts[1..] {
-            assert!(!whole.is_whole());
             assert!(part.is_part_of(&whole));
             whole.append(part);
         }
-        assert!(whole.is_whole());
         assert_eq!(whole.unpack().expect("holds"), records);
     }
 

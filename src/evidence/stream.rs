@@ -74,13 +74,21 @@ pub async fn ensure(context: &jetstream::Context, name: &str, replicas: usize) -
 
 /// The stream, if it keeps what it acknowledges.
 pub(super) async fn find(context: &jetstream::Context, name: &str) -> Result<jetstream::stream::Stream, StreamError> {
-    use jetstream::context::GetStreamErrorKind::JetStream;
-    let stream = context.get_stream(name).await.map_err(|error| match error.kind() {
-        JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => StreamError::Missing(name.to_owned()),
-        _ => server(name, "looked at", &error),
-    })?;
+    let stream = find_any(context, name).await?;
     let faults = faults(stream.cached_info());
     if faults.is_empty() { Ok(stream) } else { Err(StreamError::Settings { name: name.to_owned(), faults }) }
+}
+
+/// The stream, whatever its settings: what is in it can be read.
+pub(super) async fn find_any(
+    context: &jetstream::Context,
+    name: &str,
+) -> Result<jetstream::stream::Stream, StreamError> {
+    use jetstream::context::GetStreamErrorKind::JetStream;
+    context.get_stream(name).await.map_err(|error| match error.kind() {
+        JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => StreamError::Missing(name.to_owned()),
+        _ => server(name, "looked at", &error),
+    })
 }
 
 fn server(name: &str, deed: &'static str, error: &dyn std::error::Error) -> StreamError {
