@@ -10,7 +10,6 @@ mod config;
 mod config_flags;
 mod evidence;
 mod ledger;
-mod nats_flags;
 mod quickstart;
 mod serve;
 

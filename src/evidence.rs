@@ -14,6 +14,7 @@
 
 mod archive;
 mod batch;
+pub mod central;
 mod checkpoint;
 pub mod collect;
 mod config;
@@ -33,7 +34,6 @@ pub mod record;
 mod recover;
 mod scan;
 pub mod ship;
-pub mod stream;
 #[cfg(test)]
 mod tests;
 mod tiles;

@@ -113,12 +113,10 @@ fn register_evidence(metrics: &Metrics, evidence: &EvidenceLog) {
     metrics.observe_gauge("consentd_evidence_poisoned", "1 when no evidence can be written, else 0.", "", move || {
         f64::from(log.health().poisoned.is_some())
     });
-    if evidence.shipping().is_some() {
-        register_shipping(metrics, evidence);
-    }
+    register_shipping(metrics, evidence);
 }
 
-/// Only where evidence is shipped: a zero that can never move would look like a promise kept.
+/// All zero where evidence is not shipped.
 fn register_shipping(metrics: &Metrics, evidence: &EvidenceLog) {
     let gauge = |name, help, unit, value: fn(&Shipping) -> f64| {
         let log = evidence.clone();

@@ -1,6 +1,7 @@
 //! `consentd evidence`: reads a log, running or not, and never writes to it; gathers those of all sidecars.
 
 mod central;
+mod flags;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;

@@ -30,7 +30,6 @@ use std::path::PathBuf;
 pub use reading::run;
 
 use super::files::Cause;
-use super::stream::StreamError;
 use crate::nats;
 
 /// What is collected, and where to.
@@ -55,9 +54,9 @@ pub enum CollectError {
     /// There is no connection.
     #[error("no evidence can be collected")]
     Connect(#[from] nats::ConnectError),
-    /// The stream cannot be used.
+    /// Nothing is known of the stream.
     #[error(transparent)]
-    Stream(#[from] StreamError),
+    Stream(#[from] nats::StreamError),
     /// The folder cannot be used.
     #[error(transparent)]
     Folder(#[from] Cause),

@@ -6,6 +6,7 @@
 //!   lock                         empty; the writer holds an exclusive flock on it
 //!   boot                         `<kernel boot id> <YYYY-MM> <count>`: the boot in which the log was last opened for
 //!                                writing, and how many records of that month were on the device then
+//!   shipped                      how far the central stream has acknowledged the log: see `ship::cursor`
 //!   keys/<YYYY-MM>.key           32 random bytes, mode 0600: the HMAC key of the month's subject tags. Destroying it
 //!                                makes the month anonymous; everything but the search for a subject still works
 //!   signing.key                  the Ed25519 key that signs checkpoints, PKCS#8 DER, mode 0600

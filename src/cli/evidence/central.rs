@@ -8,13 +8,13 @@ use clap::Args;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::flags::NatsFlags;
 use super::print;
-use crate::cli::nats_flags::NatsFlags;
 use crate::cli::{Failure, Outcome};
 use crate::clock::Clock;
+use crate::evidence::central::{DEFAULT_STREAM, kept_stream};
 use crate::evidence::collect::{self, Collected, Origin};
-use crate::evidence::stream::{self, DEFAULT_STREAM};
-use crate::nats::{self, Servers};
+use crate::nats::{self, Fault, KeptStream, Servers, StreamError};
 use crate::telemetry::logs;
 
 #[derive(Debug, Args)]
@@ -25,9 +25,9 @@ pub(super) struct Init {
     /// The stream.
     #[arg(long, default_value = DEFAULT_STREAM)]
     stream: String,
-    /// On how many servers it is kept, where it is made: 1, 3 or 5.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
-    replicas: u8,
+    /// On how many servers it is kept. Left out: 3 on a cluster, 1 on a server alone.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=5))]
+    replicas: Option<u64>,
     #[command(flatten)]
     nats: NatsFlags,
 }
@@ -60,9 +60,23 @@ pub(super) fn init(arguments: &Init) -> Outcome {
     let Init { to, stream, replicas, nats } = arguments;
     runtime()?.block_on(async {
         let client = nats::connect(&nats.config(to.clone())).await?;
-        let made = stream::ensure(&async_nats::jetstream::new(client), stream, usize::from(*replicas)).await?;
-        let what = if made { "made" } else { "there already, and keeps what it acknowledges" };
-        println!("The stream `{stream}` is {what}.");
+        let alone = client.server_info().cluster.is_none();
+        let kept = KeptStream { replicas: *replicas, ..kept_stream(stream) };
+        let context = async_nats::jetstream::new(client);
+        let (seen, did) = match kept.look(&context).await {
+            Ok(seen) => (seen, "is there"),
+            Err(StreamError::Missing(_)) => {
+                let replicas = replicas.unwrap_or(if alone { 1 } else { 3 });
+                (kept.make(&context, replicas).await?, "was made")
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let faults: Vec<String> = seen.faults(&kept).iter().map(Fault::to_string).collect();
+        if !faults.is_empty() {
+            let faults = faults.join("\n  - ");
+            return Err(Failure::new(format!("the stream `{stream}` would lose evidence:\n  - {faults}")));
+        }
+        println!("the stream `{stream}` {did} and keeps what it acknowledges, as far as its settings say");
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -77,7 +77,7 @@ impl Folder {
         self.messages += 1;
         let message = match Incoming::read(payload) {
             Ok(message) => message,
-            Err(why) => return self.set_aside(sequence, payload, format!("message {sequence} of the stream: {why}")),
+            Err(why) => return self.set_aside(sequence, payload, &format!("message {sequence} of the stream: {why}")),
         };
         match self.waiting.assemble(sequence, message) {
             Some(batch) => self.take_batch(sequence, batch, false),
@@ -136,29 +136,29 @@ impl Folder {
         let refused = |why: &str| format!("message {sequence} of the stream, {}: {why}", batch.what());
         let records = match batch.unpack() {
             Ok(records) => records,
-            Err(why) => return self.set_aside(sequence, &batch.payload(), refused(&why)),
+            Err(why) => return self.set_aside(sequence, &batch.payload(), &refused(&why)),
         };
         if self.trust(instance, &batch.public)? != batch.public {
             let why = "it names another public key than the one that is trusted";
-            return self.set_aside(sequence, &batch.payload(), refused(why));
+            return self.set_aside(sequence, &batch.payload(), &refused(why));
         }
         let held = self.month(instance, month)?;
         if let Some(note) = &batch.checkpoint
             && let Some(why) = held.sign(note)?
         {
-            return self.set_aside(sequence, &batch.payload(), refused(&why));
+            return self.set_aside(sequence, &batch.payload(), &refused(&why));
         }
         if records.is_empty() {
             return Ok(());
         }
         match held.take(&batch, &records, over_a_gap)? {
             Taken::Early => self.waiting.keep(sequence, batch),
-            Taken::Conflict(why) => return self.set_aside(sequence, &batch.payload(), refused(&why)),
+            Taken::Conflict(why) => return self.set_aside(sequence, &batch.payload(), &refused(&why)),
             Taken::Added(added) => {
                 let waited = held.sign_waiting()?;
                 self.added += added;
                 if let Some(why) = waited {
-                    self.note(why)?;
+                    self.note(&why)?;
                 }
                 self.check_months(instance, month)?;
             }
@@ -173,7 +173,7 @@ impl Folder {
         let begins = log.months.get(&month).and_then(Month::chain_before);
         match before.zip(begins) {
             Some((before, begins)) if before != begins => {
-                self.note(format!("{} does not continue the month before it, as it is here", origin(instance, month)))
+                self.note(&format!("{} does not continue the month before it, as it is here", origin(instance, month)))
             }
             _ => Ok(()),
         }
@@ -229,7 +229,7 @@ impl Folder {
     }
 
     /// Keeps a message that does not hold, and says why.
-    fn set_aside(&mut self, sequence: u64, payload: &[u8], problem: String) -> Result<(), Cause> {
+    fn set_aside(&mut self, sequence: u64, payload: &[u8], problem: &str) -> Result<(), Cause> {
         let folder = self.dir.join("set-aside");
         make_dir(&folder).at("make", &folder)?;
         let path = folder.join(format!("{sequence}.message"));
@@ -238,7 +238,7 @@ impl Folder {
     }
 
     /// Notes a problem, unless it is known.
-    fn note(&mut self, problem: String) -> Result<(), Cause> {
+    fn note(&mut self, problem: &str) -> Result<(), Cause> {
         let problem = problem.replace('\n', " ");
         if self.problems.contains(&problem) {
             return Ok(());

@@ -38,7 +38,7 @@ struct Run {
 pub(super) struct Month {
     layout: Layout,
     instance: Instance,
-    month: YearMonth,
+    id: YearMonth,
     /// In order; between two of them records are missing.
     runs: Vec<Run>,
     writing: Option<Writing>,
@@ -86,7 +86,7 @@ impl Month {
         let mut opened = Self {
             layout: layout.clone(),
             instance,
-            month,
+            id: month,
             runs: Vec::new(),
             writing: None,
             ends: VecDeque::new(),
@@ -124,7 +124,7 @@ impl Month {
 
     /// What is missing, each in a sentence.
     pub(super) fn missing(&self) -> Vec<String> {
-        let name = origin(self.instance, self.month);
+        let name = origin(self.instance, self.id);
         let mut next = 0;
         let mut missing = Vec::new();
         for run in &self.runs {
@@ -201,12 +201,12 @@ impl Month {
     }
 
     fn gap_path(&self, first: u64) -> PathBuf {
-        self.layout.segment(self.month, first).with_extension("gap")
+        self.layout.segment(self.id, first).with_extension("gap")
     }
 
     /// Reads from the segments which records are here, and cuts off what a kill left unfinished.
     fn find_runs(&mut self) -> Result<(), Cause> {
-        let mut segments = self.layout.segments(self.month)?.into_iter().peekable();
+        let mut segments = self.layout.segments(self.id)?.into_iter().peekable();
         while let Some(segment) = segments.next() {
             let (mut window, head) = self.open_segment(&segment)?;
             let (mut next, mut chain) = (segment.first, head.chain);
@@ -234,7 +234,7 @@ impl Month {
     fn open_segment(&self, segment: &SegmentPath) -> Result<(Window, Cursor), Cause> {
         let path = &segment.path;
         let mut window = Window::open(path).at("open", path)?;
-        let head = window.head(self.instance, self.month, segment.first).at("read", path)?;
+        let head = window.head(self.instance, self.id, segment.first).at("read", path)?;
         let head = head.ok_or_else(|| Cause::new(format!("the head of `{}` cannot be read", path.display())))?;
         Ok((window, Cursor { index: head.first, chain: head.chain, synced: 0 }))
     }
@@ -254,8 +254,8 @@ impl Month {
     /// Makes a segment; one with a name has its head.
     fn begin_segment(&mut self, first: u64, chain: Hash) -> Result<(), Cause> {
         let mut bytes = Vec::new();
-        push_head(&mut bytes, &Head { instance: self.instance, month: self.month, first, synced: 0, chain });
-        let path = self.layout.segment(self.month, first);
+        push_head(&mut bytes, &Head { instance: self.instance, month: self.id, first, synced: 0, chain });
+        let path = self.layout.segment(self.id, first);
         let temporary = path.with_extension("new");
         let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
         let mut file = options.at("make", &temporary)?;
@@ -290,7 +290,7 @@ impl Month {
 
     /// The segment for the records after a run: the one it ends with, or a new one.
     fn continue_run(&mut self, run: &Run) -> Result<(), Cause> {
-        let last = self.layout.segments(self.month)?.into_iter().rev().find(|segment| segment.first <= run.next);
+        let last = self.layout.segments(self.id)?.into_iter().rev().find(|segment| segment.first <= run.next);
         if let Some(SegmentPath { path, first }) = last {
             let length = fs::metadata(&path).at("measure", &path)?.len();
             if length < SEGMENT_BYTES || first == run.next {
@@ -333,17 +333,16 @@ impl Month {
         if let Some((_, chain)) = self.ends.iter().rev().find(|(end, _)| *end == index) {
             return Ok(*chain);
         }
-        let name = origin(self.instance, self.month);
+        let name = origin(self.instance, self.id);
         let unreadable = || Cause::new(format!("record {index} of {name} cannot be read where it was collected"));
-        let segments = self.layout.segments(self.month)?;
+        let segments = self.layout.segments(self.id)?;
         let segment = segments.into_iter().rev().find(|segment| segment.first <= index).ok_or_else(unreadable)?;
         let near = |looked: &Looked| looked.first == segment.first && looked.cursor.index <= index;
-        let mut looked = match self.looked.take().filter(near) {
-            Some(looked) => looked,
-            None => {
-                let (window, cursor) = self.open_segment(&segment)?;
-                Looked { first: segment.first, window, offset: HEAD_SPAN, cursor }
-            }
+        let mut looked = if let Some(looked) = self.looked.take().filter(near) {
+            looked
+        } else {
+            let (window, cursor) = self.open_segment(&segment)?;
+            Looked { first: segment.first, window, offset: HEAD_SPAN, cursor }
         };
         looked.window.forget();
         let stop = walk(&mut looked.window, looked.offset, &mut looked.cursor, |_, frame| {

@@ -11,7 +11,7 @@ use tokio_stream::StreamExt as _;
 use super::folder::Folder;
 use super::place::ReadUpTo;
 use super::{CollectError, Collected, Config};
-use crate::evidence::stream;
+use crate::evidence::central;
 use crate::nats;
 
 /// How often what was read goes to the device.
@@ -95,9 +95,8 @@ struct Reading {
 
 impl Reading {
     async fn open(config: &Config, context: &jetstream::Context) -> Result<Self, CollectError> {
-        let stream = stream::find_any(context, &config.stream).await?;
+        let info = central::kept_stream(&config.stream).look(context).await?.info;
         let folder = Folder::open(&config.into, config.keys.as_deref())?;
-        let info = stream.cached_info();
         let made = info.created.unix_timestamp_nanos();
         let begin = ReadUpTo { stream: config.stream.clone(), made, next: 1 };
         let read = match ReadUpTo::load(&config.into)? {
@@ -128,8 +127,8 @@ impl Reading {
             return Ok(());
         }
         let failed = |error: &dyn std::fmt::Display| Failed::Reading(error.to_string());
-        let stream = stream::find_any(context, &config.stream).await.map_err(|error| failed(&error))?;
-        if stream.cached_info().created.unix_timestamp_nanos() != self.read.made {
+        let seen = central::kept_stream(&config.stream).look(context).await.map_err(|error| failed(&error))?;
+        if seen.info.created.unix_timestamp_nanos() != self.read.made {
             let problem = "it was made anew while it was read; collect again".to_owned();
             return Err(CollectError::Reading { stream: config.stream.clone(), problem }.into());
         }
@@ -142,8 +141,8 @@ impl Reading {
             num_replicas: 1,
             ..pull::Config::default()
         };
-        let mut consumer: Consumer<pull::Config> =
-            stream.create_consumer(settings).await.map_err(|error| failed(&error))?;
+        let made = context.create_consumer_on_stream(settings, config.stream.as_str()).await;
+        let mut consumer: Consumer<pull::Config> = made.map_err(|error| failed(&error))?;
         if !config.follow && consumer.info().await.map_err(|error| failed(&error))?.num_pending == 0 {
             // What is left up to the target was removed from the stream.
             self.read.next = self.read.next.max(self.target.saturating_add(1));

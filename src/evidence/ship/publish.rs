@@ -16,11 +16,11 @@ use super::backlog::{self, Backlog, Problem, Until};
 use super::cursor::Cursor;
 use super::{Config, Departure, Outlet};
 use crate::evidence::batch::{Incoming, Outgoing, Place, Sender, subject};
+use crate::evidence::central;
 use crate::evidence::checkpoint::{Checkpoint, origin};
 use crate::evidence::files::{At, Cause, read_small};
 use crate::evidence::id::YearMonth;
 use crate::evidence::log::{ABANDONED, Core, SIGNED, Shared};
-use crate::evidence::stream;
 use crate::nats;
 
 /// Batches that wait for their acknowledgement: enough for 20,000 answers a second over a round trip of 500 ms.
@@ -181,21 +181,18 @@ impl Shipper<'_> {
     /// Ships until something fails or the process ends.
     async fn session(&mut self, client: &mut Option<Client>) -> Result<std::convert::Infallible, Halt> {
         self.backlog.go_to(self.acknowledged);
-        let client = match client {
-            Some(client) => client,
-            None => {
-                let trouble = |error: nats::ConnectError| Halt::Trouble(with_causes(&error));
-                client.insert(nats::connect(&self.config.nats).await.map_err(trouble)?)
-            }
+        let client = if let Some(client) = client {
+            client
+        } else {
+            let trouble = |error: nats::ConnectError| Halt::Trouble(with_causes(&error));
+            client.insert(nats::connect(&self.config.nats).await.map_err(trouble)?)
         };
         let mut context = jetstream::context::ContextBuilder::new()
             .timeout(self.config.nats.request_timeout)
             .ack_timeout(self.config.nats.request_timeout)
             .build(client.clone());
         context.set_timeout(self.config.nats.request_timeout);
-        let found = stream::find(&context, &self.config.stream).await;
-        let stream = found.map_err(|error| Halt::Trouble(with_causes(&error)))?;
-        self.recognise(&stream);
+        let stream = self.recognise(&context).await?;
         self.patrol(&stream).await?;
         loop {
             self.leave_if_told()?;
@@ -209,6 +206,7 @@ impl Shipper<'_> {
             }
             if self.stored_at.elapsed() >= STORE_INTERVAL {
                 self.store()?;
+                self.ship_heads(&context).await?;
             }
             if self.patrolled_at.elapsed() >= PATROL_INTERVAL {
                 self.patrol(&stream).await?;
@@ -223,7 +221,10 @@ impl Shipper<'_> {
             let month = self.backlog.place().month;
             let Some(batch) = self.backlog.next(self.until(month)?)? else {
                 // A month that was come to the end of is followed by the next one.
-                if self.backlog.place().month == month { break } else { continue }
+                if self.backlog.place().month != month {
+                    continue;
+                }
+                break;
             };
             let count = batch.end.index - batch.from.index;
             let messages =
@@ -291,6 +292,20 @@ impl Shipper<'_> {
     async fn rest(&mut self, context: &jetstream::Context) -> Result<(), Halt> {
         self.outlet.waits_since(None);
         self.store()?;
+        self.ship_heads(context).await?;
+        if !self.flights.is_empty() {
+            return Ok(());
+        }
+        if self.closing_since.is_some() {
+            return Err(Halt::Stopped);
+        }
+        // Either way it looks again.
+        let _ = tokio::time::timeout(LOOK_INTERVAL, self.progress.changed()).await;
+        Ok(())
+    }
+
+    /// Publishes the signed heads that the stream does not have yet.
+    async fn ship_heads(&mut self, context: &jetstream::Context) -> Result<(), Halt> {
         for month in self.shared.layout.months()? {
             let Some((note, head)) = self.new_head(month)? else { continue };
             let sent = if month == self.acknowledged.month {
@@ -299,13 +314,8 @@ impl Shipper<'_> {
                 Place { month, index: head.size, chain: [0; 32] }
             };
             let message = self.sender.checkpoint(&sent, &note, head.size, &head.root);
-            return self.publish(context, vec![message], Cargo::Head { month, head }, None).await;
+            self.publish(context, vec![message], Cargo::Head { month, head }, None).await?;
         }
-        if self.closing_since.is_some() {
-            return Err(Halt::Stopped);
-        }
-        // Either way it looks again.
-        let _ = tokio::time::timeout(LOOK_INTERVAL, self.progress.changed()).await;
         Ok(())
     }
 
@@ -341,20 +351,26 @@ impl Shipper<'_> {
         Ok(Until::Index(0))
     }
 
-    /// Says so if the stream is another one than before.
-    fn recognise(&mut self, stream: &Stream) {
-        let made = stream.cached_info().created.unix_timestamp_nanos();
+    /// The stream, if it keeps what it acknowledges. Says so if it is another one than before.
+    async fn recognise(&mut self, context: &jetstream::Context) -> Result<Stream<()>, Halt> {
+        let name = &self.config.stream;
+        let kept = central::kept_stream(name);
+        let seen = kept.look(context).await.map_err(|error| Halt::Trouble(with_causes(&error)))?;
+        let faults: Vec<String> = seen.faults(&kept).iter().map(ToString::to_string).collect();
+        if !faults.is_empty() {
+            return Err(Halt::Trouble(format!("the stream `{name}` would lose evidence: {}", faults.join("; "))));
+        }
+        let made = seen.info.created.unix_timestamp_nanos();
         if self.stream_made != 0 && self.stream_made != made {
-            tracing::error!(
-                stream = self.config.stream,
-                "the evidence stream was made anew; what the old one had is not in it"
-            );
+            tracing::error!(stream = name, "the evidence stream was made anew; what the old one had is not in it");
         }
         self.stream_made = made;
+        let found = context.get_stream_no_info(name).await;
+        found.map_err(|error| Halt::Trouble(with_causes(&error)))
     }
 
     /// Looks whether the last message under our name is ours, and what may be removed.
-    async fn patrol(&mut self, stream: &Stream) -> Result<(), Halt> {
+    async fn patrol(&mut self, stream: &Stream<()>) -> Result<(), Halt> {
         self.patrolled_at = Instant::now();
         let last = match stream.get_last_raw_message_by_subject(&subject(self.sender.instance)).await {
             Ok(last) => last,
@@ -441,7 +457,7 @@ impl Flight {
 fn refused(error: &PublishError, stream: &str) -> String {
     match error.kind() {
         PublishErrorKind::StreamNotFound => {
-            format!("no stream takes the evidence; `consentd evidence init` makes `{stream}`")
+            format!("no stream takes the evidence; `consentd evidence init` makes the stream `{stream}`")
         }
         PublishErrorKind::TimedOut => "the evidence stream did not acknowledge in time".to_owned(),
         _ => format!("the evidence stream refused: {}", with_causes(error)),

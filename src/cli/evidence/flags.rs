@@ -1,4 +1,5 @@
-//! The flags by which a command finds NATS servers and shows who it is.
+//! The flags by which a command about evidence shows NATS servers who it is. Their variables are those of the keys by
+//! which a sidecar does.
 
 use std::path::PathBuf;
 
@@ -8,16 +9,16 @@ use crate::nats::{self, Servers};
 #[derive(Debug, clap::Args)]
 pub(super) struct NatsFlags {
     /// A file that says who we are: NATS credentials, the seed of an nkey, `user:password`, or a token.
-    #[arg(long, value_name = "FILE", env = "CONSENTD_NATS_CREDS")]
+    #[arg(long, value_name = "FILE", env = "CONSENTD_EVIDENCE_SHIP_CREDS_FILE")]
     nats_creds: Option<PathBuf>,
     /// The authorities that the servers' certificates are signed by, PEM.
-    #[arg(long, value_name = "FILE", env = "CONSENTD_TLS_CA")]
+    #[arg(long, value_name = "FILE", env = "CONSENTD_EVIDENCE_SHIP_TLS_CA_FILE")]
     tls_ca: Option<PathBuf>,
     /// The certificate that is shown to the servers, PEM.
-    #[arg(long, value_name = "FILE", env = "CONSENTD_TLS_CERT", requires = "tls_key")]
+    #[arg(long, value_name = "FILE", env = "CONSENTD_EVIDENCE_SHIP_TLS_CERT_FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// The key of that certificate, PEM.
-    #[arg(long, value_name = "FILE", env = "CONSENTD_TLS_KEY", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE", env = "CONSENTD_EVIDENCE_SHIP_TLS_KEY_FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
 }
 
