@@ -14,6 +14,8 @@ mod cursor;
 mod outlet;
 mod publish;
 mod retention;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

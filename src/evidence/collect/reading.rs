@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
+use async_nats::jetstream::stream::{Info, LastRawMessageErrorKind};
 use tokio_stream::StreamExt as _;
 
 use super::folder::Folder;
 use super::place::ReadUpTo;
 use super::{CollectError, Collected, Config};
+use crate::evidence::batch::SUBJECTS;
 use crate::evidence::central;
 use crate::nats;
 
@@ -23,6 +25,8 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 /// How long reading is tried again before it is given up, where it is not to go on for ever.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(500);
+/// For how long nothing may come before it is asked whether something should have.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// Collects until the end that the stream had when it began, or until `stop` is done.
 ///
@@ -95,7 +99,7 @@ struct Reading {
 
 impl Reading {
     async fn open(config: &Config, context: &jetstream::Context) -> Result<Self, CollectError> {
-        let info = central::kept_stream(&config.stream).look(context).await?.info;
+        let info = look(context, config).await?;
         let folder = Folder::open(&config.into, config.keys.as_deref())?;
         let made = info.created.unix_timestamp_nanos();
         let begin = ReadUpTo { stream: config.stream.clone(), made, next: 1 };
@@ -142,28 +146,35 @@ impl Reading {
             ..pull::Config::default()
         };
         let made = context.create_consumer_on_stream(settings, config.stream.as_str()).await;
-        let mut consumer: Consumer<pull::Config> = made.map_err(|error| failed(&error))?;
-        if !config.follow && consumer.info().await.map_err(|error| failed(&error))?.num_pending == 0 {
-            // What is left up to the target was removed from the stream.
-            self.read.next = self.read.next.max(self.target.saturating_add(1));
-            return Ok(());
-        }
+        let consumer: Consumer<pull::Config> = made.map_err(|error| failed(&error))?;
         let messages = consumer.stream().max_messages_per_batch(MESSAGES_AT_ONCE).heartbeat(HEARTBEAT).messages().await;
         let mut messages = messages.map_err(|error| failed(&error))?;
+        let mut came_at = Instant::now();
         loop {
             if let Ok(message) = tokio::time::timeout(PERSIST_INTERVAL, messages.next()).await {
                 let message = message.ok_or_else(|| failed(&"the consumer ended"))?.map_err(|error| failed(&error))?;
                 let info = message.info().map_err(|error| failed(&error))?;
-                let (sequence, left) = (info.stream_sequence, info.pending);
+                let sequence = info.stream_sequence;
+                came_at = Instant::now();
                 if sequence < self.read.next {
                     return Err(failed(&format!("message {sequence} came after message {}", self.read.next - 1)));
                 }
                 self.folder.take(sequence, &message.payload)?;
                 self.read.next = sequence.saturating_add(1);
-                if !config.follow && (self.is_at_end() || left == 0) {
-                    self.read.next = self.read.next.max(self.target.saturating_add(1));
+                if !config.follow && self.is_at_end() {
                     return Ok(());
                 }
+            } else if came_at.elapsed() >= SILENCE {
+                // A consumer lies on one server, which may lag behind and says that nothing is left. Its leader knows.
+                if self.is_more(context, config).await? {
+                    return Err(failed(&"a server that lags behind was asked for it"));
+                }
+                if !config.follow {
+                    // What is missing up to the end was removed from the stream.
+                    self.read.next = self.target.saturating_add(1);
+                    return Ok(());
+                }
+                came_at = Instant::now();
             }
             if self.persisted_at.elapsed() >= PERSIST_INTERVAL {
                 self.folder.give_up_waiting(false)?;
@@ -172,9 +183,48 @@ impl Reading {
         }
     }
 
+    /// Whether the stream has a message that was not read.
+    async fn is_more(&self, context: &jetstream::Context, config: &Config) -> Result<bool, Failed> {
+        let failed = |error: &dyn std::fmt::Display| Failed::Reading(error.to_string());
+        let stream = context.get_stream_no_info(&config.stream).await.map_err(|error| failed(&error))?;
+        let asked = stream.raw_message_builder().sequence(self.read.next).next_by_subject(SUBJECTS);
+        match asked.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(false),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
     fn persist(&mut self) -> Result<(), CollectError> {
         self.folder.persist(self.read.clone())?;
         self.persisted_at = Instant::now();
         Ok(())
     }
+}
+
+/// The stream as its leader says it is: others that answer while there is none may not know its end.
+async fn look(context: &jetstream::Context, config: &Config) -> Result<Info, CollectError> {
+    let began = Instant::now();
+    loop {
+        let info = central::kept_stream(&config.stream).look(context).await?.info;
+        if is_from_leader(&info) {
+            return Ok(info);
+        }
+        if began.elapsed() > PATIENCE {
+            let problem = "it has no leader; are most of its servers up?".to_owned();
+            return Err(CollectError::Reading { stream: config.stream.clone(), problem });
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Whether the leader answered, which leaves itself out of the list of the others.
+fn is_from_leader(info: &Info) -> bool {
+    if info.config.num_replicas <= 1 {
+        return true;
+    }
+    let Some(cluster) = &info.cluster else { return false };
+    let named = cluster.leader.as_ref().filter(|leader| !leader.is_empty());
+    named.is_some_and(|leader| cluster.replicas.iter().all(|replica| replica.name != *leader))
+        && cluster.replicas.len() + 1 == info.config.num_replicas
 }
