@@ -24,6 +24,8 @@ mod head;
 mod month;
 mod place;
 mod reading;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 
