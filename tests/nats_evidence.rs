@@ -169,6 +169,10 @@ fn check(home: &Home, folder: &Path, book: &Book) -> usize {
     let verified = consentd(&["evidence", "verify", "--dir", folder.to_str().expect("UTF-8")]);
     let told = succeeded(&verified);
     assert!(told.contains("holds"), "{told}");
+    for file in sidecar::files(folder) {
+        let bytes = std::fs::read(&file).expect("read");
+        assert!(!bytes.windows(4).any(|window| window == b"crm:"), "{} names a subject", file.display());
+    }
     there.len()
 }
 

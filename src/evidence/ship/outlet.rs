@@ -62,13 +62,17 @@ impl Outlet {
     /// Whether a record may be appended to a log that has written so many bytes since it was opened. Cheap, and never
     /// waits.
     pub(in crate::evidence) fn admits(&self, written: u64) -> bool {
-        if self.fault.get().is_some() || self.full.load(Ordering::Relaxed) {
+        if self.fault.get().is_some() {
             return false;
         }
-        if self.unshipped(written) < self.bytes_max {
+        let unshipped = self.unshipped(written);
+        if self.full.load(Ordering::Relaxed) {
+            return self.open_again(unshipped);
+        }
+        if unshipped < self.bytes_max {
             return true;
         }
-        // Two that find it full at once do no harm; one that finds it emptied in between denies once.
+        // The last acknowledgement may come right now: whoever comes next looks again.
         if !self.full.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 bytes_max = self.bytes_max,
@@ -89,10 +93,21 @@ impl Outlet {
         self.records.fetch_add(records, Ordering::Relaxed);
         self.sent_bytes.fetch_add(sent_bytes, Ordering::Relaxed);
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Not at the bound itself, where it would open and close with every batch.
-        if self.unshipped(written) <= self.bytes_max - self.bytes_max / 8 && self.full.swap(false, Ordering::Relaxed) {
+        self.open_again(self.unshipped(written));
+    }
+
+    /// Takes evidence again if enough has left; says whether it has.
+    fn open_again(&self, unshipped: u64) -> bool {
+        let is_open = self.has_room(unshipped);
+        if is_open && self.full.swap(false, Ordering::Relaxed) {
             tracing::info!("evidence has been shipped again; answers are no longer withheld");
         }
+        is_open
+    }
+
+    /// Not at the bound itself, where it would open and close with every batch.
+    const fn has_room(&self, unshipped: u64) -> bool {
+        unshipped <= self.bytes_max - self.bytes_max / 8
     }
 
     /// Notes when the oldest record that waits was answered.
@@ -108,7 +123,8 @@ impl Outlet {
         is_new
     }
 
-    fn trouble(&self) -> Option<String> {
+    /// Why nothing leaves now, if so.
+    pub(super) fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -126,7 +142,8 @@ impl Outlet {
             NOBODY => Duration::ZERO,
             millis => now.since(Time::from_unix_millis(millis)),
         };
-        let full = self.full.load(Ordering::Relaxed).then(|| {
+        let is_full = self.full.load(Ordering::Relaxed) && !self.has_room(unshipped_bytes);
+        let full = is_full.then(|| {
             format!(
                 "{unshipped_bytes} bytes of evidence have not been shipped, which reached \
                  evidence.max_unshipped_bytes ({}); {}; answers are allowed again by themselves once enough has left",
@@ -165,6 +182,16 @@ mod tests {
         outlet.acknowledge(1, 100, 10, 800);
         assert!(outlet.admits(800));
         assert_eq!(outlet.shown(800, Time::from_unix_millis(0)).withheld, None);
+    }
+
+    #[test]
+    fn it_opens_again_also_where_the_last_acknowledgement_came_before_it_closed() {
+        let outlet = Outlet::new(1000, 1000);
+        outlet.acknowledge(1, 1000, 10, 0);
+        // As one leaves it that had looked before that.
+        outlet.full.store(true, Ordering::Relaxed);
+        assert_eq!(outlet.shown(0, Time::from_unix_millis(0)).withheld, None);
+        assert!(outlet.admits(0));
     }
 
     #[test]

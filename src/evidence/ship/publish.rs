@@ -30,6 +30,8 @@ const IN_FLIGHT_MAX: usize = 16;
 const STORE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the shipper looks at new checkpoints, at its end and at the stream, when nothing else wakes it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// How often it looks whether the process ends.
+const END_INTERVAL: Duration = Duration::from_millis(50);
 /// How often it looks whether somebody else publishes under its name, and whether a month may be removed.
 const PATROL_INTERVAL: Duration = Duration::from_secs(30);
 /// The pauses between attempts, doubling.
@@ -118,7 +120,6 @@ pub(in crate::evidence) fn run(shared: &Shared, departure: Departure) {
         ends: VecDeque::new(),
         stream_made,
         patrolled_at: Instant::now(),
-        closing_since: None,
         progress: shared.poison.progress.subscribe(),
     };
     runtime.block_on(shipper.run());
@@ -141,7 +142,6 @@ struct Shipper<'a> {
     ends: VecDeque<Place>,
     stream_made: i128,
     patrolled_at: Instant,
-    closing_since: Option<Instant>,
     progress: watch::Receiver<u64>,
 }
 
@@ -149,11 +149,13 @@ impl Shipper<'_> {
     async fn run(mut self) {
         let mut client = None;
         let mut pause = PAUSE_MIN;
+        let mut closing_since = None;
         loop {
             let acknowledged = self.acknowledged;
-            let halt = match self.session(&mut client).await {
-                Ok(never) => match never {},
-                Err(halt) => halt,
+            let (shared, outlet) = (self.shared, self.outlet);
+            let halt = tokio::select! {
+                () = told_to_end(shared, outlet, &mut closing_since) => Halt::Stopped,
+                Err(halt) = self.session(&mut client) => halt,
             };
             self.flights.clear();
             if let Err(cause) = self.store() {
@@ -171,7 +173,8 @@ impl Shipper<'_> {
             if self.acknowledged != acknowledged {
                 pause = PAUSE_MIN;
             }
-            if self.stop_during(pause).await {
+            let ended = told_to_end(shared, outlet, &mut closing_since);
+            if tokio::time::timeout(pause, ended).await.is_ok() {
                 return;
             }
             pause = (pause * 2).min(PAUSE_MAX);
@@ -195,14 +198,15 @@ impl Shipper<'_> {
         let stream = self.recognise(&context).await?;
         self.patrol(&stream).await?;
         loop {
-            self.leave_if_told()?;
+            // Before it looks for the last time: what is signed by then is all there will be.
+            let is_last = self.shared.stopping.load(Ordering::SeqCst) == SIGNED;
             self.fill(&context).await?;
             match self.flights.front_mut() {
                 Some(flight) => {
                     let acked = flight.next_ack().await;
                     self.landed(acked)?;
                 }
-                None => self.rest(&context).await?,
+                None => self.rest(&context, is_last).await?,
             }
             if self.stored_at.elapsed() >= STORE_INTERVAL {
                 self.store()?;
@@ -289,14 +293,14 @@ impl Shipper<'_> {
     }
 
     /// With nothing in flight: notes how far it came, ships new signed heads, or waits for more.
-    async fn rest(&mut self, context: &jetstream::Context) -> Result<(), Halt> {
+    async fn rest(&mut self, context: &jetstream::Context, is_last: bool) -> Result<(), Halt> {
         self.outlet.waits_since(None);
         self.store()?;
         self.ship_heads(context).await?;
         if !self.flights.is_empty() {
             return Ok(());
         }
-        if self.closing_since.is_some() {
+        if is_last {
             return Err(Halt::Stopped);
         }
         // Either way it looks again.
@@ -412,36 +416,24 @@ impl Shipper<'_> {
         }
         Ok(())
     }
+}
 
-    /// Ends when the process is killed off, or has waited long enough for the last batches.
-    fn leave_if_told(&mut self) -> Result<(), Halt> {
-        match self.shared.stopping.load(Ordering::SeqCst) {
-            ABANDONED => return Err(Halt::Stopped),
+/// Waits until the thread is to end: at once where the log was dropped, and where nothing leaves anyway; otherwise with
+/// some patience for the last batches.
+async fn told_to_end(shared: &Shared, outlet: &Outlet, closing_since: &mut Option<Instant>) {
+    loop {
+        match shared.stopping.load(Ordering::SeqCst) {
+            ABANDONED => return,
             SIGNED => {
-                let since = *self.closing_since.get_or_insert_with(Instant::now);
-                if since.elapsed() > CLOSE_PATIENCE {
+                let since = *closing_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > CLOSE_PATIENCE || outlet.trouble().is_some() {
                     tracing::warn!("the last evidence was not shipped before the end; it is at the next start");
-                    return Err(Halt::Stopped);
+                    return;
                 }
             }
             _ => {}
         }
-        Ok(())
-    }
-
-    /// Waits for a moment; says whether it was told to end meanwhile.
-    async fn stop_during(&mut self, pause: Duration) -> bool {
-        let until = Instant::now() + pause;
-        loop {
-            if self.leave_if_told().is_err() {
-                return true;
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            tokio::time::sleep(left.min(LOOK_INTERVAL)).await;
-        }
+        tokio::time::sleep(END_INTERVAL).await;
     }
 }
 
