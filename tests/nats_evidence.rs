@@ -291,6 +291,8 @@ async fn at_the_bound_everything_is_denied_and_it_clears_by_itself() {
     let mut client = Client::new(channel.clone());
     let denied = async || (reason(&mut client.clone()).await == Reason::EvidenceUnavailable).then_some(());
     eventually("it denies for the same reason", denied).await;
+    let aged = async || (metric(&home, "consentd_evidence_unshipped_age_seconds ") > 0.0).then_some(());
+    eventually("the age of what waits is told", aged).await;
     server.restart();
     until_serving(&channel).await;
     assert_eq!(reason(&mut client).await, Reason::Consent);

@@ -115,6 +115,11 @@ impl Outlet {
         self.oldest_ms.store(oldest_ms.unwrap_or(NOBODY), Ordering::Relaxed);
     }
 
+    /// Whether it is known since when the oldest record waits.
+    pub(super) fn knows_oldest(&self) -> bool {
+        self.oldest_ms.load(Ordering::Relaxed) != NOBODY
+    }
+
     /// Notes why nothing leaves; says whether that is new.
     pub(super) fn set_trouble(&self, why: &str) -> bool {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);

@@ -184,6 +184,7 @@ impl Shipper<'_> {
     /// Ships until something fails or the process ends.
     async fn session(&mut self, client: &mut Option<Client>) -> Result<std::convert::Infallible, Halt> {
         self.backlog.go_to(self.acknowledged);
+        self.look_at_oldest()?;
         let client = if let Some(client) = client {
             client
         } else {
@@ -216,6 +217,18 @@ impl Shipper<'_> {
                 self.patrol(&stream).await?;
             }
         }
+    }
+
+    /// Tells since when evidence waits, also where nothing can leave since the start.
+    fn look_at_oldest(&mut self) -> Result<(), Halt> {
+        if self.outlet.knows_oldest() {
+            return Ok(());
+        }
+        let until = self.until(self.backlog.place().month)?;
+        let oldest_ms = self.backlog.next(until)?.and_then(|batch| batch.oldest_ms);
+        self.outlet.waits_since(oldest_ms);
+        self.backlog.go_to(self.acknowledged);
+        Ok(())
     }
 
     /// Publishes until enough is in flight, or nothing is left.
