@@ -18,12 +18,13 @@ use tonic_health::server::HealthReporter;
 
 use crate::admin;
 use crate::clock::Clock;
-use crate::config::{Config, EvidenceStage};
+use crate::config::{self, Config, EvidenceStage};
 use crate::enforcer::Enforcer;
 use crate::evidence::{self, EvidenceLog};
 use crate::grpc::Enforcement;
 use crate::ledger::{self, LedgerSource};
 use crate::lifecycle::{LOOK_INTERVAL, Lifecycle};
+use crate::nats;
 use crate::replica::{self, Replica, Running};
 use crate::telemetry::{Metrics, MetricsError};
 use transport::{listen, until};
@@ -151,7 +152,28 @@ fn evidence_config(config: &Config) -> evidence::Config {
         segment_bytes: config.evidence.segment_bytes,
         flush_interval: config.evidence.flush_interval,
         checkpoint_interval: config.evidence.checkpoint_interval,
+        ship: shipping(&config.evidence.ship),
     }
+}
+
+/// Where evidence is shipped to, if anywhere.
+fn shipping(ship: &config::Ship) -> Option<evidence::ship::Config> {
+    let servers = ship.url.clone().filter(|_| ship.kind == config::ShipKind::Nats)?;
+    Some(evidence::ship::Config {
+        nats: nats::Config {
+            credentials: ship.creds_file.clone(),
+            tls: nats::Tls {
+                ca: ship.tls_ca_file.clone(),
+                cert: ship.tls_cert_file.clone(),
+                key: ship.tls_key_file.clone(),
+            },
+            name: "consentd evidence".to_owned(),
+            ..nats::Config::new(servers)
+        },
+        stream: ship.stream.clone(),
+        max_unshipped_bytes: ship.max_unshipped_bytes,
+        keep_shipped: ship.keep_shipped,
+    })
 }
 
 fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), StartError> {

@@ -4,7 +4,7 @@
 use std::future::Future;
 
 use crate::domain::LedgerStanding;
-use crate::evidence::EvidenceLog;
+use crate::evidence::{EvidenceLog, Shipping};
 use crate::lifecycle::{self, Check, LOOK_INTERVAL, Lifecycle};
 use crate::replica::{Replica, Trouble};
 use crate::telemetry::Metrics;
@@ -31,7 +31,10 @@ pub(super) fn lifecycle(replica: &Replica, evidence: &EvidenceLog) -> Lifecycle 
         let trouble = fresh.trouble().map(|trouble| format!(": {}", sentence(&trouble))).unwrap_or_default();
         stale.then(|| format!("the view is {seconds:.1} s old{trouble}"))
     });
-    let writable: Check = Box::new(move || evidence.health().poisoned);
+    let writable: Check = Box::new(move || {
+        let health = evidence.health();
+        health.poisoned.or(health.withheld)
+    });
     Lifecycle::new(vec![("ledger", ledger), ("freshness", freshness), ("evidence", writable)])
 }
 
@@ -109,6 +112,43 @@ fn register_evidence(metrics: &Metrics, evidence: &EvidenceLog) {
     let log = evidence.clone();
     metrics.observe_gauge("consentd_evidence_poisoned", "1 when no evidence can be written, else 0.", "", move || {
         f64::from(log.health().poisoned.is_some())
+    });
+    register_shipping(metrics, evidence);
+}
+
+/// All zero where evidence is not shipped.
+fn register_shipping(metrics: &Metrics, evidence: &EvidenceLog) {
+    let gauge = |name, help, unit, value: fn(&Shipping) -> f64| {
+        let log = evidence.clone();
+        metrics.observe_gauge(name, help, unit, move || log.shipping().map_or(0.0, |shipping| value(&shipping)));
+    };
+    let counter = |name, help, unit, value: fn(&Shipping) -> u64| {
+        let log = evidence.clone();
+        metrics.observe_counter(name, help, unit, move || log.shipping().map_or(0, |shipping| value(&shipping)));
+    };
+    gauge("consentd_evidence_unshipped_bytes", "Evidence that waits to be shipped.", "By", |shipping| {
+        as_f64(shipping.unshipped_bytes)
+    });
+    gauge("consentd_evidence_unshipped_bytes_max", "How much evidence may wait to be shipped.", "By", |shipping| {
+        as_f64(shipping.unshipped_bytes_max)
+    });
+    gauge("consentd_evidence_unshipped_age_seconds", "Age of the oldest evidence on its way.", "s", |shipping| {
+        shipping.oldest.as_secs_f64()
+    });
+    gauge(
+        "consentd_evidence_withheld",
+        "1 when no evidence is taken until some was shipped, else 0.",
+        "",
+        |shipping| f64::from(shipping.withheld.is_some()),
+    );
+    gauge("consentd_evidence_ship_failing", "1 when evidence cannot be shipped now, else 0.", "", |shipping| {
+        f64::from(shipping.trouble.is_some())
+    });
+    counter("consentd_evidence_shipped_records_total", "Records that the stream has acknowledged.", "", |shipping| {
+        shipping.records
+    });
+    counter("consentd_evidence_shipped_bytes_total", "Bytes of messages acknowledged.", "By", |shipping| {
+        shipping.sent_bytes
     });
 }
 

@@ -1,4 +1,7 @@
-//! `consentd evidence`: reads a log, running or not, and never writes to it.
+//! `consentd evidence`: reads a log, running or not, and never writes to it; gathers those of all sidecars.
+
+mod central;
+mod flags;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -31,6 +34,11 @@ enum Command {
     Show(Show),
     /// Reads everything again, and checks chain, tree, tiles and signatures. Exit code 1: something does not hold.
     Verify(Verify),
+    /// Makes the central stream that sidecars ship their evidence to, or checks the one that is there.
+    Init(central::Init),
+    /// Gathers the evidence of all sidecars from the central stream, and verifies it meanwhile. Exit code 1: something is
+    /// missing or does not hold.
+    Collect(central::Collect),
 }
 
 #[derive(Debug, Args)]
@@ -98,6 +106,8 @@ pub(super) fn run(arguments: &Evidence) -> Outcome {
         Command::List(arguments) => list(arguments),
         Command::Show(arguments) => show(arguments),
         Command::Verify(arguments) => verify(arguments),
+        Command::Init(arguments) => central::init(arguments),
+        Command::Collect(arguments) => central::collect(arguments),
     }
 }
 

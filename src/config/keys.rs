@@ -9,6 +9,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::nats::Servers;
+
 /// A path; any. Beside the working directory, so that a first try needs no rights; a deployment sets its volume.
 pub const DEFAULT_DATA_DIR: &str = "./consentd-data";
 /// An address and port, or off. Loopback: the caller is on this machine, and plain text goes no further.
@@ -49,6 +51,10 @@ pub const DEFAULT_SEGMENT_BYTES: u64 = 64 << 20;
 pub const DEFAULT_FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Time, 100 ms to 1 h. How long an answer waits until a signed checkpoint covers it.
 pub const DEFAULT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+/// The name of a stream: letters, digits, `-` and `_`.
+pub const DEFAULT_SHIP_STREAM: &str = "CONSENT_EVIDENCE";
+/// Bytes, 1 MiB to 1 TiB. Two weeks of ten answers a second, or a quarter of an hour of 20,000, without a server.
+pub const DEFAULT_MAX_UNSHIPPED_BYTES: u64 = 4 << 30;
 /// A level or directives. Starts, stops and what somebody should look at; no line for an answer.
 pub const DEFAULT_LOG_LEVEL: &str = "info";
 
@@ -137,6 +143,40 @@ pub struct Evidence {
     pub flush_interval: Duration,
     /// How often a checkpoint is signed.
     pub checkpoint_interval: Duration,
+    /// Whether and where evidence is shipped to.
+    pub ship: Ship,
+}
+
+/// Whether evidence is shipped, and where to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ship {
+    /// Whether.
+    pub kind: ShipKind,
+    /// The servers; there are some where it is shipped.
+    pub url: Option<Servers>,
+    /// The stream.
+    pub stream: String,
+    /// Who we are to the servers.
+    pub creds_file: Option<PathBuf>,
+    /// The authorities that the servers' certificates are signed by.
+    pub tls_ca_file: Option<PathBuf>,
+    /// Our certificate.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its key.
+    pub tls_key_file: Option<PathBuf>,
+    /// The most bytes that may wait.
+    pub max_unshipped_bytes: u64,
+    /// How long after its end a shipped month is kept; `None` is for good.
+    pub keep_shipped: Option<Duration>,
+}
+
+/// Whether evidence is shipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShipKind {
+    /// It stays here.
+    None,
+    /// To a stream of NATS.
+    Nats,
 }
 
 /// What evidence must have reached before an ALLOW leaves (P1).

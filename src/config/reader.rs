@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::problem::{Origin, Problem};
 use super::sources::{Raw, Setting, Settings, variable};
 use super::units::{format_duration, format_size, parse_duration, parse_size};
+use crate::nats::Servers;
 
 /// The word that turns a listener off.
 pub(super) const OFF: &str = "off";
@@ -158,6 +159,30 @@ impl Reader {
         };
         let show = |address: &SocketAddr| quote(&address.to_string());
         self.optional(key, meaning, "an address and port, or \"off\"", default, parse, show)
+    }
+
+    /// A span of time, or "off".
+    pub(super) fn duration_or_off(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        default: Option<Duration>,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        let limits = format!("{} to {}, or \"off\"", format_duration(*range.start()), format_duration(*range.end()));
+        let parse = |raw: &Raw| {
+            let text = quoted(raw, "a duration in quotes, such as \"2160h\", or \"off\"", parse_duration)?;
+            within(parse_duration(text)?, &range, format_duration)
+        };
+        self.optional(key, meaning, &limits, default, parse, |span| quote(&format_duration(*span)))
+    }
+
+    /// The addresses of NATS servers, or "off".
+    pub(super) fn servers_or_off(&mut self, key: &'static str, meaning: &'static str) -> Option<Servers> {
+        // A text that is malformed may hold a password: the error says what may be said of it.
+        let parse = |raw: &Raw| text(raw)?.parse::<Servers>().map_err(|error| error.to_string());
+        let limits = "nats://host:4222 or tls://host:4222, several with commas between them, or \"off\"";
+        self.optional(key, meaning, limits, None, parse, |servers| quote(&servers.to_string()))
     }
 
     /// A value that its own functions read and show (as TOML; nothing where there is no value).

@@ -40,6 +40,8 @@ pub struct Config {
     pub flush_interval: Duration,
     /// How often the tree is extended and its head signed.
     pub checkpoint_interval: Duration,
+    /// Where evidence is shipped to, if anywhere.
+    pub ship: Option<super::ship::Config>,
 }
 
 impl Config {
@@ -52,6 +54,7 @@ impl Config {
             segment_bytes: DEFAULT_SEGMENT_BYTES,
             flush_interval: DEFAULT_FLUSH_INTERVAL,
             checkpoint_interval: DEFAULT_CHECKPOINT_INTERVAL,
+            ship: None,
         }
     }
 }

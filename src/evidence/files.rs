@@ -83,6 +83,10 @@ impl Layout {
         self.dir.join("failed-flush")
     }
 
+    pub(super) fn shipped(&self) -> PathBuf {
+        self.dir.join("shipped")
+    }
+
     pub(super) fn key(&self, month: YearMonth) -> PathBuf {
         self.dir.join("keys").join(format!("{month}.key"))
     }

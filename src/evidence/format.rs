@@ -8,6 +8,7 @@
 //!                                writing, and how many records of that month were on the device then
 //!   failed-flush                 only after a flush that failed: the kernel's boot id, a line feed, the cause. Removed at
 //!                                the first start after the machine's own
+//!   shipped                      how far the central stream has acknowledged the log: see `ship::cursor`
 //!   keys/<YYYY-MM>.key           32 random bytes, mode 0600: the HMAC key of the month's subject tags. Destroying it
 //!                                makes the month anonymous; everything but the search for a subject still works
 //!   signing.key                  the Ed25519 key that signs checkpoints, PKCS#8 DER, mode 0600

@@ -8,7 +8,7 @@ use chrono::{DateTime, Datelike, NaiveDate};
 use crate::domain::Time;
 
 /// The random name of one evidence directory, made once: 8 bytes, shown as 16 hexadecimal digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instance(pub(super) [u8; 8]);
 
 /// A calendar month in UTC, shown as `2026-11`. Evidence is kept, keyed and signed by the month.

@@ -122,8 +122,7 @@ pub(super) fn load_or_make_signing(layout: &Layout) -> Result<Ed25519KeyPair, Ca
     let pair = Ed25519KeyPair::from_pkcs8(&der).at("read", &path)?;
     let public = pair.public_key().as_ref();
     if load_public(layout)?.is_none() {
-        let spki = BASE64.encode(&[&SPKI_PREFIX, public].concat());
-        let pem = format!("-----BEGIN PUBLIC KEY-----\n{spki}\n-----END PUBLIC KEY-----\n");
+        let pem = public_pem(public);
         let path = layout.signing_pub();
         replace(&path, pem.as_bytes(), 0o644).at("write", &path)?;
     }
@@ -147,6 +146,12 @@ pub(super) fn load_public(layout: &Layout) -> Result<Option<[u8; 32]>, Cause> {
 pub(super) fn read_public_file(path: &Path) -> Result<[u8; 32], Cause> {
     let bytes = std::fs::read(path).at("read", path)?;
     read_public(&bytes).ok_or_else(|| Cause::new(format!("`{}` is not an Ed25519 public key in PEM", path.display())))
+}
+
+/// An Ed25519 public key as PEM.
+pub(super) fn public_pem(public: &[u8]) -> String {
+    let spki = BASE64.encode(&[&SPKI_PREFIX, public].concat());
+    format!("-----BEGIN PUBLIC KEY-----\n{spki}\n-----END PUBLIC KEY-----\n")
 }
 
 fn read_public(pem: &[u8]) -> Option<[u8; 32]> {

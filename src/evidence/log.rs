@@ -18,6 +18,7 @@ use super::keys::Month;
 use super::open::{self, Environment, OpenError, Opened};
 use super::poison::{Poison, Unavailable};
 use super::recover::Lost;
+use super::ship::{self, Outlet, Shipping};
 use super::tree::{self, Signer, Span};
 use super::writer::{Pending, Writer};
 use crate::clock::Clock;
@@ -40,6 +41,7 @@ struct Inner {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) config: Config,
+    pub(super) clock: Clock,
     pub(super) layout: Layout,
     /// The running kernel's boot id; nothing where the kernel does not tell it.
     pub(super) boot_id: Option<String>,
@@ -50,6 +52,8 @@ pub(super) struct Shared {
     pub(super) checkpoint_size: AtomicU64,
     /// Nothing in a log that could not be opened.
     pub(super) core: Option<Core>,
+    /// Nothing where evidence is not shipped.
+    outlet: Option<Arc<Outlet>>,
 }
 
 /// The parts that only a log that was opened has.
@@ -97,6 +101,8 @@ pub(super) const ABANDONED: u8 = 1;
 pub(super) const CLOSING: u8 = 2;
 /// Everything is flushed; sign, then stop.
 pub(super) const FLUSHED: u8 = 3;
+/// Everything is signed; ship, then stop.
+pub(super) const SIGNED: u8 = 4;
 
 /// A record's place in the log. It is in the kernel; [`EvidenceLog::settled`] waits for the configured stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +136,9 @@ pub enum AppendError {
     /// The record is longer than a frame may be.
     #[error("a record of {0} bytes is longer than {PAYLOAD_BYTES_MAX} bytes")]
     TooLong(usize),
+    /// Too much waits to be shipped, or must not be; [`Health::withheld`] says which.
+    #[error("no evidence is taken until what is here was shipped")]
+    Withheld,
     /// Evidence cannot be written.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -140,6 +149,8 @@ pub enum AppendError {
 pub struct Health {
     /// Why no evidence can be written, if so.
     pub poisoned: Option<String>,
+    /// Why none is taken although it could be written, if so; takes itself back when enough was shipped.
+    pub withheld: Option<String>,
     /// Records that were given a place.
     pub appended: u64,
     /// Records in the kernel.
@@ -181,11 +192,13 @@ impl EvidenceLog {
         let lock = open::lock(&layout)?;
         let opened = lock.and_then(|lock| {
             let opened = open::open(&layout, &config, YearMonth::of(clock.now()), environment)?;
-            Ok((lock, opened))
+            let prepare = |config| ship::prepare(&layout, config, &opened.shipping_start());
+            let departure = config.ship.as_ref().map(prepare).transpose()?;
+            Ok((lock, opened, departure))
         });
-        let (lock, core, cause) = match opened {
-            Ok((lock, opened)) => (Some(lock), Some(opened), None),
-            Err(cause) => (None, None, Some(cause)),
+        let (lock, core, departure, cause) = match opened {
+            Ok((lock, opened, departure)) => (Some(lock), Some(opened), departure, None),
+            Err(cause) => (None, None, None, Some(cause)),
         };
         let checkpoint_size = core.as_ref().map_or(0, |opened| opened.checkpoint_size);
         let core = core.map(Core::new);
@@ -193,6 +206,7 @@ impl EvidenceLog {
         let note = Note::new(&layout, boot_id.as_deref());
         let shared = Arc::new(Shared {
             config,
+            clock: clock.clone(),
             layout,
             boot_id,
             poison: Poison::new(sequence, note),
@@ -200,11 +214,12 @@ impl EvidenceLog {
             synced: AtomicU64::new(sequence),
             checkpoint_size: AtomicU64::new(checkpoint_size),
             core,
+            outlet: departure.as_ref().map(|departure| Arc::clone(&departure.outlet)),
         });
         if let Some(cause) = cause {
             shared.poison.set(&cause);
         }
-        let threads = Mutex::new(Threads::start(&shared));
+        let threads = Mutex::new(Threads::start(&shared, departure));
         Ok(Self(Arc::new(Inner { shared, threads, _lock: lock })))
     }
 
@@ -230,7 +245,8 @@ impl EvidenceLog {
     /// Appends a record and writes it. When this returns a receipt, the kernel has the record.
     ///
     /// # Errors
-    /// If the month has ended, if the record is longer than a frame may be, or if the log is poisoned or closed. A record
+    /// If the month has ended, if the record is longer than a frame may be, if too much waits to be shipped, or if the log
+    /// is poisoned or closed. A record
     /// that was refused may still be found in the log later, but never one missing that was not.
     pub fn append(&self, month: &Month, record: &EvidenceRecord) -> Result<Receipt, AppendError> {
         let mut payload = SCRATCH.take();
@@ -249,6 +265,9 @@ impl EvidenceLog {
         }
         let core = self.core()?;
         let shared = &*self.0.shared;
+        if shared.outlet.as_ref().is_some_and(|outlet| !outlet.admits(core.written_bytes())) {
+            return Err(AppendError::Withheld);
+        }
         let place = |pending: &mut Pending| -> Result<(u64, u64), AppendError> {
             if pending.closed {
                 return Err(Unavailable::new(&Cause::new("the log is closed")).into());
@@ -320,7 +339,16 @@ impl EvidenceLog {
             health.bytes = count(&core.counts.bytes);
             health.segments = count(&core.counts.segments);
         }
+        health.withheld = self.shipping().and_then(|shipping| shipping.withheld);
         health
+    }
+
+    /// How shipping stands now; nothing where evidence is not shipped.
+    #[must_use]
+    pub fn shipping(&self) -> Option<Shipping> {
+        let shared = &*self.0.shared;
+        let (outlet, core) = shared.outlet.as_ref().zip(shared.core.as_ref())?;
+        Some(outlet.shown(core.written_bytes(), shared.clock.now()))
     }
 
     /// The name of this evidence directory; nothing if the log could not be opened.
@@ -329,8 +357,9 @@ impl EvidenceLog {
         self.0.shared.core.as_ref().map(|core| core.instance)
     }
 
-    /// Ends the log in order: no record is taken any more, those written reach the device, and a last checkpoint is
-    /// signed. Blocks until that is done; doing it twice does nothing.
+    /// Ends the log in order: no record is taken any more, those written reach the device, a last checkpoint is signed,
+    /// and what waits is shipped if the server takes it within 5 s. Blocks until that is done; doing it twice does
+    /// nothing.
     ///
     /// # Errors
     /// If the log is poisoned, or became so.
@@ -358,6 +387,8 @@ impl Inner {
         end(threads.flush.take());
         let _ = self.shared.stopping.compare_exchange(CLOSING, FLUSHED, Ordering::SeqCst, Ordering::SeqCst);
         end(threads.tree.take());
+        let _ = self.shared.stopping.compare_exchange(FLUSHED, SIGNED, Ordering::SeqCst, Ordering::SeqCst);
+        end(threads.ship.take());
     }
 }
 
@@ -366,24 +397,29 @@ impl Inner {
 struct Threads {
     flush: Option<JoinHandle<()>>,
     tree: Option<JoinHandle<()>>,
+    ship: Option<JoinHandle<()>>,
 }
 
 impl Threads {
     /// Starts the threads; none for a log that could not be opened.
-    fn start(shared: &Arc<Shared>) -> Self {
+    fn start(shared: &Arc<Shared>, departure: Option<ship::Departure>) -> Self {
         let Some(core) = &shared.core else { return Self::default() };
-        let start = |name: &str, run: fn(&Shared)| {
+        let start = |name: &str, run: Box<dyn FnOnce(&Shared) + Send>| {
             let own = Arc::clone(shared);
             let started = thread::Builder::new().name(name.to_owned()).spawn(move || run(&own));
             started
                 .map_err(|error| shared.poison.set(&Cause::new(format!("cannot start the thread `{name}`: {error}"))))
                 .ok()
         };
-        let flush = start("evidence-flush", flush::run);
+        let flush = start("evidence-flush", Box::new(flush::run));
         if let Some(flush) = &flush {
             let _ = core.flusher.set(flush.thread().clone());
         }
-        Self { flush, tree: start("evidence-tree", tree::run) }
+        let tree = start("evidence-tree", Box::new(tree::run));
+        let ship = departure.and_then(|departure| {
+            start("evidence-ship", Box::new(move |shared: &Shared| ship::run(shared, departure)))
+        });
+        Self { flush, tree, ship }
     }
 }
 
@@ -426,6 +462,11 @@ impl Core {
         if let Some(thread) = self.flusher.get() {
             thread.unpark();
         }
+    }
+
+    /// Bytes of frames that were written since the log was opened.
+    pub(super) fn written_bytes(&self) -> u64 {
+        self.counts.bytes.load(Ordering::Relaxed)
     }
 
     /// The n-th month of this process.

@@ -16,6 +16,7 @@ use super::format::{CHAIN_START, Head};
 use super::id::YearMonth;
 use super::keys::{self, Month};
 use super::recover::{Known, Lost, Recovered, recover};
+use super::ship::Start;
 use super::tree::Signer;
 use super::writer::{Next, Pending, Segment, Unsynced, Writer};
 
@@ -64,6 +65,16 @@ pub(super) struct Opened {
     pub(super) lost: Lost,
     pub(super) checkpoint_size: u64,
     pub(super) signer: Signer,
+}
+
+impl Opened {
+    /// Where shipping begins to count.
+    pub(super) fn shipping_start(&self) -> Start {
+        let Writer { instance, month, segment, .. } = &self.writer;
+        let first = segment.path.file_stem().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+        // INVARIANT: a segment is named by its first index.
+        Start { instance: *instance, live: (*month, first.unwrap_or(0), segment.offset) }
+    }
 }
 
 /// Makes the directory and takes its lock. Only a lock that somebody else holds is a reason not to start.

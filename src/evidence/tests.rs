@@ -22,19 +22,19 @@ use crate::domain::Time;
 use crate::proto::v1::{EvidenceRecord, Reason};
 
 /// 2026-11-21T00:00:00Z.
-const NOVEMBER: Time = Time::from_unix_millis(1_795_219_200_000);
+pub(super) const NOVEMBER: Time = Time::from_unix_millis(1_795_219_200_000);
 
 /// A directory, and a machine that can be started anew.
-struct House {
+pub(super) struct House {
     _dir: TempDir,
-    config: Config,
+    pub(super) config: Config,
     boot: String,
     faults: Faults,
-    clock: Clock,
+    pub(super) clock: Clock,
 }
 
 impl House {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = TempDir::new().expect("a folder");
         let mut config = Config::new(&dir.path().join("evidence"));
         config.segment_bytes = 64 * 1024;
@@ -45,7 +45,7 @@ impl House {
         Self { _dir: dir, config, boot, faults: Faults::default(), clock: Clock::manual(NOVEMBER) }
     }
 
-    fn open(&self) -> EvidenceLog {
+    pub(super) fn open(&self) -> EvidenceLog {
         let environment = Environment { boot_id: Some(self.boot.clone()), faults: self.faults.clone() };
         // Another test that starts a process has, between fork and exec, a copy of every lock that was open here.
         for _ in 0..200 {
@@ -61,7 +61,7 @@ impl House {
         self.boot.push('1');
     }
 
-    fn layout(&self) -> Layout {
+    pub(super) fn layout(&self) -> Layout {
         Layout::new(&self.config.dir)
     }
 
@@ -130,10 +130,10 @@ fn record(number: u64) -> EvidenceRecord {
     }
 }
 
-fn append(log: &EvidenceLog, month: &Month, numbers: std::ops::Range<u64>) -> Vec<Receipt> {
+pub(super) fn append(log: &EvidenceLog, month: &Month, numbers: std::ops::Range<u64>) -> Vec<Receipt> {
     numbers.map(|number| log.append(month, &record(number)).expect("appended")).collect()
 }
 
-fn encoded(numbers: std::ops::Range<u64>) -> Vec<Vec<u8>> {
+pub(super) fn encoded(numbers: std::ops::Range<u64>) -> Vec<Vec<u8>> {
     numbers.map(|number| prost::Message::encode_to_vec(&record(number))).collect()
 }

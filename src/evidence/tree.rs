@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(4);
 const BACKLOG_MAX: u64 = 2_000_000;
 /// The thread's nice value: anything that answers goes first.
 #[cfg(target_os = "linux")]
-const NICE: i32 = 10;
+pub(super) const NICE: i32 = 10;
 
 /// Where a month lies in the count of records that goes on over the months.
 #[derive(Debug, Clone, Copy)]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{
-    Admin, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, Replica, Server, WORKERS_MAX, Workers,
+    Admin, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, Replica, Server, Ship, ShipKind, WORKERS_MAX,
+    Workers,
 };
 use crate::config::reader::{Reader, number, quote, text};
 use crate::config::sources::Raw;
@@ -15,6 +16,8 @@ use crate::config::{Config, keys};
 
 /// The longest path of a Unix socket, in bytes. Source: Linux, unix(7): 108 with the final zero.
 const UDS_PATH_BYTES_MAX: usize = 107;
+/// The longest path of a file, in bytes. Source: Linux, `PATH_MAX`, with the final zero.
+const PATH_BYTES_MAX: usize = 4095;
 
 impl Config {
     /// Reads every key, then checks what only several together can be wrong about.
@@ -198,6 +201,50 @@ impl Evidence {
                 keys::DEFAULT_CHECKPOINT_INTERVAL,
                 Duration::from_millis(100)..=Duration::from_hours(1),
             ),
+            ship: Ship::read(reader),
+        }
+    }
+}
+
+impl Ship {
+    fn read(reader: &mut Reader) -> Self {
+        let mut file = |key, meaning| reader.path_or_off(key, meaning, PATH_BYTES_MAX, None);
+        let creds_file = file("evidence.ship_creds_file", "The credentials for the servers of evidence.");
+        let tls_ca_file = file("evidence.ship_tls_ca_file", "The authorities of their certificates, PEM.");
+        let tls_cert_file = file("evidence.ship_tls_cert_file", "The certificate that is shown to them, PEM.");
+        let tls_key_file = file("evidence.ship_tls_key_file", "The key of that certificate, PEM.");
+        Self {
+            kind: reader.choice(
+                "evidence.ship",
+                "Whether evidence is shipped to a central stream.",
+                ShipKind::None,
+                &[("none", ShipKind::None), ("nats", ShipKind::Nats)],
+            ),
+            url: reader.servers_or_off("evidence.ship_url", "The NATS servers that evidence is shipped to."),
+            stream: reader.value(
+                "evidence.ship_stream",
+                "The stream that evidence is shipped to.",
+                "a name of letters, digits, - and _",
+                keys::DEFAULT_SHIP_STREAM.to_owned(),
+                parse_stream,
+                |stream| quote(stream),
+            ),
+            max_unshipped_bytes: reader.size(
+                "evidence.max_unshipped_bytes",
+                "How much evidence may wait to be shipped; beyond it every answer is a DENY.",
+                keys::DEFAULT_MAX_UNSHIPPED_BYTES,
+                1 << 20..=1 << 40,
+            ),
+            keep_shipped: reader.duration_or_off(
+                "evidence.keep_shipped",
+                "How long after its end a month that was shipped is kept here; \"off\" keeps it for good.",
+                None,
+                Duration::ZERO..=Duration::from_hours(24 * 3660),
+            ),
+            creds_file,
+            tls_ca_file,
+            tls_cert_file,
+            tls_key_file,
         }
     }
 }
@@ -229,6 +276,12 @@ fn parse_mode(raw: &Raw) -> Result<u32, String> {
     let mode = digits.then(|| u32::from_str_radix(text, 8).ok()).flatten();
     mode.filter(|mode| (0o600..=0o777).contains(mode))
         .ok_or_else(|| format!("`{text}` is not an octal mode such as `0660`, which lets at least the owner in"))
+}
+
+fn parse_stream(raw: &Raw) -> Result<String, String> {
+    let text = text(raw)?;
+    let sound = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    if sound { Ok(text.to_owned()) } else { Err(format!("`{text}` is not a stream's name such as `CONSENT_EVIDENCE`")) }
 }
 
 fn parse_workers(raw: &Raw) -> Result<Workers, String> {

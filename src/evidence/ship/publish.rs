@@ -1,0 +1,484 @@
+//! The shipping thread: connects, publishes, waits for acknowledgements, notes how far they reach.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::IntoFuture;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::publish::PublishAck;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::{Client, HeaderMap, jetstream};
+use tokio::sync::watch;
+
+use super::backlog::{self, Backlog, Problem, Until};
+use super::cursor::Cursor;
+use super::{Config, Departure, Outlet};
+use crate::evidence::batch::{Incoming, Outgoing, Place, Sender, subject};
+use crate::evidence::central;
+use crate::evidence::checkpoint::{Checkpoint, origin};
+use crate::evidence::files::{At, Cause, read_small};
+use crate::evidence::id::YearMonth;
+use crate::evidence::log::{ABANDONED, Core, SIGNED, Shared};
+use crate::nats;
+
+/// Batches that wait for their acknowledgement: enough for 20,000 answers a second over a round trip of 500 ms.
+const IN_FLIGHT_MAX: usize = 16;
+/// How often the cursor goes to the device while batches are acknowledged. What is sent twice after a kill is at most
+/// what was acknowledged within it.
+const STORE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the shipper looks at new checkpoints, at its end and at the stream, when nothing else wakes it.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// How often it looks whether the process ends.
+const END_INTERVAL: Duration = Duration::from_millis(50);
+/// How often it looks whether somebody else publishes under its name, and whether a month may be removed.
+const PATROL_INTERVAL: Duration = Duration::from_secs(30);
+/// The pauses between attempts, doubling.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long the end of the process waits for the last batches.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// The ends of this many batches are remembered, to know one's own messages by.
+const ENDS_KEPT: usize = 256;
+
+type Ack = Pin<Box<dyn Future<Output = Result<PublishAck, PublishError>> + Send>>;
+
+/// Why a session ended.
+#[derive(Debug)]
+enum Halt {
+    /// Everything is done, or the process ends.
+    Stopped,
+    /// It is tried again.
+    Trouble(String),
+    /// The log is not the one that was shipped.
+    Rewound(String),
+}
+
+impl From<Problem> for Halt {
+    fn from(problem: Problem) -> Self {
+        match problem {
+            Problem::Unreadable(cause) => Self::Trouble(cause.to_string()),
+            Problem::Rewound(what) => Self::Rewound(rewound(&what)),
+        }
+    }
+}
+
+impl From<Cause> for Halt {
+    fn from(cause: Cause) -> Self {
+        Self::Trouble(cause.to_string())
+    }
+}
+
+/// The sentence for a log that is not the one that was shipped.
+pub(super) fn rewound(what: &str) -> String {
+    format!(
+        "the evidence log is not the one that was shipped: {what}; put the newest copy of the folder back, or keep this \
+         one elsewhere and start with an empty folder"
+    )
+}
+
+/// A message that was published, or several that are one batch.
+struct Flight {
+    acks: VecDeque<Ack>,
+    /// What is acknowledged by it.
+    cargo: Cargo,
+    sent_bytes: u64,
+    oldest_ms: Option<i64>,
+}
+
+enum Cargo {
+    Records { count: u64, end: Place, log_bytes: u64 },
+    Head { month: YearMonth, head: Checkpoint },
+}
+
+/// The thread.
+pub(in crate::evidence) fn run(shared: &Shared, departure: Departure) {
+    let (Some(core), Some(config)) = (&shared.core, &shared.config.ship) else { return };
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, super::super::tree::NICE);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            departure.outlet.set_fault(format!("evidence cannot be shipped: {error}; start again"));
+            return;
+        }
+    };
+    let Departure { outlet, backlog, stream_made } = departure;
+    let shipper = Shipper {
+        shared,
+        core,
+        config,
+        outlet: &outlet,
+        sender: Sender { instance: core.instance, public: *core.signer.public() },
+        acknowledged: backlog.place(),
+        stored: None,
+        stored_at: Instant::now(),
+        backlog,
+        flights: VecDeque::new(),
+        heads: BTreeMap::new(),
+        ends: VecDeque::new(),
+        stream_made,
+        patrolled_at: Instant::now(),
+        progress: shared.poison.progress.subscribe(),
+    };
+    runtime.block_on(shipper.run());
+}
+
+struct Shipper<'a> {
+    shared: &'a Shared,
+    core: &'a Core,
+    config: &'a Config,
+    outlet: &'a Outlet,
+    sender: Sender,
+    backlog: Backlog,
+    acknowledged: Place,
+    stored: Option<Cursor>,
+    stored_at: Instant,
+    flights: VecDeque<Flight>,
+    /// The signed heads that the stream has.
+    heads: BTreeMap<YearMonth, Checkpoint>,
+    /// Where our own latest messages ended.
+    ends: VecDeque<Place>,
+    stream_made: i128,
+    patrolled_at: Instant,
+    progress: watch::Receiver<u64>,
+}
+
+impl Shipper<'_> {
+    async fn run(mut self) {
+        let mut client = None;
+        let mut pause = PAUSE_MIN;
+        let mut closing_since = None;
+        loop {
+            let acknowledged = self.acknowledged;
+            let (shared, outlet) = (self.shared, self.outlet);
+            let halt = tokio::select! {
+                () = told_to_end(shared, outlet, &mut closing_since) => Halt::Stopped,
+                Err(halt) = self.session(&mut client) => halt,
+            };
+            self.flights.clear();
+            if let Err(cause) = self.store() {
+                tracing::warn!(%cause, "how far evidence was shipped could not be noted; some is shipped again");
+            }
+            match halt {
+                Halt::Stopped => return,
+                Halt::Rewound(what) => return self.outlet.set_fault(what),
+                Halt::Trouble(why) => {
+                    if self.outlet.set_trouble(&why) {
+                        tracing::warn!(why, "evidence cannot be shipped now; it waits here and is tried again");
+                    }
+                }
+            }
+            if self.acknowledged != acknowledged {
+                pause = PAUSE_MIN;
+            }
+            let ended = told_to_end(shared, outlet, &mut closing_since);
+            if tokio::time::timeout(pause, ended).await.is_ok() {
+                return;
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Ships until something fails or the process ends.
+    async fn session(&mut self, client: &mut Option<Client>) -> Result<std::convert::Infallible, Halt> {
+        self.backlog.go_to(self.acknowledged);
+        self.look_at_oldest()?;
+        let client = if let Some(client) = client {
+            client
+        } else {
+            let trouble = |error: nats::ConnectError| Halt::Trouble(with_causes(&error));
+            client.insert(nats::connect(&self.config.nats).await.map_err(trouble)?)
+        };
+        let mut context = jetstream::context::ContextBuilder::new()
+            .timeout(self.config.nats.request_timeout)
+            .ack_timeout(self.config.nats.request_timeout)
+            .build(client.clone());
+        context.set_timeout(self.config.nats.request_timeout);
+        let stream = self.recognise(&context).await?;
+        self.patrol(&stream).await?;
+        loop {
+            // Before it looks for the last time: what is signed by then is all there will be.
+            let is_last = self.shared.stopping.load(Ordering::SeqCst) == SIGNED;
+            self.fill(&context).await?;
+            match self.flights.front_mut() {
+                Some(flight) => {
+                    let acked = flight.next_ack().await;
+                    self.landed(acked)?;
+                }
+                None => self.rest(&context, is_last).await?,
+            }
+            if self.stored_at.elapsed() >= STORE_INTERVAL {
+                self.store()?;
+                self.ship_heads(&context).await?;
+            }
+            if self.patrolled_at.elapsed() >= PATROL_INTERVAL {
+                self.patrol(&stream).await?;
+            }
+        }
+    }
+
+    /// Tells since when evidence waits, also where nothing can leave since the start.
+    fn look_at_oldest(&mut self) -> Result<(), Halt> {
+        if self.outlet.knows_oldest() {
+            return Ok(());
+        }
+        let until = self.until(self.backlog.place().month)?;
+        let oldest_ms = self.backlog.next(until)?.and_then(|batch| batch.oldest_ms);
+        self.outlet.waits_since(oldest_ms);
+        self.backlog.go_to(self.acknowledged);
+        Ok(())
+    }
+
+    /// Publishes until enough is in flight, or nothing is left.
+    async fn fill(&mut self, context: &jetstream::Context) -> Result<(), Halt> {
+        let message_bytes_max = context.client().server_info().max_payload;
+        while self.flights.len() < IN_FLIGHT_MAX {
+            let month = self.backlog.place().month;
+            let Some(batch) = self.backlog.next(self.until(month)?)? else {
+                // A month that was come to the end of is followed by the next one.
+                if self.backlog.place().month != month {
+                    continue;
+                }
+                break;
+            };
+            let count = batch.end.index - batch.from.index;
+            let messages =
+                self.sender.records(&batch.from, count, &batch.end.chain, &batch.records, message_bytes_max)?;
+            let cargo = Cargo::Records { count, end: batch.end, log_bytes: batch.log_bytes };
+            self.publish(context, messages, cargo, batch.oldest_ms).await?;
+        }
+        self.outlet.waits_since(self.flights.iter().find_map(|flight| flight.oldest_ms));
+        Ok(())
+    }
+
+    async fn publish(
+        &mut self,
+        context: &jetstream::Context,
+        messages: Vec<Outgoing>,
+        cargo: Cargo,
+        oldest_ms: Option<i64>,
+    ) -> Result<(), Halt> {
+        let mut flight = Flight { acks: VecDeque::new(), cargo, sent_bytes: 0, oldest_ms };
+        for message in messages {
+            flight.sent_bytes += u64::try_from(message.payload.len()).unwrap_or(0);
+            let mut headers = HeaderMap::new();
+            headers.insert(async_nats::header::NATS_MESSAGE_ID, message.id.as_str());
+            let published =
+                context.publish_with_headers(subject(self.sender.instance), headers, message.payload.into()).await;
+            let ack = published.map_err(|error| Halt::Trouble(refused(&error, &self.config.stream)))?;
+            flight.acks.push_back(ack.into_future());
+        }
+        self.flights.push_back(flight);
+        Ok(())
+    }
+
+    /// Takes note of an acknowledgement of the oldest flight.
+    fn landed(&mut self, acked: Option<Result<PublishAck, PublishError>>) -> Result<(), Halt> {
+        match acked {
+            Some(Ok(ack)) if ack.stream == self.config.stream => return Ok(()),
+            Some(Ok(ack)) => {
+                let why =
+                    format!("evidence was taken by the stream `{}` instead of `{}`", ack.stream, self.config.stream);
+                return Err(Halt::Trouble(why));
+            }
+            Some(Err(error)) => return Err(Halt::Trouble(refused(&error, &self.config.stream))),
+            None => {}
+        }
+        // INVARIANT: no acknowledgement is left to wait for, and flights land in the order in which they left.
+        let Some(flight) = self.flights.pop_front() else { return Ok(()) };
+        match flight.cargo {
+            Cargo::Records { count, end, log_bytes } => {
+                self.acknowledged = end;
+                self.outlet.acknowledge(count, log_bytes, flight.sent_bytes, self.core.written_bytes());
+                if self.ends.len() >= ENDS_KEPT {
+                    self.ends.pop_front();
+                }
+                self.ends.push_back(end);
+            }
+            Cargo::Head { month, head } => {
+                self.outlet.acknowledge(0, 0, flight.sent_bytes, self.core.written_bytes());
+                self.heads.insert(month, head);
+            }
+        }
+        Ok(())
+    }
+
+    /// With nothing in flight: notes how far it came, ships new signed heads, or waits for more.
+    async fn rest(&mut self, context: &jetstream::Context, is_last: bool) -> Result<(), Halt> {
+        self.outlet.waits_since(None);
+        self.store()?;
+        self.ship_heads(context).await?;
+        if !self.flights.is_empty() {
+            return Ok(());
+        }
+        if is_last {
+            return Err(Halt::Stopped);
+        }
+        // Either way it looks again.
+        let _ = tokio::time::timeout(LOOK_INTERVAL, self.progress.changed()).await;
+        Ok(())
+    }
+
+    /// Publishes the signed heads that the stream does not have yet.
+    async fn ship_heads(&mut self, context: &jetstream::Context) -> Result<(), Halt> {
+        for month in self.shared.layout.months()? {
+            let Some((note, head)) = self.new_head(month)? else { continue };
+            let sent = if month == self.acknowledged.month {
+                self.acknowledged
+            } else {
+                Place { month, index: head.size, chain: [0; 32] }
+            };
+            let message = self.sender.checkpoint(&sent, &note, head.size, &head.root);
+            self.publish(context, vec![message], Cargo::Head { month, head }, None).await?;
+        }
+        Ok(())
+    }
+
+    /// A month's signed head, if the stream has all that it covers and not yet the head itself.
+    fn new_head(&self, month: YearMonth) -> Result<Option<(String, Checkpoint)>, Cause> {
+        let path = self.shared.layout.checkpoint(month);
+        let note = read_small(&path).at("read", &path)?.and_then(|bytes| String::from_utf8(bytes).ok());
+        let Some(note) = note else { return Ok(None) };
+        let Some(head) = Checkpoint::read(&note, &origin(self.sender.instance, month), &self.sender.public) else {
+            return Ok(None);
+        };
+        let sent =
+            month < self.acknowledged.month || month == self.acknowledged.month && head.size <= self.acknowledged.index;
+        Ok((sent && self.heads.get(&month) != Some(&head)).then_some((note, head)))
+    }
+
+    /// How far a month may be shipped: what is on the device.
+    fn until(&self, month: YearMonth) -> Result<Until, Cause> {
+        // Before the spans, as the tree reads it.
+        let synced = self.shared.synced.load(Ordering::Acquire);
+        let mut number = 0;
+        while let Some(span) = self.core.span(number)? {
+            if month < span.month {
+                return Ok(Until::End);
+            }
+            if month == span.month {
+                let ended = span.end.is_some_and(|end| end <= synced);
+                let index = synced.min(span.end.unwrap_or(u64::MAX)).saturating_sub(span.base);
+                return Ok(if ended { Until::End } else { Until::Index(index) });
+            }
+            number += 1;
+        }
+        Ok(Until::Index(0))
+    }
+
+    /// The stream, if it keeps what it acknowledges. Says so if it is another one than before.
+    async fn recognise(&mut self, context: &jetstream::Context) -> Result<Stream<()>, Halt> {
+        let name = &self.config.stream;
+        let kept = central::kept_stream(name);
+        let seen = kept.look(context).await.map_err(|error| Halt::Trouble(with_causes(&error)))?;
+        let faults: Vec<String> = seen.faults(&kept).iter().map(ToString::to_string).collect();
+        if !faults.is_empty() {
+            return Err(Halt::Trouble(format!("the stream `{name}` would lose evidence: {}", faults.join("; "))));
+        }
+        let made = seen.info.created.unix_timestamp_nanos();
+        if self.stream_made != 0 && self.stream_made != made {
+            tracing::error!(stream = name, "the evidence stream was made anew; what the old one had is not in it");
+        }
+        self.stream_made = made;
+        let found = context.get_stream_no_info(name).await;
+        found.map_err(|error| Halt::Trouble(with_causes(&error)))
+    }
+
+    /// Looks whether the last message under our name is ours, and what may be removed.
+    async fn patrol(&mut self, stream: &Stream<()>) -> Result<(), Halt> {
+        self.patrolled_at = Instant::now();
+        let last = match stream.get_last_raw_message_by_subject(&subject(self.sender.instance)).await {
+            Ok(last) => last,
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(()),
+            Err(error) => {
+                return Err(Halt::Trouble(format!("the evidence stream cannot be read: {}", with_causes(&error))));
+            }
+        };
+        let foreign = |why: String| Halt::Rewound(rewound(&format!("message {} under its name {why}", last.sequence)));
+        let message = Incoming::read(&last.payload).map_err(|why| foreign(format!("cannot be read: {why}")))?;
+        if message.instance != self.sender.instance || message.public != self.sender.public {
+            return Err(foreign("is signed by another key".to_owned()));
+        }
+        let end = message.end();
+        // A head of a month that is over says nothing of the chain.
+        let is_known = message.count == 0 && end.chain == [0; 32] || self.ends.contains(&end);
+        if !is_known {
+            backlog::holds(&self.shared.layout, self.sender.instance, &end)?;
+        }
+        self.remove_old()
+    }
+
+    fn remove_old(&mut self) -> Result<(), Halt> {
+        let Some(keep) = self.config.keep_shipped else { return Ok(()) };
+        // What the device says must not be behind what is removed.
+        self.store()?;
+        let shipped = super::retention::Shipped { acknowledged: self.acknowledged, heads: &self.heads };
+        let now = self.shared.clock.now();
+        super::retention::remove(&self.shared.layout, self.sender.instance, &shipped, keep, now)?;
+        Ok(())
+    }
+
+    fn store(&mut self) -> Result<(), Cause> {
+        self.stored_at = Instant::now();
+        let cursor = Cursor { place: self.acknowledged, stream_made: self.stream_made };
+        if self.stored != Some(cursor) {
+            cursor.store(&self.shared.layout)?;
+            self.stored = Some(cursor);
+        }
+        Ok(())
+    }
+}
+
+/// Waits until the thread is to end: at once where the log was dropped, and where nothing leaves anyway; otherwise with
+/// some patience for the last batches.
+async fn told_to_end(shared: &Shared, outlet: &Outlet, closing_since: &mut Option<Instant>) {
+    loop {
+        match shared.stopping.load(Ordering::SeqCst) {
+            ABANDONED => return,
+            SIGNED => {
+                let since = *closing_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > CLOSE_PATIENCE || outlet.trouble().is_some() {
+                    tracing::warn!("the last evidence was not shipped before the end; it is at the next start");
+                    return;
+                }
+            }
+            _ => {}
+        }
+        tokio::time::sleep(END_INTERVAL).await;
+    }
+}
+
+impl Flight {
+    /// The next acknowledgement; nothing once all are there.
+    async fn next_ack(&mut self) -> Option<Result<PublishAck, PublishError>> {
+        let acked = self.acks.front_mut()?.await;
+        self.acks.pop_front();
+        Some(acked)
+    }
+}
+
+fn refused(error: &PublishError, stream: &str) -> String {
+    match error.kind() {
+        PublishErrorKind::StreamNotFound => {
+            format!("no stream takes the evidence; `consentd evidence init` makes the stream `{stream}`")
+        }
+        PublishErrorKind::TimedOut => "the evidence stream did not acknowledge in time".to_owned(),
+        _ => format!("the evidence stream refused: {}", with_causes(error)),
+    }
+}
+
+/// An error and what caused it, joined by colons.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut sentence = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !sentence.contains(&text) {
+            sentence = format!("{sentence}: {text}");
+        }
+        source = cause.source();
+    }
+    sentence
+}
