@@ -156,7 +156,7 @@ fn evidence_config(config: &Config) -> evidence::Config {
 
 fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), StartError> {
     let key_file = &config.replica.key_file;
-    let secret = replica::load_or_make_secret(key_file)
+    let secret = ledger::load_or_make_secret(key_file)
         .map_err(|source| StartError::KeyFile { path: key_file.clone(), source })?;
     let source = ledger::file::Config { path: config.ledger.file.clone(), poll_interval: config.ledger.poll_interval };
     let source_clock = clock.clone();

@@ -1,7 +1,7 @@
 //! The ledger: where consent is written down, once, in order, and read from by every sidecar.
 //!
-//! Owns positions and tokens, the reading of events ([`codec`]), the file ledger ([`mod@file`]), and
-//! the import of other records ([`import`]). Must not know who follows it: no replica, no store, no answers.
+//! Owns positions and tokens, the reading of events ([`codec`]), the keyed hashes of subjects, the file ledger
+//! ([`mod@file`]), the central ledger on NATS ([`nats`]), and the import of other records ([`import`]). Must not know who follows it: no replica, no store, no answers.
 //!
 //! Invariants:
 //! - An event reaches a follower whole, valid and in order, or as [`Unreadable`] at its place. None is skipped.
@@ -15,11 +15,14 @@ mod fault;
 mod feed;
 pub mod file;
 pub mod import;
+pub mod nats;
+mod subject_key;
 mod token;
 
 pub use codec::{EventError, FieldProblem, validate};
 pub use fault::LedgerFault;
 pub use feed::Feed;
+pub use subject_key::{SECRET_BYTES, SubjectHasher, load_or_make_secret, load_secret};
 pub use token::{LedgerId, Token, TokenError};
 
 use crate::clock::BootTime;
@@ -47,13 +50,15 @@ pub struct Place {
     /// The position.
     pub position: Position,
     /// Of a file: the first 16 bytes of the SHA-256 of the last 4 KiB before the position, or of all if there is less.
+    /// On NATS: [`nats::mark`] of the message at the position.
     pub mark: [u8; 16],
 }
 
 /// One event at its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// The position just after this event. Of a file: the byte offset behind its newline.
+    /// The position just after this event. Of a file: the byte offset behind its newline. On NATS: the sequence of its
+    /// message in the stream.
     pub position: Position,
     /// The event, or what could be told of it.
     pub event: Result<Event, Unreadable>,

@@ -22,6 +22,7 @@ pub mod evidence;
 pub mod grpc;
 pub mod ledger;
 pub mod lifecycle;
+pub mod nats;
 pub mod proto;
 pub mod replica;
 pub mod telemetry;

@@ -13,7 +13,6 @@ mod applier;
 mod cache;
 mod codec;
 mod engine;
-mod keys;
 mod loader;
 mod standing;
 mod store;
@@ -29,12 +28,11 @@ use arc_swap::ArcSwapOption;
 
 pub use applier::SourceFactory;
 pub use cache::{CacheStats, Cached};
-pub use keys::{SubjectHasher, load_or_make_secret};
 pub use standing::{Published, Trouble};
 
 use crate::clock::Clock;
 use crate::domain::{LedgerStanding, SubjectKey, TokenStanding};
-use crate::ledger::Token;
+use crate::ledger::{SubjectHasher, Token};
 use applier::Applier;
 use engine::Engine;
 use loader::Loader;

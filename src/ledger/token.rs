@@ -15,6 +15,7 @@ const VERSION: u8 = b'1';
 const TOKEN_BYTES_MAX: usize = 28;
 
 /// Which ledger it is. Of a file: the first 8 bytes of the SHA-256 of its first line that is not blank, newline included.
+/// On NATS: [`super::nats::ledger_id`] of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LedgerId(pub [u8; 8]);
 

@@ -1,4 +1,5 @@
-//! How the replica names subjects: keyed hashes, so that the store holds no identifier.
+//! How subjects are named where they must not be known: keyed hashes, in the local store and in the subjects of NATS
+//! messages.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Read as _, Result, Write as _};
@@ -10,6 +11,9 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::domain::SubjectKey;
 
+/// Bytes of a secret.
+pub const SECRET_BYTES: usize = 32;
+
 /// Makes [`SubjectKey`]s under one secret.
 ///
 /// The key protects the store only as far as it is kept from those who can read the store: identifiers such as phone
@@ -18,6 +22,7 @@ use crate::domain::SubjectKey;
 pub struct SubjectHasher {
     key: hmac::Key,
     check: [u8; 8],
+    shared_check: [u8; 8],
 }
 
 impl SubjectHasher {
@@ -25,9 +30,10 @@ impl SubjectHasher {
     #[must_use]
     pub fn new(secret: &[u8; 32]) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-        // A newline cannot stand in a subject, so that this collides with none.
+        // A newline cannot stand in a subject, so that these collide with none.
         let check = truncated(&hmac::sign(&key, b"consentd replica\n"));
-        Self { key, check }
+        let shared_check = truncated(&hmac::sign(&key, b"consentd shared ledger\n"));
+        Self { key, check, shared_check }
     }
 
     /// The keyed hash of a subject's text `space:id`.
@@ -36,25 +42,38 @@ impl SubjectHasher {
         SubjectKey(truncated(&hmac::sign(&self.key, subject.as_bytes())))
     }
 
-    /// Tells one secret from another, without revealing it.
-    pub(super) const fn check(&self) -> [u8; 8] {
+    /// Tells one secret from another, without revealing it: kept beside what was made under the secret.
+    #[must_use]
+    pub const fn check(&self) -> [u8; 8] {
         self.check
     }
+
+    /// As [`SubjectHasher::check`], for a ledger that everybody shares who has the secret. Another value, so that who
+    /// reads a store's cannot look for that ledger.
+    #[must_use]
+    pub const fn shared_check(&self) -> [u8; 8] {
+        self.shared_check
+    }
+}
+
+/// The secret in a file of 32 bytes.
+///
+/// # Errors
+/// If the file cannot be read, or has another length.
+pub fn load_secret(path: &Path) -> Result<[u8; SECRET_BYTES]> {
+    let mut secret = Vec::new();
+    File::open(path)?.take(SECRET_BYTES as u64 + 1).read_to_end(&mut secret)?;
+    secret.try_into().map_err(|_| Error::new(ErrorKind::InvalidData, "a key has exactly 32 bytes"))
 }
 
 /// The secret in a file of 32 bytes; made, for its owner only, where there is none.
 ///
 /// # Errors
 /// If the file cannot be read or made, or has another length.
-pub fn load_or_make_secret(path: &Path) -> Result<[u8; 32]> {
-    match File::open(path) {
-        Ok(file) => {
-            let mut secret = Vec::new();
-            file.take(33).read_to_end(&mut secret)?;
-            secret.try_into().map_err(|_| Error::new(ErrorKind::InvalidData, "a key has exactly 32 bytes"))
-        }
+pub fn load_or_make_secret(path: &Path) -> Result<[u8; SECRET_BYTES]> {
+    match load_secret(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let mut secret = [0; 32];
+            let mut secret = [0; SECRET_BYTES];
             SystemRandom::new().fill(&mut secret).map_err(|_| Error::other("the system gives no random bytes"))?;
             // Whole or not at all: half a key would name every subject anew at the next start.
             let partial = path.with_extension("partial");
@@ -64,7 +83,7 @@ pub fn load_or_make_secret(path: &Path) -> Result<[u8; 32]> {
             std::fs::rename(&partial, path)?;
             Ok(secret)
         }
-        Err(error) => Err(error),
+        loaded => loaded,
     }
 }
 
@@ -87,11 +106,14 @@ mod tests {
         let path = folder.path().join("subject.key");
         let made = load_or_make_secret(&path).expect("made");
         assert_eq!(load_or_make_secret(&path).expect("read"), made);
+        assert_eq!(load_secret(&path).expect("read"), made);
         assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
         for length in [0, 31, 33] {
             std::fs::write(&path, vec![1; length]).expect("written");
             assert!(load_or_make_secret(&path).is_err(), "{length} bytes were taken for a key");
         }
+        let missing = load_secret(&folder.path().join("other.key")).expect_err("it is never made by reading");
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
     }
 
     #[test]
@@ -101,5 +123,7 @@ mod tests {
         assert_ne!(one.key("crm:42"), one.key("crm:43"));
         assert_ne!(one.key("crm:42"), other.key("crm:42"));
         assert_ne!(one.check(), other.check());
+        assert_ne!(one.shared_check(), other.shared_check());
+        assert_ne!(one.check(), one.shared_check());
     }
 }

@@ -1,0 +1,132 @@
+//! The central ledger on NATS `JetStream`: one stream keeps the whole history, every writer and sidecar shares it.
+//!
+//! What stands where, for writers and followers alike:
+//! - *Stream* [`DEFAULT_STREAM`], with the subjects [`SUBJECTS`]. A message's *position* is its sequence in the stream, so
+//!   that positions are contiguous from 1.
+//! - *Subject* of a message: see [`subject`]. It holds a keyed hash and the kind of the event, never an identifier.
+//! - *Payload*: protobuf's binary form of `consent.v1.LedgerEvent` ([`payload`]).
+//! - *Message id*: see [`message_id`].
+//! - A *link* stands in the stream twice, under the key of either subject, so that reading one subject's messages finds
+//!   its links. Events are idempotent: whoever reads both joins the same twice.
+//! - *Metadata* of the stream: [`SUBJECT_KEY_CHECK`], by which a writer or sidecar with another subject key is told.
+//!
+//! INVARIANT: no raw identifier stands in a subject, a header or the stream's settings (P6). The payloads are the ledger.
+
+pub mod subject;
+
+use async_nats::jetstream::stream;
+use data_encoding::HEXLOWER;
+use prost::Message as _;
+use ring::digest::{self, SHA256};
+
+use super::{LedgerId, SubjectHasher};
+use crate::proto::v1;
+
+/// The stream's name unless another is configured.
+pub const DEFAULT_STREAM: &str = "CONSENT_LEDGER";
+/// The subjects that the stream takes.
+pub const SUBJECTS: &str = "consent.ledger.>";
+/// The stream's metadata that tells one subject key from another: [`subject_key_check`].
+pub const SUBJECT_KEY_CHECK: &str = "consentd.subject_key_check";
+
+/// What the stream's metadata says under [`SUBJECT_KEY_CHECK`] where this is the subject key: 16 hexadecimal digits.
+#[must_use]
+pub fn subject_key_check(hasher: &SubjectHasher) -> String {
+    HEXLOWER.encode(&hasher.shared_check())
+}
+
+/// Which ledger a stream is: the first 8 bytes of the SHA-256 of `consentd ledger on NATS`, a newline, the stream's name,
+/// a newline and the time at which it was made, in nanoseconds since 1970 as a decimal number. A stream that was deleted
+/// and made again is another ledger.
+#[must_use]
+pub fn ledger_id(stream: &stream::Info) -> LedgerId {
+    let created = stream.created.unix_timestamp_nanos();
+    let text = format!("consentd ledger on NATS\n{}\n{created}", stream.config.name);
+    LedgerId(first_bytes(&digest::digest(&SHA256, text.as_bytes())))
+}
+
+/// A message as the stream keeps it.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored<'a> {
+    /// Its sequence in the stream.
+    pub sequence: u64,
+    /// Its subject.
+    pub subject: &'a str,
+    /// When the server took it, in nanoseconds since 1970.
+    pub time_nanos: i128,
+    /// Its `Nats-Msg-Id`; empty where it has none.
+    pub message_id: &'a str,
+    /// What it says.
+    pub payload: &'a [u8],
+}
+
+/// The fingerprint of a message, by which a stream that was rewritten up to it is known: the first 16 bytes of the
+/// SHA-256 of its sequence (8 bytes, big-endian), its time (16 bytes, big-endian), and its subject, message id and
+/// payload, each after its length in 8 bytes, big-endian.
+#[must_use]
+pub fn mark(message: Stored<'_>) -> [u8; 16] {
+    let mut context = digest::Context::new(&SHA256);
+    context.update(&message.sequence.to_be_bytes());
+    context.update(&message.time_nanos.to_be_bytes());
+    for part in [message.subject.as_bytes(), message.message_id.as_bytes(), message.payload] {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    first_bytes(&context.finish())
+}
+
+/// The payload that stands for an event.
+#[must_use]
+pub fn payload(event: &v1::LedgerEvent) -> Vec<u8> {
+    event.encode_to_vec()
+}
+
+/// The `Nats-Msg-Id` of a message: the first 16 bytes of the SHA-256 of its subject, a zero byte and its payload, in hex.
+///
+/// It stands for the content and not for the event's id: the server drops a message whose id it knows, and of two
+/// different events that were given one id by mistake, the one that is dropped might be the withdrawal.
+#[must_use]
+pub fn message_id(subject: &str, payload: &[u8]) -> String {
+    let mut context = digest::Context::new(&SHA256);
+    context.update(subject.as_bytes());
+    context.update(&[0]);
+    context.update(payload);
+    HEXLOWER.encode(&first_bytes::<16>(&context.finish()))
+}
+
+fn first_bytes<const N: usize>(digest: &digest::Digest) -> [u8; N] {
+    // INVARIANT: a SHA-256 has 32 bytes, and no more are asked for.
+    digest.as_ref().first_chunk().copied().unwrap_or([0; N])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STORED: Stored<'_> =
+        Stored { sequence: 7, subject: "consent.ledger.a.link", time_nanos: 1_000, message_id: "m", payload: b"p" };
+
+    #[test]
+    fn the_mark_tells_every_part_and_does_not_change() {
+        assert_eq!(HEXLOWER.encode(&mark(STORED)), "MARK");
+        let others = [
+            Stored { sequence: 8, ..STORED },
+            Stored { subject: "consent.ledger.b.link", ..STORED },
+            Stored { time_nanos: 1_001, ..STORED },
+            Stored { message_id: "", payload: b"mp", ..STORED },
+            Stored { message_id: "mp", payload: b"", ..STORED },
+        ];
+        for other in others {
+            assert_ne!(mark(other), mark(STORED), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_message_id_stands_for_the_content() {
+        let one = message_id("consent.ledger.a.consent", b"given");
+        assert_eq!(one, message_id("consent.ledger.a.consent", b"given"));
+        assert_ne!(one, message_id("consent.ledger.a.consent", b"withdrawn"));
+        assert_ne!(one, message_id("consent.ledger.b.consent", b"given"));
+        assert_eq!(one.len(), 32);
+    }
+}
