@@ -4,7 +4,7 @@
 //! entries, then the published cut. Readers go the other way: cut first, then cache, then store. So a reader's state is
 //! never older than the position that its answer claims.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -320,24 +320,29 @@ impl<'a> Round<'a> {
     }
 
     fn quarantine(&mut self, unreadable: &Unreadable, position: Position) {
+        let named = unreadable.subjects.iter().map(|subject| self.key(subject));
+        let whom: BTreeSet<SubjectKey> = named.chain(unreadable.keys.iter().copied()).collect();
         tracing::warn!(
             position = position.0,
             problem = &*unreadable.problem,
-            subjects = unreadable.subjects.len(),
+            subjects = whom.len(),
             "an event of the ledger cannot be read; it is quarantined, and whom it is about is denied"
         );
         let entry =
             StoredQuarantine { event_id: unreadable.event_id.to_string(), problem: unreadable.problem.to_string() };
         self.quarantined.push((position.0, entry));
-        for subject in &unreadable.subjects {
+        for key in whom {
             let mark =
                 UnreadableMark { event_id: unreadable.event_id.clone(), position, event_time: unreadable.event_time };
-            self.join(subject, SubjectState::of_unreadable(mark));
+            self.join_key(key, SubjectState::of_unreadable(mark));
         }
     }
 
     fn join(&mut self, subject: &Subject, delta: SubjectState) {
-        let key = self.key(subject);
+        self.join_key(self.key(subject), delta);
+    }
+
+    fn join_key(&mut self, key: SubjectKey, delta: SubjectState) {
         self.states.entry(key).or_default().join(delta);
     }
 
