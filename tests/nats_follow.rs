@@ -442,7 +442,8 @@ async fn many_followers_share_one_beat_and_outlive_the_beater() {
         sidecar.stop().await;
         tokio::time::sleep(Duration::from_millis(1500)).await;
         for left in &sidecars {
-            let staleness = ask(&mut left.client(), newsletter("crm:1")).await.staleness.expect("told");
+            let staleness = ask(&mut left.client(), newsletter("crm:1")).await.view.expect("a view");
+            let staleness = staleness.staleness.expect("told");
             assert!((staleness.seconds, staleness.nanos) < (1, 0), "{staleness:?}");
         }
     }

@@ -286,7 +286,7 @@ impl Follower {
     /// The stream says that it ends before our position. A leader that is none any more says so too, so that a beat is
     /// written: by the consent of a majority, at the stream's true end.
     async fn check_end(&self, client: &Client, last: u64) -> Result<(), Halt> {
-        let beat = v1::Beat { beater: self.beats.id().to_vec(), nonces: Vec::new() };
+        let beat = v1::Beat { beater: self.beats.id().to_vec(), ..v1::Beat::default() };
         let position = self.place.position;
         let published = publish(client.clone(), beat, position.0).await;
         match published.sequence {

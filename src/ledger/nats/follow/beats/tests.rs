@@ -182,13 +182,13 @@ fn a_nonce_that_comes_back_late_proves_the_time_at_which_it_was_drawn() {
     let (oldest, drawn) = *beats.wanted.front().expect("one");
     assert_eq!(beats.waiting_since(), Some(drawn));
     let now = start + Duration::from_mins(1);
-    let unknown = v1::Beat { beater: vec![1; 8], nonces: vec![u64::MAX] };
+    let unknown = v1::Beat { beater: vec![1; 8], nonces: vec![u64::MAX], next_millis: 1000 };
     assert_eq!(beats.seen(&unknown, now), None);
-    assert_eq!(beats.seen(&v1::Beat { beater: vec![1; 8], nonces: vec![oldest] }, now), Some(drawn));
+    assert_eq!(beats.seen(&v1::Beat { beater: vec![1; 8], nonces: vec![oldest], next_millis: 1000 }, now), Some(drawn));
     let (newest, drawn) = *beats.wanted.back().expect("one");
-    assert_eq!(beats.seen(&v1::Beat { beater: vec![1; 8], nonces: vec![newest] }, now), Some(drawn));
+    assert_eq!(beats.seen(&v1::Beat { beater: vec![1; 8], nonces: vec![newest], next_millis: 1000 }, now), Some(drawn));
     assert_eq!(beats.waiting_since(), None);
-    assert_eq!(beats.seen(&v1::Beat { beater: vec![1; 8], nonces: vec![newest] }, now), None, "it proves once");
+    assert_eq!(beats.seen(&v1::Beat { beater: vec![1; 8], nonces: vec![newest], next_millis: 1000 }, now), None, "it proves once");
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn what_is_no_beat_changes_nothing() {
     assert_eq!(beats.seen(&v1::Beat::default(), start), None);
     assert_eq!(beats.beater, None);
     beats.asked(&[1, 2, 3], start);
-    assert_eq!(beats.gathered, []);
+    assert!(beats.gathered.is_empty());
     beats.asked(&vec![7; 8 * NONCES_MAX * 10], start);
     assert_eq!(beats.gathered.len(), NONCES_MAX * 4, "a flood is cut");
 }
