@@ -17,7 +17,7 @@ use consentd::nats::{Tls, connect};
 use consentd::proto::v1;
 use consentd::proto::v1::Reason;
 use nats::{NatsServer, Options};
-use sidecar::{Home, Sidecar, ask, eventually, given, newsletter, page, until_reason, withdrawn};
+use sidecar::{Home, PATIENCE, Sidecar, ask, eventually, given, newsletter, page, until_reason, withdrawn};
 
 const KEY: [u8; 32] = [7; 32];
 const STREAM: &str = "CONSENT_LEDGER";
@@ -85,19 +85,32 @@ impl Central {
 
     async fn ready(&self, home: &Home) -> Sidecar {
         let sidecar = self.sidecar(home).await;
-        sidecar::until_serving(&sidecar.channel).await;
+        let deadline = Instant::now() + PATIENCE;
+        while sidecar::health(&sidecar.channel, sidecar::SERVICE).await != tonic_health::ServingStatus::Serving {
+            assert!(Instant::now() < deadline, "not ready: {}", causes(&sidecar).await);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         sidecar
     }
 }
 
 /// Why a sidecar is not ready, once it says a part of it.
 async fn until_unready(sidecar: &Sidecar, part: &str) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let causes = causes(sidecar).await;
+        if causes.contains(part) {
+            return causes;
+        }
+        assert!(Instant::now() < deadline, "readiness never says `{part}`, but: {causes}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// What readiness says.
+async fn causes(sidecar: &Sidecar) -> String {
     let admin = sidecar.admin.expect("a page");
-    eventually(&format!("readiness says `{part}`"), async || {
-        let (_, causes) = tokio::task::spawn_blocking(move || page(admin, "/readyz")).await.expect("no panic");
-        causes.contains(part).then_some(causes)
-    })
-    .await
+    tokio::task::spawn_blocking(move || page(admin, "/readyz")).await.expect("no panic").1
 }
 
 async fn reason(sidecar: &Sidecar, subject: &str) -> Reason {

@@ -231,7 +231,10 @@ fn a_ledger_on_nats_needs_servers_and_a_subject_key_and_no_file() {
     assert!(missing.contains("ledger.subject_key_file: must be set where ledger.kind is `nats`"), "{missing}");
     let complete = [nats, ("ledger.url", "nats://n"), ("ledger.subject_key_file", "k")];
     let central = Config::load(&sources(None, &[], &complete)).expect("valid").config.ledger.central.expect("one");
-    assert_eq!((central.servers.to_string(), central.stream), ("nats://n:4222".to_owned(), "CONSENT_LEDGER".to_owned()));
+    assert_eq!(
+        (central.servers.to_string(), central.stream),
+        ("nats://n:4222".to_owned(), "CONSENT_LEDGER".to_owned())
+    );
     let secret = [nats, ("ledger.url", "nats://me:hunter2@n"), ("ledger.subject_key_file", "k")];
     let refused = Config::load(&sources(None, &[], &secret)).expect_err("a password").to_string();
     assert!(refused.starts_with("ledger.url: ") && !refused.contains("hunter2"), "{refused}");

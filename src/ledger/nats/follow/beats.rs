@@ -28,8 +28,8 @@ const WANTED_MAX: usize = 16;
 const GATHER: Duration = Duration::from_millis(20);
 /// How long before the beater's next beat the others send it their nonces: 50 ms, more than a message takes.
 const LEAD: Duration = Duration::from_millis(50);
-/// How long a nonce may take to come back by the beater before its follower writes a beat itself: 200 ms and up to as
-/// much again, by chance, so that of many one is first.
+/// How long a nonce may take to come back by the beater before its follower writes a beat itself: 200 ms, or half an
+/// interval if that is less, and up to as much again, by chance, so that of many one is first.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What is to be sent.
@@ -187,8 +187,8 @@ impl Beats {
             }
             Some(beater) => self.ask(beater, nonce, now, random, sends),
             None => {
-                let until = now + chance(PATIENCE, random);
-                self.asking = Some(Asking { nonce, whom: None, until });
+                let until = now + chance(self.patience(), random);
+                self.want(Asking { nonce, whom: None, until });
             }
         }
     }
@@ -201,9 +201,20 @@ impl Beats {
         random: &mut impl FnMut() -> u64,
         sends: &mut Vec<Send>,
     ) {
-        let until = now + PATIENCE + chance(PATIENCE, random);
-        self.asking = Some(Asking { nonce, whom: Some(beater), until });
+        let until = now + self.patience() + chance(self.patience(), random);
+        self.want(Asking { nonce, whom: Some(beater), until });
         sends.push(Send::Nonce(beater, nonce));
+    }
+
+    /// Waits for the newest nonce, and no longer than for one that is still waited for: else a beater that is gone would be
+    /// asked again and again.
+    fn want(&mut self, asking: Asking) {
+        let until = self.asking.take().map_or(asking.until, |before| before.until.min(asking.until));
+        self.asking = Some(Asking { until, ..asking });
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE.min(self.interval / 2)
     }
 
     fn other_beater(&self) -> Option<BeaterId> {
