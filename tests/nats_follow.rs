@@ -186,8 +186,7 @@ async fn a_server_that_stands_still_makes_the_view_stale_and_then_fresh_again() 
     central.write(&[given("crm:1")]).await;
     let home = Home::new();
     let sidecar = central.ready(&home).await;
-    let question =
-        v1::Question { max_staleness: Some(Duration::from_secs(2).try_into().expect("a span")), ..newsletter("crm:1") };
+    let question = v1::Question { max_staleness: Some(Duration::from_secs(2).into()), ..newsletter("crm:1") };
     assert_eq!(sidecar::reason(&mut sidecar.client(), question.clone()).await, Reason::Consent);
     central.server.stop();
     let stopped = Instant::now();
@@ -207,8 +206,7 @@ async fn a_server_that_dies_is_waited_for() {
     let home = Home::new();
     let sidecar = central.ready(&home).await;
     central.server.kill();
-    let question =
-        v1::Question { max_staleness: Some(Duration::from_secs(1).try_into().expect("a span")), ..newsletter("crm:1") };
+    let question = v1::Question { max_staleness: Some(Duration::from_secs(1).into()), ..newsletter("crm:1") };
     until_reason(&sidecar.client(), &question, Reason::Stale).await;
     until_unready(&sidecar, "is the NATS server running?").await;
     central.server.restart();
@@ -490,7 +488,7 @@ async fn a_stream_that_begins_to_forget_is_told() {
     let sidecar = central.ready(&home).await;
     let context = central.context().await;
     let mut config = context.get_stream(STREAM).await.expect("there").cached_info().config.clone();
-    config.max_age = Duration::from_secs(3600);
+    config.max_age = Duration::from_hours(1);
     context.update_stream(config).await.expect("changed");
     until(&sidecar, "crm:1", Reason::LedgerBroken).await;
     until_unready(&sidecar, "it removes messages after 3600 s").await;
@@ -508,8 +506,7 @@ async fn an_expired_certificate_is_told_and_a_renewed_one_taken_without_a_restar
     central.server.kill();
     certificates.renew(2020);
     central.server.restart();
-    let question =
-        v1::Question { max_staleness: Some(Duration::from_secs(1).try_into().expect("a span")), ..newsletter("crm:1") };
+    let question = v1::Question { max_staleness: Some(Duration::from_secs(1).into()), ..newsletter("crm:1") };
     until_reason(&sidecar.client(), &question, Reason::Stale).await;
     until_unready(&sidecar, "certificate has expired; renew it").await;
     central.server.kill();
