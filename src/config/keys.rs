@@ -37,6 +37,11 @@ pub const WORKERS_MAX: usize = 64;
 pub const DEFAULT_ADMIN_TCP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7312);
 /// Time, 1 ms to 10 s. A line that another process appended is enforced within it; an idle look costs microseconds.
 pub const DEFAULT_POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// A stream's name. What `consentd ledger init` makes unless it is told otherwise.
+pub const DEFAULT_LEDGER_STREAM: &str = "CONSENT_LEDGER";
+/// Time, 100 ms to 1 min. Every one costs the ledger a message of some hundred bytes that all sidecars share; a view is as
+/// old as this and a few milliseconds.
+pub const DEFAULT_FRESHNESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes, 1 MiB to 64 GiB. Some 60,000 subjects of 4 records, at about 1 KiB each.
 pub const DEFAULT_CACHE_BYTES: u64 = 64 << 20;
 /// Bytes, 1 MiB to 64 GiB. The cache above holds what is hot; this one holds the store's index pages.
@@ -106,10 +111,40 @@ pub struct Admin {
 pub struct Ledger {
     /// Which kind of ledger.
     pub kind: LedgerKind,
-    /// The file of a file ledger.
+    /// The file of a file ledger; empty where it is of another kind and none is named.
     pub file: PathBuf,
     /// How often the file is looked at.
     pub poll_interval: Duration,
+    /// The central ledger, if it is that kind.
+    pub central: Option<CentralLedger>,
+}
+
+/// A ledger on NATS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CentralLedger {
+    /// Where it is.
+    pub server: NatsServer,
+    /// The stream's name.
+    pub stream: String,
+    /// The file of the subject key that all writers and sidecars of the ledger share.
+    pub subject_key_file: PathBuf,
+    /// How often freshness is proved.
+    pub freshness_interval: Duration,
+}
+
+/// Servers of NATS, and how they are reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatsServer {
+    /// Where they are.
+    pub servers: Servers,
+    /// A file that says who we are to them.
+    pub creds_file: Option<PathBuf>,
+    /// The authorities that their certificates are signed by.
+    pub tls_ca_file: Option<PathBuf>,
+    /// Our certificate.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its key.
+    pub tls_key_file: Option<PathBuf>,
 }
 
 /// Which kind of ledger.
@@ -117,6 +152,8 @@ pub struct Ledger {
 pub enum LedgerKind {
     /// JSON Lines in a file.
     File,
+    /// A stream on NATS.
+    Nats,
 }
 
 /// The sidecar's copy of the ledger.
@@ -152,18 +189,10 @@ pub struct Evidence {
 pub struct Ship {
     /// Whether.
     pub kind: ShipKind,
-    /// The servers; there are some where it is shipped.
-    pub url: Option<Servers>,
+    /// Where to, if that is not where the ledger is.
+    pub server: Option<NatsServer>,
     /// The stream.
     pub stream: String,
-    /// Who we are to the servers.
-    pub creds_file: Option<PathBuf>,
-    /// The authorities that the servers' certificates are signed by.
-    pub tls_ca_file: Option<PathBuf>,
-    /// Our certificate.
-    pub tls_cert_file: Option<PathBuf>,
-    /// Its key.
-    pub tls_key_file: Option<PathBuf>,
     /// The most bytes that may wait.
     pub max_unshipped_bytes: u64,
     /// How long after its end a shipped month is kept; `None` is for good.

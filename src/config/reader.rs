@@ -185,6 +185,21 @@ impl Reader {
         self.optional(key, meaning, limits, None, parse, |servers| quote(&servers.to_string()))
     }
 
+    /// The name of a stream of NATS. Source: nats-server 2.15, names of streams: they stand in subjects and are folders.
+    pub(super) fn stream(&mut self, key: &'static str, meaning: &'static str, default: &str) -> String {
+        let parse = |raw: &Raw| {
+            let text = text(raw)?;
+            let is_name = (1..=255).contains(&text.len())
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+            if is_name {
+                Ok(text.to_owned())
+            } else {
+                Err(format!("`{text}` is not a stream's name: letters, digits, `-` and `_`"))
+            }
+        };
+        self.value(key, meaning, "a name of letters, digits, - and _", default.to_owned(), parse, |name| quote(name))
+    }
+
     /// A value that its own functions read and show (as TOML; nothing where there is no value).
     pub(super) fn value<T>(
         &mut self,

@@ -13,6 +13,7 @@
 //! INVARIANT: no raw identifier stands in a subject, a header or the stream's settings (P6). The payloads are the ledger.
 
 mod blocking;
+mod follow;
 mod open;
 pub mod subject;
 mod write;
@@ -29,6 +30,7 @@ use crate::nats::{self, KeptStream};
 use crate::proto::v1;
 
 pub use blocking::{NatsWriter, WriterError};
+pub use follow::{BEATS, DEFAULT_FRESHNESS_INTERVAL, NatsSource};
 pub use open::{OpenError, Opened, open, subject_key};
 pub use write::{DEFAULT_PATIENCE, NatsLedger, WriteError};
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::config::reader::Reader;
-use crate::config::{Config, ShipKind};
+use crate::config::{Config, LedgerKind, ShipKind};
 
 impl Config {
     /// What only several keys together can be wrong about.
@@ -24,17 +24,9 @@ impl Config {
             reader.problem("replica.max_wait", "must be shorter than server.request_timeout, or no waiting call ends");
         }
         let ship = &self.evidence.ship;
-        if sound(reader, ["evidence.ship", "evidence.ship_url"]) && ship.kind == ShipKind::Nats && ship.url.is_none() {
-            reader.problem("evidence.ship_url", "must be set where evidence.ship is `nats`");
-        }
-        let halves = [
-            ("evidence.ship_tls_cert_file", &ship.tls_cert_file, "evidence.ship_tls_key_file", &ship.tls_key_file),
-            ("evidence.ship_tls_key_file", &ship.tls_key_file, "evidence.ship_tls_cert_file", &ship.tls_cert_file),
-        ];
-        for (key, set, missing_key, missing) in halves {
-            if sound(reader, [key, missing_key]) && set.is_some() && missing.is_none() {
-                reader.problem(missing_key, format!("must be set where {key} is"));
-            }
+        let nowhere = ship.server.is_none() && self.ledger.kind == LedgerKind::File;
+        if sound(reader, ["evidence.ship", "evidence.ship_url"]) && ship.kind == ShipKind::Nats && nowhere {
+            reader.problem("evidence.ship_url", "must be set where evidence.ship is `nats` and the ledger is a file");
         }
     }
 

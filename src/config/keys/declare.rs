@@ -7,17 +7,17 @@ use std::time::Duration;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{
-    Admin, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, Replica, Server, Ship, ShipKind, WORKERS_MAX,
-    Workers,
+    Admin, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica, Server,
+    Ship, ShipKind, WORKERS_MAX, Workers,
 };
 use crate::config::reader::{Reader, number, quote, text};
 use crate::config::sources::Raw;
 use crate::config::{Config, keys};
 
-/// The longest path of a Unix socket, in bytes. Source: Linux, unix(7): 108 with the final zero.
-const UDS_PATH_BYTES_MAX: usize = 107;
 /// The longest path of a file, in bytes. Source: Linux, `PATH_MAX`, with the final zero.
 const PATH_BYTES_MAX: usize = 4095;
+/// The longest path of a Unix socket, in bytes. Source: Linux, unix(7): 108 with the final zero.
+const UDS_PATH_BYTES_MAX: usize = 107;
 
 impl Config {
     /// Reads every key, then checks what only several together can be wrong about.
@@ -126,21 +126,107 @@ impl Admin {
 
 impl Ledger {
     fn read(reader: &mut Reader) -> Self {
-        Self {
-            kind: reader.choice(
-                "ledger.kind",
-                "Which kind of ledger is followed.",
-                LedgerKind::File,
-                &[("file", LedgerKind::File)],
+        let kind = reader.choice(
+            "ledger.kind",
+            "Which kind of ledger is followed: a file, or a stream on NATS that many share.",
+            LedgerKind::File,
+            &[("file", LedgerKind::File), ("nats", LedgerKind::Nats)],
+        );
+        let meaning = "The file of the ledger, JSON Lines.";
+        let file = match kind {
+            LedgerKind::File => reader.required_path("ledger.file", meaning),
+            LedgerKind::Nats => reader.path_or_off("ledger.file", meaning, PATH_BYTES_MAX, None).unwrap_or_default(),
+        };
+        let poll_interval = reader.duration(
+            "ledger.poll_interval",
+            "How often the file is looked at for new lines.",
+            keys::DEFAULT_POLL_INTERVAL,
+            Duration::from_millis(1)..=Duration::from_secs(10),
+        );
+        let central = CentralLedger::read(reader, kind);
+        Self { kind, file, poll_interval, central }
+    }
+}
+
+impl CentralLedger {
+    /// The ledger on NATS, where it is of that kind and nothing is missing.
+    fn read(reader: &mut Reader, kind: LedgerKind) -> Option<Self> {
+        let keys = NatsKeys {
+            url: ("ledger.url", "The servers of a ledger on NATS."),
+            creds_file: (
+                "ledger.creds_file",
+                "Who we are to them: credentials, the seed of an nkey, `user:password`, or a token.",
             ),
-            file: reader.required_path("ledger.file", "The file of the ledger, JSON Lines."),
-            poll_interval: reader.duration(
-                "ledger.poll_interval",
-                "How often the file is looked at for new lines.",
-                keys::DEFAULT_POLL_INTERVAL,
-                Duration::from_millis(1)..=Duration::from_secs(10),
-            ),
+            tls_ca_file: ("ledger.tls_ca_file", "The authorities of their certificates, in PEM."),
+            tls_cert_file: ("ledger.tls_cert_file", "Our certificate for them, in PEM."),
+            tls_key_file: ("ledger.tls_key_file", "The key of that certificate, in PEM."),
+        };
+        let server = NatsServer::read(reader, &keys);
+        let stream = reader.stream("ledger.stream", "The stream of a ledger on NATS.", keys::DEFAULT_LEDGER_STREAM);
+        let subject_key_file = reader.path_or_off(
+            "ledger.subject_key_file",
+            "The key under which a ledger on NATS names subjects; the same for all who share it.",
+            PATH_BYTES_MAX,
+            None,
+        );
+        let freshness_interval = reader.duration(
+            "ledger.freshness_interval",
+            "How often it is proved that nothing is missing of a ledger on NATS.",
+            keys::DEFAULT_FRESHNESS_INTERVAL,
+            Duration::from_millis(100)..=Duration::from_mins(1),
+        );
+        if kind != LedgerKind::Nats {
+            return None;
         }
+        for (key, is_set) in [("ledger.url", server.is_some()), ("ledger.subject_key_file", subject_key_file.is_some())]
+        {
+            if !is_set && reader.is_sound(key) {
+                reader.problem(key, "must be set where ledger.kind is `nats`");
+            }
+        }
+        Some(Self { server: server?, stream, subject_key_file: subject_key_file?, freshness_interval })
+    }
+}
+
+/// The keys of one connection to NATS, with what they mean.
+struct NatsKeys {
+    url: (&'static str, &'static str),
+    creds_file: (&'static str, &'static str),
+    tls_ca_file: (&'static str, &'static str),
+    tls_cert_file: (&'static str, &'static str),
+    tls_key_file: (&'static str, &'static str),
+}
+
+impl NatsServer {
+    /// The servers and how they are reached, where some are named.
+    fn read(reader: &mut Reader, keys: &NatsKeys) -> Option<Self> {
+        let servers = reader.servers_or_off(keys.url.0, keys.url.1);
+        let mut file = |(key, meaning)| reader.path_or_off(key, meaning, PATH_BYTES_MAX, None);
+        let creds_file = file(keys.creds_file);
+        let tls_ca_file = file(keys.tls_ca_file);
+        let tls_cert_file = file(keys.tls_cert_file);
+        let tls_key_file = file(keys.tls_key_file);
+        let ((cert, _), (key, _)) = (keys.tls_cert_file, keys.tls_key_file);
+        match (&tls_cert_file, &tls_key_file) {
+            (Some(_), None) if reader.is_sound(key) => reader.problem(key, format!("must be set where {cert} is")),
+            (None, Some(_)) if reader.is_sound(cert) => reader.problem(cert, format!("must be set where {key} is")),
+            _ => {}
+        }
+        let Some(servers) = servers else {
+            let files = [
+                (keys.creds_file, &creds_file),
+                (keys.tls_ca_file, &tls_ca_file),
+                (keys.tls_cert_file, &tls_cert_file),
+                (keys.tls_key_file, &tls_key_file),
+            ];
+            for ((key, _), file) in files {
+                if file.is_some() && reader.is_sound(keys.url.0) {
+                    reader.problem(key, format!("is of no use where {} is off", keys.url.0));
+                }
+            }
+            return None;
+        };
+        Some(Self { servers, creds_file, tls_ca_file, tls_cert_file, tls_key_file })
     }
 }
 
@@ -208,11 +294,16 @@ impl Evidence {
 
 impl Ship {
     fn read(reader: &mut Reader) -> Self {
-        let mut file = |key, meaning| reader.path_or_off(key, meaning, PATH_BYTES_MAX, None);
-        let creds_file = file("evidence.ship_creds_file", "The credentials for the servers of evidence.");
-        let tls_ca_file = file("evidence.ship_tls_ca_file", "The authorities of their certificates, PEM.");
-        let tls_cert_file = file("evidence.ship_tls_cert_file", "The certificate that is shown to them, PEM.");
-        let tls_key_file = file("evidence.ship_tls_key_file", "The key of that certificate, PEM.");
+        let keys = NatsKeys {
+            url: (
+                "evidence.ship_url",
+                "The NATS servers that evidence is shipped to; \"off\": those of the ledger, reached in the same way.",
+            ),
+            creds_file: ("evidence.ship_creds_file", "Who we are to them, as in ledger.creds_file."),
+            tls_ca_file: ("evidence.ship_tls_ca_file", "The authorities of their certificates, in PEM."),
+            tls_cert_file: ("evidence.ship_tls_cert_file", "Our certificate for them, in PEM."),
+            tls_key_file: ("evidence.ship_tls_key_file", "The key of that certificate, in PEM."),
+        };
         Self {
             kind: reader.choice(
                 "evidence.ship",
@@ -220,14 +311,11 @@ impl Ship {
                 ShipKind::None,
                 &[("none", ShipKind::None), ("nats", ShipKind::Nats)],
             ),
-            url: reader.servers_or_off("evidence.ship_url", "The NATS servers that evidence is shipped to."),
-            stream: reader.value(
+            server: NatsServer::read(reader, &keys),
+            stream: reader.stream(
                 "evidence.ship_stream",
                 "The stream that evidence is shipped to.",
-                "a name of letters, digits, - and _",
-                keys::DEFAULT_SHIP_STREAM.to_owned(),
-                parse_stream,
-                |stream| quote(stream),
+                keys::DEFAULT_SHIP_STREAM,
             ),
             max_unshipped_bytes: reader.size(
                 "evidence.max_unshipped_bytes",
@@ -241,10 +329,6 @@ impl Ship {
                 None,
                 Duration::ZERO..=Duration::from_hours(24 * 3660),
             ),
-            creds_file,
-            tls_ca_file,
-            tls_cert_file,
-            tls_key_file,
         }
     }
 }
@@ -276,12 +360,6 @@ fn parse_mode(raw: &Raw) -> Result<u32, String> {
     let mode = digits.then(|| u32::from_str_radix(text, 8).ok()).flatten();
     mode.filter(|mode| (0o600..=0o777).contains(mode))
         .ok_or_else(|| format!("`{text}` is not an octal mode such as `0660`, which lets at least the owner in"))
-}
-
-fn parse_stream(raw: &Raw) -> Result<String, String> {
-    let text = text(raw)?;
-    let sound = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-    if sound { Ok(text.to_owned()) } else { Err(format!("`{text}` is not a stream's name such as `CONSENT_EVIDENCE`")) }
 }
 
 fn parse_workers(raw: &Raw) -> Result<Workers, String> {
