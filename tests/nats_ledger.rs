@@ -14,8 +14,9 @@ mod nats;
 mod relay;
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, stream::Stream};
@@ -323,6 +324,54 @@ async fn each_verb_writes_its_event_under_the_keyed_hash_of_its_subject() {
     let token: Token = told["token"].as_str().expect("a token").parse().expect("a token");
     assert_eq!((token.position.0, told["position"].as_u64()), (8, Some(8)));
     assert_eq!(token.ledger, ledger::ledger_id(&stream.get_info().await.expect("info")));
+}
+
+/// Beats lie between the events, and bytes that are no event may too.
+#[tokio::test(flavor = "multi_thread")]
+async fn tail_shows_the_last_events_and_goes_on_with_what_comes() {
+    let server = NatsServer::start(&Options::default());
+    let shop = Shop::made(server.url());
+    assert_eq!(shop.ok(&["tail"]), "", "nothing is there");
+    assert_eq!(shop.ok(&["tail", "--from-start"]), "");
+    shop.ok(&["grant", "crm:1", "marketing", "--channel", "email", "--source", "shop"]);
+    shop.ok(&["link", "crm:1", "device:9"]);
+    let context = shop.context().await;
+    let publish = async |subject: String, payload: &'static str| {
+        context.publish(subject, payload.into()).await.expect("sent").await.expect("acknowledged");
+    };
+    let about = About::Subject(shop.hasher().key("crm:2"), Kind::Consent).to_string();
+    publish(about, "no event").await;
+    for _ in 0..600 {
+        publish(ledger::BEATS.to_owned(), "").await;
+    }
+    shop.ok(&["erase", "crm:1"]);
+
+    let all = shop.ok(&["tail", "--from-start"]);
+    let lines: Vec<&str> = all.lines().collect();
+    let [grant, link, unreadable, erasure] = lines[..] else { panic!("{all}") };
+    assert!(grant.contains("crm:1") && grant.ends_with("[shop]"), "{grant}");
+    assert!(link.contains("crm:1") && link.contains("device:9"), "{link}");
+    assert!(unreadable.contains("UNREADABLE `@4`, about the subject under the key "), "{unreadable}");
+    assert!(erasure.contains("crm:1"), "{erasure}");
+    assert_eq!(shop.ok(&["tail"]), all);
+    assert_eq!(shop.ok(&["tail", "-n", "2"]), format!("{unreadable}\n{erasure}\n"), "beats do not count");
+    assert_eq!(shop.ok(&["tail", "-n", "0"]), "");
+    let told = shop.ok(&["tail", "-n", "1", "--json"]);
+    let told: Value = serde_json::from_str(told.trim_end()).expect("JSON");
+    assert_eq!(told["event"]["erasure"]["subject"], json!({"space": "crm", "id": "1"}));
+    let token: Token = told["token"].as_str().expect("a token").parse().expect("a token");
+    assert_eq!(Some(token.position.0), told["position"].as_u64());
+
+    let mut following = Command::new(env!("CARGO_BIN_EXE_consentd"));
+    following.args(["ledger", "tail", "--follow", "-n", "1", "--ledger", &shop.url]);
+    following.arg("--subject-key").arg(shop.key_file()).stdout(Stdio::piped());
+    let mut following = following.spawn().expect("the binary runs");
+    let mut lines = BufReader::new(following.stdout.take().expect("piped")).lines();
+    assert_eq!(lines.next().expect("a line").expect("text"), erasure);
+    shop.ok(&["grant", "crm:3", "marketing", "--channel", "email"]);
+    assert!(lines.next().expect("a line").expect("text").contains("crm:3"));
+    following.kill().expect("killed");
+    following.wait().expect("ended");
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod blocking;
 mod follow;
 mod open;
 pub mod subject;
+mod tail;
 mod write;
 
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ use crate::proto::v1;
 pub use blocking::{NatsWriter, WriterError};
 pub use follow::{BEATS, DEFAULT_FRESHNESS_INTERVAL, NatsSource};
 pub use open::{OpenError, Opened, open, subject_key};
+pub use tail::{Tail, TailError, Told};
 pub use write::{DEFAULT_PATIENCE, NatsLedger, WriteError};
 
 /// The stream's name unless another is configured.

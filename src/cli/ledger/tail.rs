@@ -6,12 +6,17 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use data_encoding::HEXLOWER;
+
+use super::place::Place;
 use super::{Common, record, rfc3339};
-use crate::cli::{Failure, Outcome};
+use crate::cli::{Failure, Outcome, client};
 use crate::clock::Clock;
-use crate::domain::{Position, Unreadable};
+use crate::domain::{Position, Time, Unreadable};
 use crate::ledger::file::{Config, FileSource, before_last_lines};
+use crate::ledger::nats::{self, Tail};
 use crate::ledger::{Delivery, FeedItem, LedgerId, LedgerSource as _, Token, codec};
+use crate::proto::v1;
 
 /// Which events.
 #[derive(Debug, clap::Args)]
@@ -28,8 +33,13 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, common: &Common, clock: Clock) -> Outcome {
-    let place = common.place.place()?;
-    let path = place.file().ok_or_else(|| Failure::new("`tail` shows the ledger of a file, not of NATS"))?;
+    match common.place.place()? {
+        Place::File(path) => of_file(args, common.json, &path, clock),
+        Place::Nats(config) => client::block_on(of_nats(args, common.json, &config)),
+    }
+}
+
+fn of_file(args: &Args, json: bool, path: &Path, clock: Clock) -> Outcome {
     let unreadable = |error| Failure::new(format!("the ledger `{}` cannot be read: {error}", path.display()));
     let resume = match before_last_lines(path, args.lines) {
         Err(error) if !(args.follow && error.kind() == io::ErrorKind::NotFound) => return Err(unreadable(error)),
@@ -37,8 +47,8 @@ pub(super) fn run(args: &Args, common: &Common, clock: Clock) -> Outcome {
         Ok(resume) if !args.from_start => resume,
         Ok(_) | Err(_) => None,
     };
-    let mut lines = Printer { path, json: common.json, file: None, ledger: None, end: Position(0) };
-    lines.end = resume.map_or(Position(0), |resume| resume.place.position);
+    let mut lines = Lines { path, file: None, end: resume.map_or(Position(0), |resume| resume.place.position) };
+    let mut form = Form { json, ledger: None };
     let mut feed = Box::new(FileSource::new(Config::new(path), clock)).follow(resume);
     while let Some(item) = feed.blocking_recv() {
         let printed = match item {
@@ -47,10 +57,14 @@ pub(super) fn run(args: &Args, common: &Common, clock: Clock) -> Outcome {
                 Ok(())
             }
             FeedItem::Opened { ledger, .. } => {
-                lines.ledger = Some(ledger);
+                form.ledger = Some(ledger);
                 Ok(())
             }
-            FeedItem::Events { deliveries, .. } => lines.print(&deliveries),
+            FeedItem::Events { deliveries, .. } => {
+                let mut out = io::BufWriter::new(io::stdout().lock());
+                let mut print = |delivery| writeln!(out, "{}", lines.line(delivery, &form)?);
+                deliveries.iter().try_for_each(&mut print).and_then(|()| out.flush())
+            }
             FeedItem::Current { .. } if !args.follow => break,
             FeedItem::Current { .. } => Ok(()),
             FeedItem::Broken(fault) => return Err(fault.into()),
@@ -64,66 +78,111 @@ pub(super) fn run(args: &Args, common: &Common, clock: Clock) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-struct Printer<'a> {
-    path: &'a Path,
-    json: bool,
-    file: Option<File>,
-    ledger: Option<LedgerId>,
-    /// Where the last printed event ended.
-    end: Position,
+async fn of_nats(args: &Args, json: bool, config: &nats::Config) -> Outcome {
+    let mut tail = Tail::open(config, (!args.from_start).then_some(args.lines)).await?;
+    let form = Form { json, ledger: Some(tail.ledger()) };
+    // A link stands in the ledger once for either of its subjects, one behind the other.
+    let mut last_link = String::new();
+    loop {
+        let Some(told) = tail.next().await? else {
+            if args.follow {
+                continue;
+            }
+            return Ok(ExitCode::SUCCESS);
+        };
+        let line = match &told.event {
+            Ok((wire, _))
+                if matches!(wire.event, Some(v1::ledger_event::Event::Link(_))) && wire.event_id == last_link =>
+            {
+                continue;
+            }
+            Ok((wire, event)) => {
+                last_link.clone_from(&wire.event_id);
+                form.event(told.position, event.event_time, wire, || serde_json::to_value(wire))?
+            }
+            Err(unreadable) => form.unreadable(told.position, unreadable),
+        };
+        match writeln!(io::stdout(), "{line}") {
+            // Who reads has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+            printed => printed?,
+        }
+    }
 }
 
-impl Printer<'_> {
-    fn print(&mut self, deliveries: &[Delivery]) -> io::Result<()> {
-        let mut out = io::BufWriter::new(io::stdout().lock());
-        for delivery in deliveries {
-            let line = if self.json { self.program_line(delivery)? } else { self.person_line(delivery)? };
-            writeln!(out, "{line}")?;
-            self.end = delivery.position;
+/// How an event is shown: to a person, or as JSON.
+struct Form {
+    json: bool,
+    ledger: Option<LedgerId>,
+}
+
+impl Form {
+    fn event(
+        &self,
+        position: Position,
+        time: Time,
+        wire: &v1::LedgerEvent,
+        json: impl FnOnce() -> serde_json::Result<serde_json::Value>,
+    ) -> serde_json::Result<String> {
+        if self.json {
+            return Ok(self.program_line(position, "event", json()?));
         }
-        out.flush()
+        // The event as it was written, because its source is not part of what decides.
+        let source = if wire.source.is_empty() { String::new() } else { format!("  [{}]", wire.source) };
+        Ok(format!("{:>10}  {}  {}{source}", position.0, rfc3339(time), record::sentence(wire)))
     }
 
-    fn person_line(&mut self, delivery: &Delivery) -> io::Result<String> {
-        let position = delivery.position.0;
-        Ok(match &delivery.event {
-            Ok(event) => {
-                let time = rfc3339(event.event_time);
-                // The event as it was written, because its source is not part of what decides.
-                let wire = codec::parse(&self.text(delivery.position)?).map_err(io::Error::other)?;
-                let source = if wire.source.is_empty() { String::new() } else { format!("  [{}]", wire.source) };
-                format!("{position:>10}  {time}  {}{source}", record::sentence(&wire))
-            }
-            Err(unreadable) => {
-                let Unreadable { event_id, event_time, problem, subjects, keys: _ } = unreadable;
-                let time = event_time.map_or_else(|| "at an unknown time".to_owned(), rfc3339);
-                let whom: Vec<&str> = subjects.iter().map(crate::domain::Subject::expose).collect();
-                let whom = if whom.is_empty() { "nobody that can be told".to_owned() } else { whom.join(" and ") };
-                format!("{position:>10}  {time}  UNREADABLE `{event_id}`, about {whom}: {problem}")
-            }
-        })
+    fn unreadable(&self, position: Position, unreadable: &Unreadable) -> String {
+        let Unreadable { event_id, event_time, problem, subjects, keys } = unreadable;
+        let mut whom: Vec<String> = subjects.iter().map(|subject| subject.expose().to_owned()).collect();
+        if whom.is_empty() {
+            whom.extend(keys.iter().map(|key| format!("the subject under the key {}", HEXLOWER.encode(&key.0))));
+        }
+        if self.json {
+            let told = serde_json::json!({
+                "eventId": event_id,
+                "eventTime": event_time.map(rfc3339),
+                "subjects": whom,
+                "problem": problem,
+            });
+            return self.program_line(position, "unreadable", told);
+        }
+        let time = event_time.map_or_else(|| "at an unknown time".to_owned(), rfc3339);
+        let whom = if whom.is_empty() { "nobody that can be told".to_owned() } else { whom.join(" and ") };
+        format!("{:>10}  {time}  UNREADABLE `{event_id}`, about {whom}: {problem}", position.0)
     }
 
-    fn program_line(&mut self, delivery: &Delivery) -> io::Result<String> {
-        let token = self.ledger.map(|ledger| Token { ledger, position: delivery.position }.to_string());
-        let mut line = serde_json::json!({"position": delivery.position.0, "token": token});
-        let (name, value) = match &delivery.event {
-            Ok(_) => ("event", serde_json::from_slice(self.text(delivery.position)?.trim_ascii())?),
-            Err(unreadable) => {
-                let subjects: Vec<&str> = unreadable.subjects.iter().map(crate::domain::Subject::expose).collect();
-                let told = serde_json::json!({
-                    "eventId": unreadable.event_id,
-                    "eventTime": unreadable.event_time.map(rfc3339),
-                    "subjects": subjects,
-                    "problem": unreadable.problem,
-                });
-                ("unreadable", told)
-            }
-        };
+    fn program_line(&self, position: Position, name: &str, value: serde_json::Value) -> String {
+        let token = self.ledger.map(|ledger| Token { ledger, position }.to_string());
+        let mut line = serde_json::json!({"position": position.0, "token": token});
         if let Some(members) = line.as_object_mut() {
             members.insert(name.to_owned(), value);
         }
-        Ok(line.to_string())
+        line.to_string()
+    }
+}
+
+/// The lines of a ledger's file.
+struct Lines<'a> {
+    path: &'a Path,
+    file: Option<File>,
+    /// Where the last line that was shown ended.
+    end: Position,
+}
+
+impl Lines<'_> {
+    fn line(&mut self, delivery: &Delivery, form: &Form) -> io::Result<String> {
+        let Delivery { position, event } = delivery;
+        let line = match event {
+            Ok(event) => {
+                let text = self.text(*position)?;
+                let wire = codec::parse(&text).map_err(io::Error::other)?;
+                form.event(*position, event.event_time, &wire, || serde_json::from_slice(text.trim_ascii()))?
+            }
+            Err(unreadable) => form.unreadable(*position, unreadable),
+        };
+        self.end = *position;
+        Ok(line)
     }
 
     /// The text of a readable event: its line, and blank ones before it.
