@@ -18,12 +18,16 @@ pub mod import;
 pub mod nats;
 mod subject_key;
 mod token;
+mod writer;
 
 pub use codec::{EventError, FieldProblem, validate};
 pub use fault::LedgerFault;
 pub use feed::Feed;
 pub use subject_key::{SECRET_BYTES, SubjectHasher, load_or_make_secret, load_secret};
 pub use token::{LedgerId, Token, TokenError};
+pub use writer::{AppendError, LedgerWriter};
+
+use writer::Nth;
 
 use crate::clock::BootTime;
 use crate::domain::{Event, Position, Unreadable};

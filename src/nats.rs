@@ -1,7 +1,7 @@
-//! Connections to NATS servers: the one place that opens them.
+//! NATS servers: the one place that opens connections to them, and what a stream must be to keep what it acknowledged.
 //!
-//! Owns the servers' addresses, credentials, TLS, and the sentences that tell an operator why there is no connection.
-//! Must not know what is said over a connection: no streams, no subjects, no events.
+//! Owns the servers' addresses, credentials, TLS, the settings of a stream that loses nothing, and the sentences that tell
+//! an operator what is wrong. Must not know what streams are for: no subjects, no events, no evidence.
 //!
 //! Invariants:
 //! - Credentials and certificates are read from their files at every attempt, so that what was renewed is used, and no
@@ -12,14 +12,20 @@
 mod connect;
 mod credentials;
 mod explain;
+mod fault;
+mod flush;
 mod servers;
+mod stream;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use connect::connect;
 pub use explain::ConnectError;
+pub use fault::Fault;
+pub use flush::{Flush, FlushError, flushes};
 pub use servers::{Servers, ServersError};
+pub use stream::{KeptStream, Seen, StreamError};
 
 /// The longest time for one attempt, handshakes included: 5 s, enough for a TLS handshake across continents.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -6,8 +6,7 @@ mod rows;
 
 use std::io::{self, BufRead};
 
-use super::file::{FileLedger, WriteError};
-use super::{codec, validate};
+use super::{AppendError, LedgerWriter, codec, validate};
 use crate::domain::{Status, Time};
 use crate::proto::v1;
 
@@ -64,7 +63,7 @@ pub enum ImportError {
     Header(#[from] HeaderError),
     /// The ledger cannot be written.
     #[error(transparent)]
-    Write(#[from] WriteError),
+    Write(#[from] AppendError),
     /// A row could not be handed back.
     #[error("a rejected row cannot be kept")]
     Reject(#[source] io::Error),
@@ -93,14 +92,14 @@ pub struct Options {
 
 /// Writes every row that is an event, and hands back every other. What was written before an error stays written, and
 /// importing again is safe: a row without an event id is given one by its content, so that it stays the same event.
-/// When this returns, all that was written survives a power loss.
+/// When this returns, all that was written is acknowledged.
 ///
 /// # Errors
 /// As [`ImportError`] says of each.
 pub fn import(
     input: impl BufRead,
     options: Options,
-    ledger: &mut FileLedger,
+    ledger: &mut dyn LedgerWriter,
     observer: &mut dyn Observer,
 ) -> Result<Counts, ImportError> {
     let mut rows = Rows::new(input);
@@ -127,13 +126,13 @@ pub fn import(
             }
         }
         if batch.len() >= BATCH_EVENTS || counts.bytes - batch_start >= BATCH_BYTES {
-            counts.written += ledger.append_unsynced(&batch)?.len() as u64;
+            counts.written += ledger.append_unsynced(&batch)? as u64;
             batch.clear();
             batch_start = counts.bytes;
             observer.progress(counts);
         }
     }
-    counts.written += ledger.append_unsynced(&batch)?.len() as u64;
+    counts.written += ledger.append_unsynced(&batch)? as u64;
     ledger.sync()?;
     observer.progress(counts);
     Ok(counts)

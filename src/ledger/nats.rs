@@ -12,7 +12,11 @@
 //!
 //! INVARIANT: no raw identifier stands in a subject, a header or the stream's settings (P6). The payloads are the ledger.
 
+mod open;
 pub mod subject;
+mod write;
+
+use std::path::PathBuf;
 
 use async_nats::jetstream::stream;
 use data_encoding::HEXLOWER;
@@ -20,7 +24,11 @@ use prost::Message as _;
 use ring::digest::{self, SHA256};
 
 use super::{LedgerId, SubjectHasher};
+use crate::nats::{self, KeptStream};
 use crate::proto::v1;
+
+pub use open::{OpenError, Opened, open, subject_key};
+pub use write::{DEFAULT_PATIENCE, NatsLedger, NatsWriter, WriteError, WriterError};
 
 /// The stream's name unless another is configured.
 pub const DEFAULT_STREAM: &str = "CONSENT_LEDGER";
@@ -28,6 +36,30 @@ pub const DEFAULT_STREAM: &str = "CONSENT_LEDGER";
 pub const SUBJECTS: &str = "consent.ledger.>";
 /// The stream's metadata that tells one subject key from another: [`subject_key_check`].
 pub const SUBJECT_KEY_CHECK: &str = "consentd.subject_key_check";
+
+/// Which stream on which servers, and under which key its subjects are named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The servers, and how they are spoken to.
+    pub connection: nats::Config,
+    /// The stream's name.
+    pub stream: String,
+    /// The file of the subject key: the same 32 bytes for all writers and sidecars of one ledger.
+    pub subject_key_file: PathBuf,
+}
+
+/// How the ledger's stream must be, under a subject key.
+#[must_use]
+pub fn kept_stream(name: &str, hasher: &SubjectHasher) -> KeptStream {
+    KeptStream {
+        name: name.to_owned(),
+        description: "the consent ledger; nothing in it is ever changed or removed",
+        subjects: SUBJECTS,
+        replicas: None,
+        may_purge: false,
+        metadata: vec![(SUBJECT_KEY_CHECK, subject_key_check(hasher))],
+    }
+}
 
 /// What the stream's metadata says under [`SUBJECT_KEY_CHECK`] where this is the subject key: 16 hexadecimal digits.
 #[must_use]
@@ -108,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_mark_tells_every_part_and_does_not_change() {
-        assert_eq!(HEXLOWER.encode(&mark(STORED)), "MARK");
+        assert_eq!(HEXLOWER.encode(&mark(STORED)), "fcc9e379bcb5a4bdb5cad9bf9bf92d01");
         let others = [
             Stored { sequence: 8, ..STORED },
             Stored { subject: "consent.ledger.b.link", ..STORED },

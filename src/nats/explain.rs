@@ -89,16 +89,21 @@ fn tls_problem(config: &Config, error: &async_nats::ConnectError) -> Option<Stri
     })?;
     let tls = &config.tls;
     Some(match found {
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => match &tls.ca {
-            Some(ca) => format!(
-                "the server's certificate is not signed by an authority in `{}`; look whether this is the server that \
+        // An authority of the same name with another key signs badly, as it seems from here.
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+            match &tls.ca {
+                Some(ca) => format!(
+                    "the server's certificate is not signed by an authority in `{}`; look whether this is the server that \
                  is meant, and the file its authority's",
-                ca.display()
-            ),
-            None => "the server's certificate is not signed by an authority that this machine trusts; name the file \
+                    ca.display()
+                ),
+                None => {
+                    "the server's certificate is not signed by an authority that this machine trusts; name the file \
                      with its authority's certificate"
-                .to_owned(),
-        },
+                        .to_owned()
+                }
+            }
+        }
         rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             "the server's certificate has expired; renew it".to_owned()
         }

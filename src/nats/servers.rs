@@ -72,16 +72,21 @@ fn address(text: &str) -> Result<ServerAddr, ServersError> {
     let address: ServerAddr = text.parse().map_err(|_| malformed())?;
     let known = matches!(address.scheme(), "nats" | "tls") && !address.host().is_empty();
     let bare = matches!(address.clone().into_inner().path(), "" | "/");
-    if known && bare { Ok(address) } else { Err(malformed()) }
+    // In one form only, the port written out, so that equal addresses are equal.
+    if known && bare { shown_address(&address).parse().map_err(|_| malformed()) } else { Err(malformed()) }
+}
+
+fn shown_address(address: &ServerAddr) -> String {
+    let host = address.host();
+    let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+    format!("{}://{open}{host}{close}:{}", address.scheme(), address.port())
 }
 
 impl fmt::Display for Servers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, address) in self.addresses.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
-            let host = address.host();
-            let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
-            write!(f, "{comma}{}://{open}{host}{close}:{}", address.scheme(), address.port())?;
+            write!(f, "{comma}{}", shown_address(address))?;
         }
         Ok(())
     }

@@ -50,7 +50,7 @@ pub(crate) struct NatsServer {
 impl NatsServer {
     /// A server alone, ready.
     pub(crate) fn start(options: &Options) -> Self {
-        let server = Self::launch("alone", options, "");
+        let mut server = Self::launch("alone", options, "");
         server.wait_ready();
         server
     }
@@ -85,10 +85,11 @@ impl NatsServer {
     }
 
     /// Waits until the server says that it is healthy: `JetStream` is there, and in a cluster has a leader.
-    pub(crate) fn wait_ready(&self) {
+    pub(crate) fn wait_ready(&mut self) {
         let started = Instant::now();
         while self.page("/healthz").is_none_or(|page| !page.contains(r#""status":"ok""#)) {
-            assert!(started.elapsed() < READY_WITHIN, "{} is not ready:\n{}", self.name, self.log());
+            let ended = self.child.as_mut().is_none_or(|child| child.try_wait().is_ok_and(|status| status.is_some()));
+            assert!(!ended && started.elapsed() < READY_WITHIN, "{} is not ready:\n{}", self.name, self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -179,7 +180,7 @@ impl Cluster {
         let certificates = Certificates::make();
         let ports: Vec<u16> = (0..size).map(|_| free_port()).collect();
         let routes = ports.iter().fold(String::new(), |mut text, port| {
-            let _ = write!(text, "\"nats-route://127.0.0.1:{port}\" ");
+            let _ = write!(text, "\"nats-route://127.0.0.1:{port}\",");
             text
         });
         let tls = certificates.block("tls");
@@ -189,8 +190,8 @@ impl Cluster {
             NatsServer::launch(&format!("n{index}"), &options, &cluster)
         };
         let nodes: Vec<NatsServer> = ports.into_iter().enumerate().map(launch).collect();
-        let cluster = Self { nodes, certificates };
-        cluster.nodes.iter().for_each(NatsServer::wait_ready);
+        let mut cluster = Self { nodes, certificates };
+        cluster.nodes.iter_mut().for_each(NatsServer::wait_ready);
         cluster
     }
 

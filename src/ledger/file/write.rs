@@ -17,7 +17,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::pages;
 use crate::domain::Position;
 use crate::ledger::codec::{self, LINE_BYTES_MAX};
-use crate::ledger::{EventError, LedgerId, Token};
+use crate::ledger::{EventError, LedgerId, Nth, Token};
 use crate::proto::v1;
 
 /// A ledger's file, open for appending.
@@ -93,15 +93,6 @@ pub enum WriteError {
         /// Which.
         path: String,
     },
-}
-
-/// `event 3: `, where there are several.
-struct Nth(usize, usize);
-
-impl std::fmt::Display for Nth {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.1 > 1 { write!(f, "event {}: ", self.0 + 1) } else { Ok(()) }
-    }
 }
 
 /// A batch as it will stand in the file.

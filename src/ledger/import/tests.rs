@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::{Defects, Event, EventBody, Position};
+use crate::ledger::file::FileLedger;
 
 /// Keeps what it is told.
 #[derive(Default)]
