@@ -13,14 +13,13 @@ use std::time::Duration;
 
 use super::Shared;
 use super::cache::{Cache, Cached};
+use super::changes::{self, Said};
 use super::codec::{Root, StoredQuarantine};
 use super::engine::Engine;
+use super::in_force::InForce;
 use super::standing::{Published, Trouble};
 use super::store::{Changes, Store, StoreError};
-use crate::domain::{
-    Catalogue, Event, EventBody, Link, Position, Record, Subject, SubjectKey, SubjectState, Time, Unreadable,
-    UnreadableMark,
-};
+use crate::domain::{Catalogue, Position, SubjectKey, SubjectState, Time};
 use crate::ledger::{Delivery, FeedItem, LedgerId, LedgerSource, Place, Resume, Token};
 
 /// While the view is being built, subjects that may change before they are written out together: neighbours in the
@@ -189,7 +188,7 @@ struct Round<'a> {
     ledger: Option<LedgerId>,
     target: Option<Position>,
     built: bool,
-    catalogue: Option<(Arc<Catalogue>, Time)>,
+    in_force: InForce,
     token: Arc<str>,
     /// What is new about subjects since the last commit.
     states: HashMap<SubjectKey, SubjectState>,
@@ -209,7 +208,7 @@ impl<'a> Round<'a> {
             root,
             target: None,
             built: false,
-            catalogue: None,
+            in_force: InForce::default(),
             token: Arc::from(""),
             states: HashMap::new(),
             catalogues: HashMap::new(),
@@ -279,87 +278,19 @@ impl<'a> Round<'a> {
     }
 
     fn apply(&mut self, delivery: Delivery) {
-        let position = delivery.position;
-        match delivery.event {
-            Ok(event) => self.apply_event(event, position),
-            Err(unreadable) => self.quarantine(&unreadable, position),
+        let (position, states) = (delivery.position, &mut self.states);
+        let join = |key, said| states.entry(key).or_default().join(said);
+        match changes::read(delivery, &self.applier.shared.hasher, join) {
+            Said::Subjects => {}
+            Said::Catalogue(catalogue, event_time) => self.consider_catalogue(*catalogue, event_time),
+            Said::Unreadable(entry) => self.quarantined.push((position.0, entry)),
         }
     }
 
-    fn apply_event(&mut self, event: Event, position: Position) {
-        let Event { event_time, supersedes, body, .. } = event;
-        match body {
-            EventBody::Consent(consent) => {
-                let record = Record {
-                    event_time,
-                    status: consent.status,
-                    legal_basis: consent.legal_basis,
-                    collection: consent.collection,
-                    notice: consent.notice,
-                    expires_at: consent.expires_at,
-                    jurisdiction: consent.jurisdiction,
-                    proof: consent.proof,
-                    position,
-                };
-                let state = SubjectState::of_record(&consent.purpose, &consent.channel, &consent.recipient, record);
-                self.join(&consent.subject, state.superseding(&supersedes));
-            }
-            EventBody::Link { subject, linked, unlinked } => {
-                for (one, other) in [(&subject, &linked), (&linked, &subject)] {
-                    let link = Link { other: self.key(other), event_time, linked: !unlinked };
-                    self.join(one, SubjectState::of_link(link).superseding(&supersedes));
-                }
-            }
-            EventBody::Erasure { subject } => {
-                self.join(&subject, SubjectState::of_erasure(event_time).superseding(&supersedes));
-            }
-            EventBody::Catalogue(catalogue) => {
-                self.consider_catalogue(*catalogue, event_time);
-            }
-        }
-    }
-
-    fn quarantine(&mut self, unreadable: &Unreadable, position: Position) {
-        tracing::warn!(
-            position = position.0,
-            problem = &*unreadable.problem,
-            subjects = unreadable.subjects.len(),
-            "an event of the ledger cannot be read; it is quarantined, and whom it is about is denied"
-        );
-        let entry =
-            StoredQuarantine { event_id: unreadable.event_id.to_string(), problem: unreadable.problem.to_string() };
-        self.quarantined.push((position.0, entry));
-        for subject in &unreadable.subjects {
-            let mark =
-                UnreadableMark { event_id: unreadable.event_id.clone(), position, event_time: unreadable.event_time };
-            self.join(subject, SubjectState::of_unreadable(mark));
-        }
-    }
-
-    fn join(&mut self, subject: &Subject, delta: SubjectState) {
-        let key = self.key(subject);
-        self.states.entry(key).or_default().join(delta);
-    }
-
-    fn key(&self, subject: &Subject) -> SubjectKey {
-        self.applier.shared.hasher.key(subject.expose())
-    }
-
-    /// The greatest version decides, whatever order they come in; of one version published twice the later, and that
-    /// is said aloud.
     fn consider_catalogue(&mut self, catalogue: Catalogue, event_time: Time) {
-        let version = catalogue.version();
-        let rank = |catalogue: &Catalogue, time: Time| (catalogue.version(), time);
-        if let Some((have, time)) = &self.catalogue {
-            if have.version() == version && **have != catalogue {
-                tracing::error!(version, "two different catalogues have one version; the later by event time counts");
-            }
-            if rank(&catalogue, event_time) <= rank(have, *time) {
-                return;
-            }
+        if self.in_force.consider(&catalogue, event_time) {
+            self.catalogues.insert(catalogue.version(), (catalogue, event_time));
         }
-        self.catalogues.insert(version, (catalogue.clone(), event_time));
-        self.catalogue = Some((Arc::new(catalogue), event_time));
     }
 
     /// Writes what has changed, tells the cache, publishes.
@@ -422,7 +353,7 @@ impl<'a> Round<'a> {
             ledger: self.ledger,
             position,
             token: Arc::clone(&self.token),
-            catalogue: self.catalogue.as_ref().map(|(catalogue, _)| Arc::clone(catalogue)),
+            catalogue: self.in_force.catalogue(),
             built: self.built,
             quarantined: self.root.quarantined,
             engine: Some(Arc::clone(self.engine)),
