@@ -71,7 +71,8 @@ fn read_unreadable(
     hasher: &SubjectHasher,
     join: &mut impl FnMut(SubjectKey, SubjectState),
 ) -> Said {
-    let whom: BTreeSet<SubjectKey> = unreadable.subjects.iter().map(|subject| hasher.key(subject.expose())).collect();
+    let named = unreadable.subjects.iter().map(|subject| hasher.key(subject.expose()));
+    let whom: BTreeSet<SubjectKey> = named.chain(unreadable.keys.iter().copied()).collect();
     tracing::warn!(
         position = position.0,
         problem = &*unreadable.problem,

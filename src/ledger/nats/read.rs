@@ -10,7 +10,6 @@
 //! of half of one.
 
 mod answer;
-mod decode;
 mod inbox;
 mod proof;
 
@@ -21,16 +20,15 @@ use async_nats::Client;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::follow::decode::Decoder;
 use super::subject::{About, CATALOGUE, Kind};
-use super::{Config, OpenError, Opened, Stored, mark, open};
+use super::{BEATS, Config, OpenError, Opened, Stored, mark, open};
 use crate::domain::{Position, SubjectKey};
 use crate::ledger::{Delivery, LedgerId, Place, Resume};
 use answer::{Answer, Message, Stray};
 use inbox::Inbox;
 use proof::{Extent, History, Unproved};
 
-/// The subject of beats.
-const BEAT: &str = "consent.ledger.beat.beat";
 /// Messages in one answer. A data subject has a handful; the rest come with further questions.
 const PAGE_MESSAGES: usize = 512;
 /// Bytes in one answer, so that one subject with a long history does not fill the connection.
@@ -50,6 +48,7 @@ pub struct SubjectReader {
     inbox: Arc<Inbox>,
     /// Where direct gets of the stream are asked for.
     api: Arc<str>,
+    decoder: Arc<Decoder>,
 }
 
 /// Where following can begin without what was before.
@@ -108,7 +107,7 @@ impl SubjectReader {
     /// # Cancel safety
     /// Nothing is left behind when it is dropped.
     pub async fn begin(config: &Config, patience: Duration) -> Result<(Self, Beginning), BeginError> {
-        let Opened { context, seen, ledger, .. } = open(config).await?;
+        let Opened { context, seen, ledger, hasher } = open(config).await?;
         let stream = || config.stream.clone();
         if !seen.info.config.allow_direct {
             return Err(BeginError::NoDirect(stream()));
@@ -117,7 +116,8 @@ impl SubjectReader {
         let client = context.client();
         let inbox = Inbox::open(&client).await.map_err(|error| problem(error.to_string()))?;
         let api = Arc::from(format!("$JS.API.DIRECT.GET.{}", config.stream));
-        let reader = Self { client, inbox: Arc::new(inbox), api };
+        let decoder = Arc::new(Decoder { hasher, ledger: stream() });
+        let reader = Self { client, inbox: Arc::new(inbox), api, decoder };
         // Whoever answered may lag behind. That is no harm: what comes later is followed.
         let last = seen.info.state.last_sequence;
         if last == 0 {
@@ -160,7 +160,7 @@ impl SubjectReader {
     ) -> Result<Vec<Delivery>, ReadError> {
         let kinds = [Kind::Consent, Kind::Link, Kind::Erasure].map(|kind| About::Subject(key, kind).to_string());
         // A follower has seen a beat before it relies on any position.
-        self.read(&kinds, BEAT, up_to, until).await
+        self.read(&kinds, BEATS, up_to, until).await
     }
 
     /// All messages with these subjects up to a position. `witness` is a subject of which there is a message up to
@@ -193,7 +193,7 @@ impl SubjectReader {
             sleep(pause).await;
             pause = (pause * 2).min(pause_max);
         }
-        Ok(histories.into_iter().flat_map(History::into_messages).map(|message| message.delivery()).collect())
+        Ok(histories.into_iter().flat_map(History::into_messages).map(|message| self.delivery(&message)).collect())
     }
 
     /// Asks for what is not proved yet. What one attempt has proved the next one keeps.
@@ -250,11 +250,9 @@ impl SubjectReader {
         sent.map_err(|_| Unproved::Stray(Stray::NotSent))?;
         Ok(question.answer().await?)
     }
-}
 
-impl Message {
-    fn delivery(self) -> Delivery {
-        let position = Position(self.sequence);
-        Delivery { position, event: decode::event(&self.payload, position) }
+    fn delivery(&self, message: &Message) -> Delivery {
+        let position = Position(message.sequence);
+        Delivery { position, event: self.decoder.event(&message.subject, &message.payload, position) }
     }
 }
