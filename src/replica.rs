@@ -18,6 +18,7 @@ mod in_force;
 mod loader;
 mod on_demand;
 mod person;
+mod progress;
 mod standing;
 mod store;
 mod texts;
@@ -34,6 +35,7 @@ use tokio::runtime::Handle;
 pub use applier::SourceFactory;
 pub use cache::{CacheStats, Cached};
 pub use on_demand::{LoadStats, OnDemandConfig};
+pub use progress::Progress;
 pub use standing::{Published, Trouble};
 
 use crate::clock::Clock;
@@ -91,6 +93,7 @@ struct Shared {
     hasher: SubjectHasher,
     cache_bytes: u64,
     rebuilds: AtomicU64,
+    replayed: AtomicU64,
 }
 
 /// One consistent look at the view as a whole, to be taken before any state is looked at.
@@ -197,6 +200,11 @@ impl Replica {
         self.shared.standing.reach(token, patience).await
     }
 
+    /// Events that were read while the view was built, since the start.
+    pub fn replayed(&self) -> u64 {
+        self.shared.replayed.load(Ordering::Relaxed)
+    }
+
     /// Why the view cannot be relied on, if it cannot.
     pub fn trouble(&self) -> Option<Trouble> {
         self.shared.standing.trouble()
@@ -232,6 +240,7 @@ impl Shared {
             hasher: SubjectHasher::new(secret),
             cache_bytes,
             rebuilds: AtomicU64::new(0),
+            replayed: AtomicU64::new(0),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::cache::{Cache, Cached};
@@ -17,6 +17,7 @@ use super::changes::{self, Said};
 use super::codec::{Root, StoredQuarantine};
 use super::engine::Engine;
 use super::in_force::InForce;
+use super::progress::Pace;
 use super::standing::{Published, Trouble};
 use super::store::{Changes, Store, StoreError};
 use crate::domain::{Catalogue, Position, SubjectKey, SubjectState, Time};
@@ -28,6 +29,8 @@ const BUILDING_SUBJECTS: usize = 50_000;
 /// How long to wait before a store that cannot be opened is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(3);
 
+/// How long a silent ledger may keep the applier from looking whether it must stop: 100 ms.
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// Times that opening the store may kill the process before the store is set aside.
 const OPENING_ATTEMPTS: u64 = 2;
 
@@ -129,7 +132,9 @@ impl Applier {
             if let Some(cause) = engine.condemned() {
                 break Ended::Store(cause);
             }
-            let Some(item) = feed.blocking_recv() else {
+            // A ledger that is away says nothing, and that must keep nobody from stopping.
+            let Ok(item) = feed.recv_within(LOOK_INTERVAL) else { continue };
+            let Some(item) = item else {
                 self.shared.standing.break_ledger("the thread that follows the ledger has ended; restart".to_owned());
                 self.pause(Duration::MAX);
                 break Ended::Stopped;
@@ -187,6 +192,7 @@ struct Round<'a> {
     place: Place,
     ledger: Option<LedgerId>,
     target: Option<Position>,
+    pace: Option<Pace>,
     built: bool,
     in_force: InForce,
     token: Arc<str>,
@@ -207,6 +213,7 @@ impl<'a> Round<'a> {
             ledger: resume.map(|resume| resume.ledger),
             root,
             target: None,
+            pace: None,
             built: false,
             in_force: InForce::default(),
             token: Arc::from(""),
@@ -240,13 +247,19 @@ impl<'a> Round<'a> {
                 self.ledger = Some(ledger);
                 self.target = Some(last);
                 tracing::info!(from = self.place.position.0, to = last.0, "following the ledger");
-                standing.set_trouble(Some(Trouble::Building { position: self.place.position, target: last }));
+                let now = Instant::now();
+                let pace = self.pace.insert(Pace::new(self.place.position, last, now));
+                standing.set_trouble(Some(Trouble::Building(pace.progress(self.place.position, now))));
             }
             FeedItem::Events { deliveries, place } => {
+                let events = deliveries.len();
                 for delivery in deliveries {
                     self.apply(delivery);
                 }
                 self.place = place;
+                if !self.built {
+                    self.tell_progress(events);
+                }
                 if self.built || self.states.len() >= BUILDING_SUBJECTS {
                     self.commit()?;
                 }
@@ -275,6 +288,26 @@ impl<'a> Round<'a> {
             }
         }
         Ok(true)
+    }
+
+    /// Counts what was read while the view is built, and says now and then how far it has come.
+    fn tell_progress(&mut self, events: usize) {
+        let shared = &self.applier.shared;
+        shared.replayed.fetch_add(events as u64, Ordering::Relaxed);
+        let now = Instant::now();
+        let Some(pace) = &mut self.pace else { return };
+        if pace.count(events, now) {
+            let progress = pace.progress(self.place.position, now);
+            tracing::info!(
+                position = progress.position.0,
+                target = progress.target.0,
+                events = progress.events,
+                events_per_second = progress.events_per_second,
+                seconds_left = progress.left.map(|left| left.as_secs()),
+                "the local copy is being built"
+            );
+            shared.standing.set_trouble(Some(Trouble::Building(progress)));
+        }
     }
 
     fn apply(&mut self, delivery: Delivery) {
@@ -358,8 +391,9 @@ impl<'a> Round<'a> {
             quarantined: self.root.quarantined,
             engine: Some(Arc::clone(self.engine)),
         });
-        if let (false, Some(target)) = (self.built, self.target) {
-            self.applier.shared.standing.set_trouble(Some(Trouble::Building { position, target }));
+        if let (false, Some(pace)) = (self.built, &self.pace) {
+            let progress = pace.progress(self.place.position, Instant::now());
+            self.applier.shared.standing.set_trouble(Some(Trouble::Building(progress)));
         }
     }
 }

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// How long a server may take to start, and a cluster to agree on a leader, on a machine that compiles meanwhile.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 /// Below the ports that the kernel gives to outgoing connections, so that a port is still free when its server, killed,
 /// is started again.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
@@ -63,11 +63,11 @@ impl NatsServer {
         let sync = options.sync_interval.map_or_else(String::new, |sync| format!("sync_interval: {sync}"));
         let tls = options.tls.as_ref().map_or_else(String::new, |files| files.block("tls"));
         let (port, monitor) = (server.port, server.monitor);
-        let store = server.store_dir();
+        let store = quoted(&server.store_dir());
         let more = &options.more;
         let config = format!(
             "server_name: {name}\nlisten: 127.0.0.1:{port}\nhttp: 127.0.0.1:{monitor}\n\
-             jetstream {{ store_dir: {store:?}, max_file: 8G, {sync} }}\n{tls}\n{cluster}\n{more}\n"
+             jetstream {{ store_dir: {store}, max_file: 8G, {sync} }}\n{tls}\n{cluster}\n{more}\n"
         );
         fs::write(server.file("server.conf"), config).expect("written");
         server.run();
@@ -216,24 +216,30 @@ pub(crate) struct Certificates {
 impl Certificates {
     /// An authority, a certificate for servers on the loopback and one for clients.
     pub(crate) fn make() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let certificates = Self { folder: std::sync::Arc::new(tempfile::tempdir().expect("a folder")) };
+        certificates.renew(2099);
+        certificates
+    }
+
+    /// Puts others in their place, of another authority of the same name, good to the beginning of a year. A server takes
+    /// them when it starts again.
+    pub(crate) fn renew(&self, until: i32) {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "consentd tests");
-        let authority =
-            CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
-        let certificates = Self { folder: std::sync::Arc::new(folder) };
-        fs::write(certificates.ca(), authority.pem()).expect("written");
+        let key = KeyPair::generate().expect("a key");
+        let authority = CertifiedIssuer::self_signed(params, key).expect("an authority");
+        fs::write(self.ca(), authority.pem()).expect("written");
         for name in ["server", "client"] {
             let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("names");
             params.subject_alt_names.push(SanType::IpAddress(Ipv4Addr::LOCALHOST.into()));
             params.distinguished_name.push(DnType::CommonName, name);
+            params.not_after = rcgen::date_time_ymd(until, 1, 1);
             let key = KeyPair::generate().expect("a key");
             let certificate = params.signed_by(&key, &authority).expect("signed");
-            fs::write(certificates.file(&format!("{name}.pem")), certificate.pem()).expect("written");
-            fs::write(certificates.file(&format!("{name}.key")), key.serialize_pem()).expect("written");
+            fs::write(self.file(&format!("{name}.pem")), certificate.pem()).expect("written");
+            fs::write(self.file(&format!("{name}.key")), key.serialize_pem()).expect("written");
         }
-        certificates
     }
 
     /// The authority's certificate.
@@ -257,8 +263,8 @@ impl Certificates {
 
     /// A server's configuration of TLS, which asks the other side for a certificate.
     fn block(&self, name: &str) -> String {
-        let (cert, key, ca) = (self.file("server.pem"), self.file("server.key"), self.ca());
-        format!("{name} {{ cert_file: {cert:?}, key_file: {key:?}, ca_file: {ca:?}, verify: true, timeout: 10 }}")
+        let [cert, key, ca] = [self.file("server.pem"), self.file("server.key"), self.ca()].map(|file| quoted(&file));
+        format!("{name} {{ cert_file: {cert}, key_file: {key}, ca_file: {ca}, verify: true, timeout: 10 }}")
     }
 }
 
@@ -270,6 +276,11 @@ fn binary() -> PathBuf {
     folders
         .find_map(|folder| Some(folder.join("nats-server")).filter(|file| file.is_file()))
         .expect("nats-server is not here; `make test` gets it, and runs every test")
+}
+
+/// A path as a string of the server's configuration.
+fn quoted(path: &Path) -> String {
+    format!("\"{}\"", path.display())
 }
 
 /// A port that nobody listens on, and no other test of this process was given.

@@ -5,22 +5,24 @@
 //! time for that is over, it is not known whether it stands there, and the error says so. To write the same event again
 //! is always safe: events keep their ids, and a repetition changes nothing.
 
+mod error;
+
 use std::collections::VecDeque;
-use std::io;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
-use tokio::runtime::Runtime;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::subject::About;
 use super::{Config, OpenError, Opened, message_id, open, payload};
 use crate::domain::Position;
-use crate::ledger::{EventError, LedgerId, Nth, Token, validate};
+use crate::ledger::{LedgerId, Token, validate};
 use crate::proto::v1;
+
+pub use error::WriteError;
 
 /// How long a message is sent again before its fate is said to be unknown: 30 s, in which a cluster elects a new leader
 /// and a server restarts, and half of what the shortest window of message ids allows.
@@ -38,92 +40,9 @@ const HEADERS_BYTES_MAX: usize = 512;
 pub struct NatsLedger {
     opened: Opened,
     stream: String,
+    /// How long one attempt waits.
+    attempt_timeout: Duration,
     patience: Duration,
-}
-
-/// Why events were not written, or may not have been.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// An event is not as it must be. None of the batch was written.
-    #[error("{}{error}", Nth(*.index, *.of))]
-    Event {
-        /// Which of the batch, from 0.
-        index: usize,
-        /// How many the batch has.
-        of: usize,
-        /// What is wrong with it.
-        error: EventError,
-    },
-    /// An event is longer than the server takes. None of the batch was written.
-    #[error(
-        "{}takes {bytes} bytes, and the server takes {limit}; raise its `max_payload`, or write less",
-        Nth(*.index, *.of)
-    )]
-    TooLong {
-        /// Which of the batch, from 0.
-        index: usize,
-        /// How many the batch has.
-        of: usize,
-        /// How long it is, headers included.
-        bytes: usize,
-        /// The server's bound.
-        limit: usize,
-    },
-    /// The server refuses a message. Those that were acknowledged before it stay written.
-    #[error("the ledger `{stream}` takes no event: {problem}; {}", Written(*.written, *.of))]
-    Refused {
-        /// The stream.
-        stream: String,
-        /// What the server says.
-        problem: String,
-        /// How many events of the batch are acknowledged.
-        written: usize,
-        /// How many the batch has.
-        of: usize,
-    },
-    /// Nobody took a message for as long as it was tried. Those that were acknowledged before it stay written.
-    #[error(
-        "the ledger `{stream}` cannot be reached for {} s: {problem}; {}", .patience.as_secs_f64(), Written(*.written, *.of)
-    )]
-    Away {
-        /// The stream.
-        stream: String,
-        /// For how long it was tried.
-        patience: Duration,
-        /// Why, at the last attempt.
-        problem: String,
-        /// How many events of the batch are acknowledged.
-        written: usize,
-        /// How many the batch has.
-        of: usize,
-    },
-    /// A message was sent and not answered. It may be in the ledger, and in force, or not.
-    #[error(
-        "it is not known whether the ledger `{stream}` has all of it: {problem}; {written} of {of} events are acknowledged; \
-         write the same events again, with the same ids, which does no harm"
-    )]
-    Unknown {
-        /// The stream.
-        stream: String,
-        /// What happened instead of an answer.
-        problem: String,
-        /// How many events of the batch are acknowledged.
-        written: usize,
-        /// How many the batch has.
-        of: usize,
-    },
-}
-
-/// `nothing was written`, or how much was.
-struct Written(usize, usize);
-
-impl std::fmt::Display for Written {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self(0, _) => f.write_str("nothing was written"),
-            Self(written, of) => write!(f, "{written} of {of} events were written"),
-        }
-    }
 }
 
 /// One message on its way.
@@ -133,6 +52,12 @@ struct Message {
     subject: String,
     id: String,
     payload: Vec<u8>,
+}
+
+/// A message that was sent.
+struct Sent {
+    at: Instant,
+    answer: Result<PublishAckFuture, PublishError>,
 }
 
 /// Why one message was not acknowledged.
@@ -156,7 +81,7 @@ struct Progress {
     /// The greatest sequence of each event's messages that are acknowledged; 0 is none.
     positions: Vec<u64>,
     /// How many messages of each event are not acknowledged.
-    awaited: Vec<u8>,
+    awaited: Vec<usize>,
 }
 
 /// What one attempt came to that may be made again.
@@ -174,7 +99,12 @@ impl NatsLedger {
     /// # Cancel safety
     /// Nothing is left behind when it is dropped.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
-        Ok(Self { opened: open(config).await?, stream: config.stream.clone(), patience: DEFAULT_PATIENCE })
+        Ok(Self {
+            opened: open(config).await?,
+            stream: config.stream.clone(),
+            attempt_timeout: config.connection.request_timeout,
+            patience: DEFAULT_PATIENCE,
+        })
     }
 
     /// The same, with another time for which a message is sent again. Less than half a minute makes an unknown outcome
@@ -209,23 +139,21 @@ impl NatsLedger {
             while failure.is_none() && in_flight.len() < IN_FLIGHT_MAX {
                 let Some(message) = rest.next() else { break };
                 let sent = self.send(&message).await;
-                in_flight.push_back((message, Instant::now(), sent));
+                in_flight.push_back((message, sent));
             }
-            let Some((message, since, sent)) = in_flight.pop_front() else { break };
+            let Some((message, sent)) = in_flight.pop_front() else { break };
             let patience = if failure.is_none() { self.patience } else { Duration::ZERO };
-            match self.settle(&message, since, patience, sent).await {
+            match self.settle(&message, sent, patience).await {
                 Ok(sequence) => progress.acknowledged(message.event, sequence),
                 Err(more) if more.why == Why::Unknown || failure.is_none() => failure = Some(more),
                 Err(_) => {}
             }
         }
-        match failure {
-            Some(failure) => Err(self.failure(failure, &progress)),
-            None => {
-                let token = |position| Token { ledger: self.id(), position: Position(position) };
-                Ok(progress.positions.into_iter().map(token).collect())
-            }
+        if let Some(failure) = failure {
+            return Err(self.failure(failure, &progress));
         }
+        let token = |position| Token { ledger: self.id(), position: Position(position) };
+        Ok(progress.positions.into_iter().map(token).collect())
     }
 
     /// The messages of a batch, if every event of it can be written.
@@ -249,34 +177,38 @@ impl NatsLedger {
         Ok(messages)
     }
 
-    async fn send(&self, message: &Message) -> Result<PublishAckFuture, PublishError> {
+    async fn send(&self, message: &Message) -> Sent {
         let publish = PublishMessage::build()
             .headers(HeaderMap::new())
             .message_id(&message.id)
             .expected_stream(&self.stream)
             .payload(message.payload.clone().into());
-        self.opened.context.send_publish(message.subject.clone(), publish).await
+        let at = Instant::now();
+        Sent { at, answer: self.opened.context.send_publish(message.subject.clone(), publish).await }
     }
 
-    /// The sequence under which the stream has a message that was sent `since`; it is sent again while there is time.
-    async fn settle(
-        &self,
-        message: &Message,
-        since: Instant,
-        patience: Duration,
-        mut sent: Result<PublishAckFuture, PublishError>,
-    ) -> Result<u64, Unacknowledged> {
+    /// The sequence under which the stream has a message; it is sent again while there is time.
+    async fn settle(&self, message: &Message, mut sent: Sent, patience: Duration) -> Result<u64, Unacknowledged> {
         let refused = |problem| Unacknowledged { problem, why: Why::Refused };
+        let since = sent.at;
         let mut why = Why::Away;
+        let mut was_sent_again = false;
         loop {
-            let answer = match sent {
-                Ok(answer) => answer.await,
+            let answer = match sent.answer {
+                // Of many that were lost with a leader each has waited already when its turn comes.
+                Ok(answer) => timeout_at(sent.at + self.attempt_timeout, answer.into_future())
+                    .await
+                    .unwrap_or_else(|_| Err(PublishError::new(PublishErrorKind::TimedOut))),
                 Err(error) => Err(error),
             };
             let attempt = match answer {
                 Ok(ack) if ack.stream == self.stream && ack.sequence > 0 => return Ok(ack.sequence),
                 Ok(ack) => return Err(refused(format!("the stream `{}` answers for it", ack.stream))),
-                Err(error) => attempt(&error).map_err(refused)?,
+                Err(error) => attempt(&error).map_err(|problem| match why {
+                    // What is refused now may have been taken before.
+                    Why::Unknown => Unacknowledged { problem, why },
+                    Why::Refused | Why::Away => refused(problem),
+                })?,
             };
             if attempt.may_have_arrived {
                 why = Why::Unknown;
@@ -284,7 +216,10 @@ impl NatsLedger {
             if since.elapsed() >= patience {
                 return Err(Unacknowledged { problem: attempt.problem, why });
             }
-            sleep(RETRY_PAUSE).await;
+            if was_sent_again {
+                sleep(RETRY_PAUSE).await;
+            }
+            was_sent_again = true;
             sent = self.send(message).await;
         }
     }
@@ -304,7 +239,7 @@ impl NatsLedger {
 
 impl Progress {
     fn of(messages: &[Message], events: usize) -> Self {
-        let mut awaited = vec![0_u8; events];
+        let mut awaited = vec![0_usize; events];
         for message in messages {
             if let Some(awaited) = awaited.get_mut(message.event) {
                 *awaited += 1;
@@ -360,50 +295,5 @@ fn attempt(error: &PublishError) -> Result<Attempt, String> {
                 None => again(&error.to_string(), true),
             }
         }
-    }
-}
-
-/// A [`NatsLedger`] for a thread that waits, with a runtime of its own.
-#[derive(Debug)]
-pub struct NatsWriter {
-    ledger: NatsLedger,
-    runtime: Runtime,
-}
-
-/// Why a waiting writer cannot begin.
-#[derive(Debug, thiserror::Error)]
-pub enum WriterError {
-    /// The ledger cannot be used.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The system gives no threads.
-    #[error("no runtime can be started")]
-    Runtime(#[source] io::Error),
-}
-
-impl NatsWriter {
-    /// Opens the ledger for writing.
-    ///
-    /// # Errors
-    /// If it cannot be used.
-    ///
-    /// # Panics
-    /// Inside an asynchronous runtime, as every waiting does there.
-    pub fn open(config: &Config) -> Result<Self, WriterError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.map_err(WriterError::Runtime)?;
-        let ledger = runtime.block_on(NatsLedger::open(config))?;
-        Ok(Self { ledger, runtime })
-    }
-
-    /// As [`NatsLedger::append`].
-    ///
-    /// # Errors
-    /// As [`WriteError`] says of each.
-    ///
-    /// # Panics
-    /// As [`NatsWriter::open`].
-    pub fn append(&mut self, events: &[v1::LedgerEvent]) -> Result<Vec<Token>, WriteError> {
-        self.runtime.block_on(self.ledger.append(events))
     }
 }

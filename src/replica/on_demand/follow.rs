@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::OnDemand;
 use crate::domain::Position;
 use crate::ledger::nats::{Beginning, Config, SubjectReader};
 use crate::ledger::{Delivery, FeedItem, LedgerId, Token};
 use crate::replica::SourceFactory;
+use crate::replica::applier::LOOK_INTERVAL;
 use crate::replica::changes::{self, Said};
 use crate::replica::in_force::InForce;
+use crate::replica::progress::Pace;
 use crate::replica::standing::{Published, Trouble};
 
 /// How long the ledger may take to say where following begins.
@@ -58,7 +60,8 @@ impl Follower {
         let standing = &self.copy.shared.standing;
         let mut feed = (self.sources)().follow(resume);
         while !self.stopped() {
-            let Some(item) = feed.blocking_recv() else {
+            let Ok(item) = feed.recv_within(LOOK_INTERVAL) else { continue };
+            let Some(item) = item else {
                 standing.break_ledger("the thread that follows the ledger has ended; restart".to_owned());
                 break;
             };
@@ -123,7 +126,9 @@ impl Round<'_> {
                 }
                 self.target = Some(last);
                 tracing::info!(from = self.position.0, to = last.0, "following the ledger; subjects are loaded on demand");
-                standing.set_trouble(Some(Trouble::Building { position: self.position, target: last }));
+                let now = Instant::now();
+                let progress = Pace::new(self.position, last, now).progress(self.position, now);
+                standing.set_trouble(Some(Trouble::Building(progress)));
             }
             FeedItem::Events { deliveries, place } => {
                 // INVARIANT: before any subject is touched; a load that begins meanwhile reads at least up to here.
