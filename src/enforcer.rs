@@ -14,7 +14,7 @@ mod record;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::domain::{
@@ -50,7 +50,7 @@ pub struct Call<'a> {
     pub shared: Question<'a>,
     /// The token that the view must have reached, with its text.
     pub at_least_as_fresh: Option<(Token, &'a str)>,
-    /// The longest to wait for it; the configuration may say less.
+    /// The longest to wait for it, and for subjects that are loaded on demand; the configuration may say less.
     pub patience: Duration,
     /// The W3C trace id that came with the call.
     pub trace_id: Option<[u8; 16]>,
@@ -216,23 +216,27 @@ impl Enforcer {
 
     /// Everything that the decisions of a call are made from.
     async fn look(&self, call: &Call<'_>, asks: &[Ask<'_>]) -> Looked {
-        let token = self.reach(call).await;
+        let (token, waited) = self.reach(call).await;
         // INVARIANT: P4. The view before the states.
         let view = self.replica.view();
-        let states = self.states(&view, asks).await;
+        let states = self.states(&view, asks, call.patience.saturating_sub(waited)).await;
         let freshness = Freshness { ledger: view.ledger, staleness: view.staleness, token };
         Looked { view, states, freshness, now: self.clock.now() }
     }
 
-    async fn reach(&self, call: &Call<'_>) -> TokenStanding {
+    /// Waits for the token that is asked for. Gives how long that took, too.
+    async fn reach(&self, call: &Call<'_>) -> (TokenStanding, Duration) {
         match call.at_least_as_fresh {
-            None => TokenStanding::Reached,
-            Some((token, _)) => self.replica.reach(token, call.patience.min(self.max_wait)).await,
+            None => (TokenStanding::Reached, Duration::ZERO),
+            Some((token, _)) => {
+                let began = Instant::now();
+                (self.replica.reach(token, call.patience.min(self.max_wait)).await, began.elapsed())
+            }
         }
     }
 
-    /// The subjects' states: from memory where they are there, the others from the store in one go.
-    async fn states(&self, view: &View, asks: &[Ask<'_>]) -> Vec<State> {
+    /// The subjects' states: from memory where they are there, the others from store or ledger in one go.
+    async fn states(&self, view: &View, asks: &[Ask<'_>], patience: Duration) -> Vec<State> {
         let mut missing: Vec<(usize, SubjectKey)> = Vec::new();
         let mut states: Vec<State> = with_text(|text| {
             let find = |(place, ask): (usize, &Ask<'_>)| {
@@ -250,7 +254,8 @@ impl Enforcer {
         if missing.is_empty() {
             return states;
         }
-        let loaded = self.replica.load(view, missing.iter().map(|(_, key)| *key).collect()).await;
+        let keys = missing.iter().map(|(_, key)| *key).collect();
+        let loaded = self.replica.load_within(view, keys, patience).await;
         for ((place, _), loaded) in missing.into_iter().zip(loaded) {
             if let (Some(state), Loaded::State(loaded)) = (states.get_mut(place), loaded) {
                 *state = State::Known(loaded);

@@ -149,8 +149,7 @@ impl Replica {
     ) -> std::io::Result<(Self, Running)> {
         let shared = Arc::new(Shared::new(&config.secret, config.cache_bytes));
         let stop = Arc::new(AtomicBool::new(false));
-        let (on_demand, applier) =
-            OnDemand::start(config, Arc::clone(&shared), sources, Arc::clone(&stop), runtime)?;
+        let (on_demand, applier) = OnDemand::start(config, Arc::clone(&shared), sources, Arc::clone(&stop), runtime)?;
         Ok((Self { shared, copy: Copy::OnDemand(on_demand), clock }, Running { stop, applier }))
     }
 
@@ -178,15 +177,26 @@ impl Replica {
         }
     }
 
-    /// Subjects' states under a view from its store or from the ledger, in their order: not older than the view.
+    /// Subjects' states under a view from its store, in their order: not older than the view. On demand they come from
+    /// the ledger, and what has not come within the configured time is [`Loaded::Unavailable`].
     ///
     /// # Cancel safety
     /// Nothing is lost when it is dropped.
     pub async fn load(&self, view: &View, keys: Vec<SubjectKey>) -> Vec<Loaded> {
+        self.load_within(view, keys, Duration::MAX).await
+    }
+
+    /// As [`Replica::load`], for who has only so much time. A store of our own takes what it takes.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when it is dropped.
+    pub async fn load_within(&self, view: &View, keys: Vec<SubjectKey>, patience: Duration) -> Vec<Loaded> {
         let states = match (&self.copy, view.published.engine.clone()) {
             (Copy::Full(loader), Some(engine)) => loader.load(engine, keys).await,
             // Before the end of the ledger was reached, and after it broke, no state is looked at.
-            (Copy::OnDemand(on_demand), _) if view.ledger == LedgerStanding::Following => on_demand.load(&keys).await,
+            (Copy::OnDemand(on_demand), _) if view.ledger == LedgerStanding::Following => {
+                on_demand.load(&keys, patience).await
+            }
             (Copy::Full(_) | Copy::OnDemand(_), _) => return vec![Loaded::Unavailable; keys.len()],
         };
         states.into_iter().map(|state| state.map_or(Loaded::Unavailable, Loaded::State)).collect()
@@ -218,7 +228,7 @@ impl Replica {
         }
     }
 
-    /// Counts of loads on demand; zeros where there is a full copy.
+    /// Figures of loads on demand; zeros where there is a full copy.
     pub fn load_stats(&self) -> LoadStats {
         match &self.copy {
             Copy::Full(_) => LoadStats::default(),

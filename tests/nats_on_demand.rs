@@ -33,7 +33,7 @@ use consentd::nats::{Tls, connect};
 use consentd::proto::v1;
 use consentd::replica::{self, Loaded, OnDemandConfig, Replica, Running};
 use nats::{Cluster, NatsServer, Options};
-use sidecar::{Home, PATIENCE, Random, catalogue, erasure, link, said};
+use sidecar::{Home, PATIENCE, Random, Sidecar, catalogue, erasure, link, newsletter, said};
 
 const KEY: [u8; 32] = [7; 32];
 const STREAM: &str = "CONSENT_LEDGER";
@@ -96,7 +96,9 @@ impl Central {
 
     fn sources(&self, clock: &Clock) -> replica::SourceFactory {
         let (config, clock) = (self.config.clone(), clock.clone());
-        Box::new(move || -> Box<dyn LedgerSource> { Box::new(NatsSource::new(config.clone(), FRESHNESS, clock.clone())) })
+        Box::new(move || -> Box<dyn LedgerSource> {
+            Box::new(NatsSource::new(config.clone(), FRESHNESS, clock.clone()))
+        })
     }
 
     /// A replica of everything.
@@ -398,7 +400,10 @@ async fn what_is_loaded_is_what_a_full_replica_knows() {
         let (truth, looks) = write_and_ask(&central, &subjects, &copies, &mut random, 200).await;
         for Look { position, subject, state } in &looks {
             let least = truth.least(subject, *position);
-            assert!(holds(state, &least), "history {history}: {subject} at {position}: {state:?} lacks some of {least:?}");
+            assert!(
+                holds(state, &least),
+                "history {history}: {subject} at {position}: {state:?} lacks some of {least:?}"
+            );
             allowed += u32::from(reason(state).verdict() == Verdict::Allow);
         }
         looked += looks.len();
@@ -484,7 +489,8 @@ async fn what_is_given_up_is_loaded_again_whole() {
     .await;
     assert!(kept < 100, "{kept} are kept");
     // An event for somebody who was given up is no state: the consent is still part of the next answer.
-    let lines: Vec<String> = subjects.iter().map(|subject| said(subject, "analytics", "sms", "REFUSED", BASE_MS + 5)).collect();
+    let lines: Vec<String> =
+        subjects.iter().map(|subject| said(subject, "analytics", "sms", "REFUSED", BASE_MS + 5)).collect();
     let position = central.write_all(&lines).await;
     copy.reached(position).await;
     for subject in &subjects {
@@ -615,6 +621,52 @@ async fn a_replica_waits_for_a_ledger_that_is_not_there_yet() {
     copy.stop();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_on_demand_answers_shows_its_loads_and_denies_what_it_cannot_load() {
+    let server = NatsServer::start(&Options::default());
+    let central = Central::on(&server).await;
+    central.write_all(&[given("crm:1", 0), given("crm:2", 0), given("crm:3", 0), withdrawn("crm:3", 1)]).await;
+    let home = Home::new();
+    let key = central.home.path("shared.key").display().to_string();
+    let url = server.url();
+    let settings = [
+        ("replica.mode", "on_demand"),
+        ("replica.load_timeout", "4s"),
+        ("ledger.kind", "nats"),
+        ("ledger.url", &url),
+        ("ledger.subject_key_file", &key),
+        ("ledger.freshness_interval", "200ms"),
+        ("admin.tcp", "127.0.0.1:0"),
+    ];
+    let sidecar = Sidecar::ready(&home, &settings).await;
+    let mut client = sidecar.client();
+    for _ in 0..2 {
+        for (subject, right) in
+            [("crm:1", v1::Reason::Consent), ("crm:3", v1::Reason::Withdrawn), ("crm:9", v1::Reason::UnknownSubject)]
+        {
+            assert_eq!(sidecar::reason(&mut client, newsletter(subject)).await, right, "{subject}");
+        }
+    }
+    let admin = sidecar.admin.expect("a page");
+    let (_, metrics) = tokio::task::spawn_blocking(move || sidecar::page(admin, "/metrics")).await.expect("no panic");
+    for shown in ["consentd_loads_total 3", "consentd_loads_absent_total 1", "consentd_loads_failed_total 0"] {
+        assert!(metrics.contains(shown), "{shown}: {metrics}");
+    }
+    assert!(metrics.contains(r#"consentd_load_duration_seconds{quantile="0.99"}"#), "{metrics}");
+    assert!(!home.data().join("replica").exists(), "nothing of it is on disk");
+
+    // The server stands still: who is known is answered, who is not is denied, in time for who asks and with a reason.
+    server.stop();
+    assert_eq!(sidecar::reason(&mut client, newsletter("crm:1")).await, v1::Reason::Consent);
+    let mut hurried = tonic::Request::new(v1::MayProcessRequest { question: Some(newsletter("crm:2")) });
+    hurried.set_timeout(Duration::from_millis(1500));
+    let answered = client.may_process(hurried).await.expect("an answer and no error").into_inner();
+    assert_eq!(answered.answer.map(|answer| answer.reason()), Some(v1::Reason::StoreUnavailable));
+    server.cont();
+    sidecar::until_reason(&client, &newsletter("crm:2"), v1::Reason::Consent).await;
+    sidecar.stop().await;
+}
+
 /// A reader of single subjects, connected to one server.
 async fn reader(central: &Central, url: &str) -> SubjectReader {
     let mut config = central.config.clone();
@@ -738,7 +790,10 @@ async fn the_first_question_is_answered_soon() {
         let at = |share: usize| times[(times.len() - 1) * share / 1000];
         println!(
             "first question of a subject {what}: {} loads, p50 {:?}, p99 {:?}, p99.9 {:?}",
-            times.len(), at(500), at(990), at(999)
+            times.len(),
+            at(500),
+            at(990),
+            at(999)
         );
         assert!(at(990) < Duration::from_secs(1), "{:?}", at(990));
     }

@@ -5,10 +5,11 @@
 
 mod follow;
 mod table;
+mod took;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::domain::{SubjectKey, SubjectState};
 use crate::ledger::nats::{self, SubjectReader};
 use follow::Follower;
 use table::{Found, Load, Outcome, Table};
+use took::Took;
 
 /// Subjects that are loaded at once. Enough to keep a server busy over a round trip of some milliseconds; more would only
 /// wait there instead of here, where a single question takes its turn between those of a large batch.
@@ -44,7 +46,7 @@ pub struct OnDemandConfig {
     pub patience: Duration,
 }
 
-/// Counts of loads since the start.
+/// Figures of loads since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LoadStats {
     /// Subjects that were loaded, absent ones included.
@@ -55,8 +57,10 @@ pub struct LoadStats {
     pub failed: u64,
     /// Questions that waited for another question's load.
     pub shared: u64,
-    /// The time that loads took, together.
-    pub took: Duration,
+    /// The time within which half of them came to their end.
+    pub p50: Duration,
+    /// The time within which 99 of 100 came to their end.
+    pub p99: Duration,
 }
 
 /// The subjects that were asked for, and what loads more of them.
@@ -77,7 +81,8 @@ struct Counts {
     absent: AtomicU64,
     failed: AtomicU64,
     shared: AtomicU64,
-    took_us: AtomicU64,
+    /// How long loads took, failed ones included.
+    took: Mutex<Took>,
     hits: AtomicU64,
     misses: AtomicU64,
     /// When a load that failed was last complained about, in milliseconds after `since`; 0 is never.
@@ -126,8 +131,8 @@ impl OnDemand {
     ///
     /// # Cancel safety
     /// Loads that were begun go on and are kept; nothing is lost.
-    pub(super) async fn load(self: &Arc<Self>, keys: &[SubjectKey]) -> Vec<Option<Arc<Cached>>> {
-        let until = Instant::now() + self.patience;
+    pub(super) async fn load(self: &Arc<Self>, keys: &[SubjectKey], patience: Duration) -> Vec<Option<Arc<Cached>>> {
+        let until = Instant::now() + self.patience.min(patience);
         let mut known = Known::new();
         let mut failed = BTreeSet::new();
         let mut persons: Vec<Option<Arc<Cached>>> = vec![None; keys.len()];
@@ -169,7 +174,8 @@ impl OnDemand {
             absent: count(&self.counts.absent),
             failed: count(&self.counts.failed),
             shared: count(&self.counts.shared),
-            took: Duration::from_micros(count(&self.counts.took_us)),
+            p50: self.counts.took_within(500),
+            p99: self.counts.took_within(990),
         }
     }
 
@@ -253,11 +259,16 @@ impl OnDemand {
     }
 
     /// Reads an identifier's events and ends the load.
-    async fn run(self: Arc<Self>, reader: Arc<SubjectReader>, load: Load, until: Instant, permit: OwnedSemaphorePermit) {
+    async fn run(
+        self: Arc<Self>,
+        reader: Arc<SubjectReader>,
+        load: Load,
+        until: Instant,
+        permit: OwnedSemaphorePermit,
+    ) {
         let began = Instant::now();
         let read = reader.subject(load.key(), load.up_to(), until).await;
-        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.counts.took_us.fetch_add(took_us, Ordering::Relaxed);
+        self.counts.took(began.elapsed());
         match read {
             Ok(deliveries) => {
                 let mut state = SubjectState::default();
@@ -308,12 +319,20 @@ impl Counts {
             absent: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             shared: AtomicU64::new(0),
-            took_us: AtomicU64::new(0),
+            took: Mutex::default(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             complained_ms: AtomicU64::new(0),
             since: Instant::now(),
         }
+    }
+
+    fn took(&self, span: Duration) {
+        self.took.lock().unwrap_or_else(PoisonError::into_inner).count(span);
+    }
+
+    fn took_within(&self, per_mille: u64) -> Duration {
+        self.took.lock().unwrap_or_else(PoisonError::into_inner).within(per_mille)
     }
 
     /// Whether it is time for another line of the log; said to one only.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::config::Config;
+use crate::config::keys::{LedgerKind, ReplicaMode};
 use crate::config::reader::Reader;
 
 impl Config {
@@ -22,6 +23,21 @@ impl Config {
             && self.replica.max_wait >= self.server.request_timeout
         {
             reader.problem("replica.max_wait", "must be shorter than server.request_timeout, or no waiting call ends");
+        }
+        if sound(reader, ["replica.load_timeout", "server.request_timeout"])
+            && self.replica.mode == ReplicaMode::OnDemand
+            && self.replica.load_timeout >= self.server.request_timeout
+        {
+            reader.problem(
+                "replica.load_timeout",
+                "must be shorter than server.request_timeout, or no waiting call ends",
+            );
+        }
+        if sound(reader, ["replica.mode", "ledger.kind"])
+            && self.replica.mode == ReplicaMode::OnDemand
+            && self.ledger.kind == LedgerKind::File
+        {
+            reader.problem("replica.mode", "`on_demand` needs ledger.kind `nats`: a file can only be read as a whole");
         }
     }
 

@@ -89,7 +89,10 @@ pub enum BeginError {
     )]
     NoDirect(String),
     /// Its last message or its catalogues were not read.
-    #[error("the beginning of the ledger `{stream}` cannot be read: {problem}")]
+    #[error(
+        "the beginning of the ledger `{stream}` cannot be read: {problem}; may this account publish to \
+         `$JS.API.DIRECT.GET.{stream}`?"
+    )]
     Read {
         /// The stream.
         stream: String,
@@ -152,12 +155,7 @@ impl SubjectReader {
     ///
     /// # Cancel safety
     /// Nothing is left behind when it is dropped.
-    pub async fn subject(
-        &self,
-        key: SubjectKey,
-        up_to: Position,
-        until: Instant,
-    ) -> Result<Vec<Delivery>, ReadError> {
+    pub async fn subject(&self, key: SubjectKey, up_to: Position, until: Instant) -> Result<Vec<Delivery>, ReadError> {
         let kinds = [Kind::Consent, Kind::Link, Kind::Erasure].map(|kind| About::Subject(key, kind).to_string());
         // A follower has seen a beat before it relies on any position.
         self.read(&kinds, BEATS, up_to, until).await

@@ -125,7 +125,11 @@ impl Round<'_> {
                     return false;
                 }
                 self.target = Some(last);
-                tracing::info!(from = self.position.0, to = last.0, "following the ledger; subjects are loaded on demand");
+                tracing::info!(
+                    from = self.position.0,
+                    to = last.0,
+                    "following the ledger; subjects are loaded on demand"
+                );
                 let now = Instant::now();
                 let progress = Pace::new(self.position, last, now).progress(self.position, now);
                 standing.set_trouble(Some(Trouble::Building(progress)));

@@ -84,7 +84,10 @@ fn a_history_is_proved_by_the_message_that_an_extent_names() {
     let page = || vec![stored(CONSENT, 3, 0), stored(CONSENT, 7, 3), end(7, 0, None)];
     assert!(history(vec![page()]).reaches(&extent()));
     // In two answers, and with a message that came later.
-    let pages = vec![vec![stored(CONSENT, 3, 0), end(3, 1, None)], vec![stored(CONSENT, 7, 0), stored(CONSENT, 11, 7), end(11, 0, None)]];
+    let pages = vec![
+        vec![stored(CONSENT, 3, 0), end(3, 1, None)],
+        vec![stored(CONSENT, 7, 0), stored(CONSENT, 11, 7), end(11, 0, None)],
+    ];
     let both = history(pages);
     assert!(both.reaches(&extent()));
     assert_eq!(both.into_messages().iter().map(|message| message.sequence).collect::<Vec<_>>(), [3, 7, 11]);
