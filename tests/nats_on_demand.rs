@@ -251,8 +251,8 @@ impl Truth {
             EventBody::Link { subject, linked, unlinked } => {
                 let (one, other) = (subject.expose().to_owned(), linked.expose().to_owned());
                 for (subject, other) in [(&one, &other), (&other, &one)] {
-                    let link = Link { other: hasher.key(other), event_time, linked: !unlinked };
-                    self.said.push((position, subject.clone(), SubjectState::of_link(link)));
+                    let said = Link { other: hasher.key(other), event_time, linked: !unlinked };
+                    self.said.push((position, subject.clone(), SubjectState::of_link(said)));
                 }
                 if unlinked {
                     self.unlinked.extend([(one.clone(), other.clone()), (other, one)]);
@@ -707,9 +707,8 @@ async fn a_server_that_slept_gives_no_half_of_a_history() {
     let info = central.context.get_stream(STREAM).await.expect("a stream").get_info().await.expect("known");
     let leader = info.cluster.expect("a cluster").leader.expect("a leader");
     // Writers must not be connected to the one that sleeps.
-    let awake: Vec<String> = cluster.nodes.iter().filter(|node| node.name == leader).map(|node| node.url()).collect();
     let mut config = central.config.clone();
-    config.connection.servers = awake.join(",").parse().expect("an address");
+    config.connection.servers = cluster.node(&leader).url().parse().expect("an address");
     let ledger = NatsLedger::open(&config).await.expect("opened");
     let sleeper = cluster.nodes.iter_mut().find(|node| node.name != leader).expect("another");
     let reader = reader(&central, &sleeper.url()).await;
