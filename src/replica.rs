@@ -1,7 +1,9 @@
-//! The local copy: what the ledger says about every subject, in memory where it was asked for, on disk for a restart.
+//! The local copy: what the ledger says about every subject, in memory where it was asked for, on disk for a restart; or,
+//! on demand, about the subjects that were asked for, in memory only.
 //!
 //! Owns the sled store, the moka cache, the one applier and the freshness of the view. Must not know who asks, what a
-//! decision is made of, or which engine the ledger runs on.
+//! decision is made of, or which engine the ledger runs on; but for [`on_demand`], which needs one that can be asked for
+//! single subjects.
 //!
 //! Invariants:
 //! - P4: a state that a reader gets is never older than the position that was published when it asked, and no older

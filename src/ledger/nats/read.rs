@@ -35,8 +35,8 @@ const PAGE_MESSAGES: usize = 512;
 const PAGE_BYTES: usize = 1 << 20;
 /// The most that is kept of one subject: 64 MiB, some hundred thousand events. No person has so many, a mistake does.
 const HISTORY_BYTES_MAX: usize = 64 << 20;
-/// How long one question may go without its whole answer before it is asked again: far above a server's milliseconds,
-/// and far below what a caller waits.
+/// How long an attempt may go without its whole answer before what is missing is asked again: far above a server's
+/// milliseconds, and below what a caller waits. Doubled each time, so that a slow connection is no hindrance.
 const ANSWER_WITHIN: Duration = Duration::from_millis(250);
 /// The pause before what was not proved is asked again: doubled from the first to the second.
 const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
@@ -172,15 +172,19 @@ impl SubjectReader {
     ) -> Result<Vec<Delivery>, ReadError> {
         let mut histories: Vec<History> = subjects.iter().map(|subject| History::new(subject)).collect();
         let (mut pause, pause_max) = RETRY_PAUSES;
+        let mut answer_within = ANSWER_WITHIN;
         let mut extent: Option<Extent> = None;
         loop {
             let attempt = self.attempt(&mut histories, witness, up_to, &mut extent);
-            let within = until.min(Instant::now() + ANSWER_WITHIN);
+            let within = until.min(Instant::now() + answer_within);
             let problem = match timeout_at(within, attempt).await {
                 Ok(Ok(())) => break,
                 Ok(Err(Unproved::TooMuch)) => return Err(ReadError::TooMuch),
                 Ok(Err(problem)) => problem.to_string(),
-                Err(_) => "no answer".to_owned(),
+                Err(_) => {
+                    answer_within *= 2;
+                    "no answer".to_owned()
+                }
             };
             if self.client.connection_state() != async_nats::connection::State::Connected {
                 return Err(ReadError::Disconnected);
