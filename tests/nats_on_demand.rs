@@ -618,7 +618,16 @@ async fn a_replica_waits_for_a_ledger_that_is_not_there_yet() {
     server.restart();
     copy.reached(0).await;
     assert_eq!(copy.reason("crm:1").await, Reason::Consent);
-    copy.stop();
+    // One that is told to stop does so, whether its server is silent from the beginning or fell silent later.
+    server.stop();
+    let other = central.on_demand(ROOMY, LONG);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for copy in [other, copy] {
+        let began = Instant::now();
+        copy.stop();
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+    server.cont();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -79,7 +79,13 @@ impl Follower {
     fn begin(&self) -> Option<Beginning> {
         let standing = &self.copy.shared.standing;
         while !self.stopped() {
-            match self.copy.runtime.block_on(SubjectReader::begin(&self.ledger, BEGINNING_WITHIN)) {
+            let begun = self.copy.runtime.block_on(async {
+                tokio::select! {
+                    begun = SubjectReader::begin(&self.ledger, BEGINNING_WITHIN) => Some(begun),
+                    () = self.told_to_stop() => None,
+                }
+            });
+            match begun? {
                 Ok((reader, beginning)) => {
                     self.copy.reader.store(Some(Arc::new(reader)));
                     return Some(beginning);
@@ -93,6 +99,12 @@ impl Follower {
             }
         }
         None
+    }
+
+    async fn told_to_stop(&self) {
+        while !self.stopped() {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
     }
 
     fn stopped(&self) -> bool {
