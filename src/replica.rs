@@ -2,7 +2,7 @@
 //! on demand, about the subjects that were asked for, in memory only.
 //!
 //! Owns the sled store, the moka cache, the one applier and the freshness of the view. Must not know who asks, what a
-//! decision is made of, or which engine the ledger runs on; but for [`on_demand`], which needs one that can be asked for
+//! decision is made of, or which engine the ledger runs on; but for `on_demand`, which needs one that can be asked for
 //! single subjects.
 //!
 //! Invariants:

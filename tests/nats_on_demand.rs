@@ -730,7 +730,7 @@ async fn a_server_that_slept_gives_no_half_of_a_history() {
     // Two seconds after it knows its leader a copy begins to take direct gets.
     tokio::time::sleep(Duration::from_secs(4)).await;
     let mut lagged = 0;
-    for round in 1..=8 {
+    for round in 1..=40 {
         sleeper.stop();
         // So much that it takes a while to catch up with.
         let events: Vec<v1::LedgerEvent> = (0..2000)
@@ -761,6 +761,10 @@ async fn a_server_that_slept_gives_no_half_of_a_history() {
         let positions: Vec<u64> = found.expect("read").iter().map(|delivery| delivery.position.0).collect();
         assert!(positions.contains(&position.0), "round {round}: {positions:?} lacks {}", position.0);
         assert!(i64::try_from(positions.len()).expect("few") > round, "round {round}: {positions:?}");
+        // Mostly it has lagged by then: it is a matter of which of its threads wakes first.
+        if round >= 5 && lagged > 0 {
+            break;
+        }
     }
     println!("{lagged} times the server that slept gave an older last message");
     assert!(lagged > 0, "the server never lagged: nothing was shown");
