@@ -53,7 +53,7 @@ pub struct LoadStats {
     pub loaded: u64,
     /// Those of them of which the ledger says nothing.
     pub absent: u64,
-    /// Loads that did not come to their end: whoever waited was denied.
+    /// Loads that did not come to their end, or were not begun in time: whoever waited was denied.
     pub failed: u64,
     /// Questions that waited for another question's load.
     pub shared: u64,
@@ -242,6 +242,7 @@ impl OnDemand {
     async fn begin(self: &Arc<Self>, key: SubjectKey, until: Instant) -> Coming {
         let Some(reader) = self.reader.load_full() else { return Coming::Never };
         let Ok(Ok(permit)) = timeout_at(until, Arc::clone(&self.permits).acquire_owned()).await else {
+            self.counts.failed.fetch_add(1, Ordering::Relaxed);
             return Coming::Never;
         };
         match self.table.find(key) {
@@ -252,22 +253,17 @@ impl OnDemand {
             }
             Found::Begun(load, receiver) => {
                 // On its own: that one who asked has gone away does not end what others wait for.
-                self.runtime.spawn(Arc::clone(self).run(reader, load, until, permit));
+                self.runtime.spawn(Arc::clone(self).run(reader, load, permit));
                 Coming::Own(receiver)
             }
         }
     }
 
     /// Reads an identifier's events and ends the load.
-    async fn run(
-        self: Arc<Self>,
-        reader: Arc<SubjectReader>,
-        load: Load,
-        until: Instant,
-        permit: OwnedSemaphorePermit,
-    ) {
+    async fn run(self: Arc<Self>, reader: Arc<SubjectReader>, load: Load, permit: OwnedSemaphorePermit) {
         let began = Instant::now();
-        let read = reader.subject(load.key(), load.up_to(), until).await;
+        // As long as any question may wait, however short of time the first one is: the next one finds it.
+        let read = reader.subject(load.key(), load.up_to(), began + self.patience).await;
         self.counts.took(began.elapsed());
         match read {
             Ok(deliveries) => {
