@@ -79,7 +79,14 @@ impl Inside {
 
     /// The time that so many calls take, one after the other, each of the questions of the next chunk.
     fn time(&self, runtime: &Runtime, kind: CallKind, chunks: &[&[Ask<'_>]], calls: u64) -> Duration {
-        let call = Call { kind, shared: question(), at_least_as_fresh: None, patience: Duration::MAX, trace_id: None };
+        let call = Call {
+            kind,
+            shared: question(),
+            at_least_as_fresh: None,
+            patience: Duration::MAX,
+            since: Instant::now(),
+            trace_id: None,
+        };
         runtime.block_on(async {
             let started = Instant::now();
             for (_, asks) in (0..calls).zip(chunks.iter().cycle()) {
@@ -98,6 +105,7 @@ impl Inside {
             shared: question(),
             at_least_as_fresh: None,
             patience: Duration::MAX,
+            since: Instant::now(),
             trace_id: None,
         };
         let answered = runtime.block_on(self.enforcer.answer(&call, asks));

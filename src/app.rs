@@ -12,13 +12,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::admin;
 use crate::clock::Clock;
-use crate::config::{self, CentralLedger, Config, EvidenceStage, NatsServer};
+use crate::config::{self, CentralLedger, Config, EvidenceStage, NatsServer, ReplicaMode};
 use crate::enforcer::Enforcer;
 use crate::evidence::{self, EvidenceLog};
 use crate::grpc::Enforcement;
@@ -191,6 +192,16 @@ fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), S
     };
     let secret = secret.map_err(|source| StartError::KeyFile { path: key_file.clone(), source })?;
     let sources = sources(config, clock);
+    if let (ReplicaMode::OnDemand, Some(central)) = (config.replica.mode, central) {
+        let on_demand = replica::OnDemandConfig {
+            ledger: central_config(central),
+            cache_bytes: config.replica.cache_bytes,
+            secret,
+            patience: config.replica.load_timeout,
+        };
+        let started = Replica::start_on_demand(on_demand, sources, clock.clone(), Handle::current());
+        return started.map_err(StartError::Thread);
+    }
     let replica_config = replica::Config {
         folder: config.data_dir.join("replica"),
         cache_bytes: config.replica.cache_bytes,

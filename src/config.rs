@@ -19,8 +19,8 @@ mod sources;
 mod units;
 
 pub use keys::{
-    Admin, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica, Server,
-    Ship, ShipKind, Workers,
+    Admin, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
+    ReplicaMode, Server, Ship, ShipKind, Workers,
 };
 pub use problem::{Origin, Problem, Problems};
 pub use sources::{CONFIG_BYTES_MAX, CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Flag, Sources};

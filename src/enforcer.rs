@@ -15,7 +15,7 @@ mod record;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::domain::{Freshness, Question, SubjectKey, SubjectView, Time, TokenStanding, decide, explain};
@@ -49,8 +49,10 @@ pub struct Call<'a> {
     pub shared: Question<'a>,
     /// The token that the view must have reached, with its text.
     pub at_least_as_fresh: Option<(Token, &'a str)>,
-    /// The longest to wait for it; the configuration may say less.
+    /// The longest to wait for it, and for subjects that are loaded on demand; the configuration may say less.
     pub patience: Duration,
+    /// When it came; patience counts from there.
+    pub since: Instant,
     /// The W3C trace id that came with the call.
     pub trace_id: Option<[u8; 16]>,
 }
@@ -123,7 +125,7 @@ impl Enforcer {
     /// # Cancel safety
     /// As [`Enforcer::answer`].
     pub async fn answer_in(&self, sight: Sight, call: &Call<'_>, asks: &[Ask<'_>]) -> Answered {
-        let looked = self.look(sight, asks).await;
+        let looked = self.look(sight, call, asks).await;
         let catalogue = looked.view.published.catalogue.as_deref();
         let decide = |ask: &Ask<'_>, state: &State| {
             Answer::from(&decide(&ask.question, state.view(), catalogue, &looked.freshness, looked.now))
@@ -138,7 +140,7 @@ impl Enforcer {
     /// As [`Enforcer::answer`].
     pub async fn explain(&self, call: &Call<'_>, ask: &Ask<'_>) -> Explained {
         let sight = self.sight(self.reach(call).await);
-        let looked = self.look(sight, std::slice::from_ref(ask)).await;
+        let looked = self.look(sight, call, std::slice::from_ref(ask)).await;
         let subject = looked.states.first().map_or(SubjectView::Unavailable, State::view);
         let catalogue = looked.view.published.catalogue.as_deref();
         let (decision, outcomes) = explain(&ask.question, subject, catalogue, &looked.freshness, looked.now);
@@ -150,14 +152,14 @@ impl Enforcer {
     }
 
     /// Everything that the decisions of a call are made from.
-    async fn look(&self, Sight { view, token }: Sight, asks: &[Ask<'_>]) -> Looked {
-        let states = self.states(&view, asks).await;
+    async fn look(&self, Sight { view, token }: Sight, call: &Call<'_>, asks: &[Ask<'_>]) -> Looked {
+        let states = self.states(&view, call, asks).await;
         let freshness = Freshness { ledger: view.ledger, staleness: view.staleness, token };
         Looked { view, states, freshness, now: self.clock.now() }
     }
 
-    /// The subjects' states: from memory where they are there, the others from the store in one go.
-    async fn states(&self, view: &View, asks: &[Ask<'_>]) -> Vec<State> {
+    /// The subjects' states: from memory where they are there, the others from store or ledger in one go.
+    async fn states(&self, view: &View, call: &Call<'_>, asks: &[Ask<'_>]) -> Vec<State> {
         let mut missing: Vec<(usize, SubjectKey)> = Vec::new();
         let mut states: Vec<State> = with_text(|text| {
             let find = |(place, ask): (usize, &Ask<'_>)| {
@@ -175,7 +177,9 @@ impl Enforcer {
         if missing.is_empty() {
             return states;
         }
-        let loaded = self.replica.load(view, missing.iter().map(|(_, key)| *key).collect()).await;
+        let keys = missing.iter().map(|(_, key)| *key).collect();
+        let patience = call.patience.saturating_sub(call.since.elapsed());
+        let loaded = self.replica.load_within(view, keys, patience).await;
         for ((place, _), loaded) in missing.into_iter().zip(loaded) {
             if let (Some(state), Loaded::State(loaded)) = (states.get_mut(place), loaded) {
                 *state = State::Known(loaded);

@@ -63,6 +63,7 @@ pub struct Enforcement {
 /// One message of a stream, with what came before it.
 #[derive(Debug)]
 struct Message {
+    came: Instant,
     carried: Carried,
     context: Arc<v1::Context>,
     /// The token of the view at which the stream began; empty for the first message.
@@ -88,7 +89,8 @@ enum Turn {
 /// What a call carries beside its message.
 #[derive(Debug, Clone, Copy)]
 struct Carried {
-    patience: Duration,
+    /// The caller's; none is for ever.
+    deadline: Option<Instant>,
     trace_id: Option<[u8; 16]>,
 }
 
@@ -107,6 +109,7 @@ impl Enforcement {
     async fn answer_batch(
         &self,
         kind: CallKind,
+        came: Instant,
         carried: Carried,
         shared: &Shared<'_>,
         questions: &[v1::BatchQuestion],
@@ -122,7 +125,7 @@ impl Enforcement {
             ));
         }
         let asks = shared.asks(questions)?;
-        let call = call(kind, carried, shared.question, shared.at_least_as_fresh);
+        let call = call(kind, came, carried, shared.question, shared.at_least_as_fresh);
         let Begun { turn, sight } = match begun {
             Some(begun) => begun,
             None => self.begin(&call, asks.len()).await,
@@ -172,16 +175,17 @@ impl Enforcement {
             // Room first: a slow reader holds the questions back, and not only their answers.
             let Ok(room) = turns.reserve().await else { return Ok(()) };
             let Some(request) = self.next_message(&mut requests).await else { return Ok(()) };
+            let came = Instant::now();
             let v1::MayProcessStreamRequest { context: new, questions } = request?;
             if let Some(new) = new {
                 context = Some(Arc::new(new));
             }
             let context = context.clone();
             let context = context.ok_or_else(|| status::malformed("context", "is missing in the first message"))?;
-            let message = Message { carried, context, pinned: pinned.clone(), questions };
+            let message = Message { came, carried, context, pinned: pinned.clone(), questions };
             // In the order of the messages, so that their views never go back, however long each takes.
             let shared = message.shared()?;
-            let asked = call(CallKind::MayProcessStream, carried, shared.question, shared.at_least_as_fresh);
+            let asked = call(CallKind::MayProcessStream, came, carried, shared.question, shared.at_least_as_fresh);
             let begun = self.begin(&asked, message.questions.len()).await;
             if pinned.is_empty() {
                 // The others wait: none of them may rest on less than the view at which the stream began.
@@ -196,11 +200,10 @@ impl Enforcement {
     }
 
     async fn answer_message(&self, message: &Message, begun: Begun) -> Result<v1::MayProcessStreamResponse, Status> {
-        let started = Instant::now();
-        let Message { carried, questions, .. } = message;
+        let Message { came, carried, questions, .. } = message;
         let kind = CallKind::MayProcessStream;
-        let answered = self.answer_batch(kind, *carried, &message.shared()?, questions, Some(begun)).await?;
-        self.metrics.took(telemetry::Call::MayProcessStream, started.elapsed());
+        let answered = self.answer_batch(kind, *came, *carried, &message.shared()?, questions, Some(begun)).await?;
+        self.metrics.took(telemetry::Call::MayProcessStream, came.elapsed());
         let (answers, view, evidence_id) = answered;
         Ok(v1::MayProcessStreamResponse { answers, view: Some(view), evidence_id })
     }
@@ -242,10 +245,10 @@ impl EnforcementService for Enforcement {
         request: Request<v1::MayProcessRequest>,
     ) -> Result<Response<v1::MayProcessResponse>, Status> {
         let began = Instant::now();
-        let carried = Carried::of(request.metadata());
+        let carried = Carried::of(request.metadata(), began);
         let message = request.into_inner();
         let asked = question::Asked::new(message.question.as_ref())?;
-        let call = call(CallKind::MayProcess, carried, asked.ask.question, asked.at_least_as_fresh);
+        let call = call(CallKind::MayProcess, began, carried, asked.ask.question, asked.at_least_as_fresh);
         let answered = self.enforcer.answer(&call, std::slice::from_ref(&asked.ask)).await;
         self.metrics.took(telemetry::Call::MayProcess, began.elapsed());
         Ok(Response::new(answer::single(answered)))
@@ -256,12 +259,12 @@ impl EnforcementService for Enforcement {
         request: Request<v1::MayProcessBatchRequest>,
     ) -> Result<Response<v1::MayProcessBatchResponse>, Status> {
         let began = Instant::now();
-        let carried = Carried::of(request.metadata());
+        let carried = Carried::of(request.metadata(), began);
         let v1::MayProcessBatchRequest { context, questions } = request.into_inner();
         let context = context.unwrap_or_default();
         let shared = Shared::new(&context)?;
         let kind = CallKind::MayProcessBatch;
-        let (answers, view, evidence_id) = self.answer_batch(kind, carried, &shared, &questions, None).await?;
+        let (answers, view, evidence_id) = self.answer_batch(kind, began, carried, &shared, &questions, None).await?;
         self.metrics.took(telemetry::Call::MayProcessBatch, began.elapsed());
         Ok(Response::new(v1::MayProcessBatchResponse { answers, view: Some(view), evidence_id }))
     }
@@ -272,7 +275,7 @@ impl EnforcementService for Enforcement {
         &self,
         request: Request<Streaming<v1::MayProcessStreamRequest>>,
     ) -> Result<Response<Self::MayProcessStreamStream>, Status> {
-        let carried = Carried::of(request.metadata());
+        let carried = Carried::of(request.metadata(), Instant::now());
         let requests = request.into_inner();
         let (turns, stream) = mpsc::channel(self.stream_window);
         let service = self.clone();
@@ -287,32 +290,37 @@ impl EnforcementService for Enforcement {
 
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
         let began = Instant::now();
-        let carried = Carried::of(request.metadata());
+        let carried = Carried::of(request.metadata(), began);
         let message = request.into_inner();
         let asked = question::Asked::new(message.question.as_ref())?;
-        let call = call(CallKind::Explain, carried, asked.ask.question, asked.at_least_as_fresh);
+        let call = call(CallKind::Explain, began, carried, asked.ask.question, asked.at_least_as_fresh);
         let explained = self.enforcer.explain(&call, &asked.ask).await;
         self.metrics.took(telemetry::Call::Explain, began.elapsed());
         Ok(Response::new(answer::explained(explained)))
     }
 }
 
-const fn call<'a>(
+/// A call that came, or a message of a stream that was taken up, at some time.
+fn call<'a>(
     kind: CallKind,
+    since: Instant,
     carried: Carried,
     shared: Question<'a>,
     at_least_as_fresh: Option<(Token, &'a str)>,
 ) -> Call<'a> {
-    Call { kind, shared, at_least_as_fresh, patience: carried.patience, trace_id: carried.trace_id }
+    let (part, whole) = DEADLINE_SHARE;
+    let patience = carried
+        .deadline
+        .map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(since).saturating_mul(part) / whole);
+    Call { kind, shared, at_least_as_fresh, patience, since, trace_id: carried.trace_id }
 }
 
 impl Carried {
-    fn of(metadata: &MetadataMap) -> Self {
+    fn of(metadata: &MetadataMap, came: Instant) -> Self {
         let text = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok());
         let deadline = text("grpc-timeout").and_then(grpc_timeout);
-        let (part, whole) = DEADLINE_SHARE;
         Self {
-            patience: deadline.map_or(Duration::MAX, |deadline| deadline.saturating_mul(part) / whole),
+            deadline: deadline.and_then(|deadline| came.checked_add(deadline)),
             trace_id: text("traceparent").and_then(trace_id),
         }
     }

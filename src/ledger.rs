@@ -22,7 +22,7 @@ mod writer;
 
 pub use codec::{EventError, FieldProblem, validate};
 pub use fault::LedgerFault;
-pub use feed::Feed;
+pub use feed::{Feed, Quiet};
 pub use subject_key::{SECRET_BYTES, SubjectHasher, load_or_make_secret, load_secret};
 pub use token::{LedgerId, Token, TokenError};
 pub use writer::{AppendError, LedgerWriter};

@@ -1,7 +1,9 @@
-//! The local copy: what the ledger says about every subject, in memory where it was asked for, on disk for a restart.
+//! The local copy: what the ledger says about every subject, in memory where it was asked for, on disk for a restart; or,
+//! on demand, about the subjects that were asked for, in memory only.
 //!
 //! Owns the sled store, the moka cache, the one applier and the freshness of the view. Must not know who asks, what a
-//! decision is made of, or which engine the ledger runs on.
+//! decision is made of, or which engine the ledger runs on; but for `on_demand`, which needs one that can be asked for
+//! single subjects.
 //!
 //! Invariants:
 //! - P4: a state that a reader gets is never older than the position that was published when it asked, and no older
@@ -11,9 +13,13 @@
 
 mod applier;
 mod cache;
+mod changes;
 mod codec;
 mod engine;
+mod in_force;
 mod loader;
+mod on_demand;
+mod person;
 mod progress;
 mod standing;
 mod store;
@@ -27,9 +33,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use tokio::runtime::Handle;
 
 pub use applier::SourceFactory;
 pub use cache::{CacheStats, Cached};
+pub use on_demand::{LoadStats, OnDemandConfig};
 pub use progress::Progress;
 pub use standing::{Published, Trouble};
 
@@ -39,6 +47,7 @@ use crate::ledger::{SubjectHasher, Token};
 use applier::Applier;
 use engine::Engine;
 use loader::Loader;
+use on_demand::OnDemand;
 use standing::Standing;
 use witness::Witness;
 
@@ -59,8 +68,17 @@ pub struct Config {
 #[derive(Debug, Clone)]
 pub struct Replica {
     shared: Arc<Shared>,
-    loader: Loader,
+    copy: Copy,
     clock: Clock,
+}
+
+/// Where subjects' states come from that are not in memory.
+#[derive(Debug, Clone)]
+enum Copy {
+    /// A store that has all of them.
+    Full(Loader),
+    /// The ledger.
+    OnDemand(Arc<OnDemand>),
 }
 
 /// What keeps the local copy running; stop it at the end of the process.
@@ -108,14 +126,7 @@ impl Replica {
     /// # Errors
     /// If the system gives no threads.
     pub fn start(config: Config, sources: SourceFactory, clock: Clock) -> std::io::Result<(Self, Running)> {
-        let shared = Arc::new(Shared {
-            standing: Standing::new(),
-            engine: ArcSwapOption::empty(),
-            hasher: SubjectHasher::new(&config.secret),
-            cache_bytes: config.cache_bytes,
-            rebuilds: AtomicU64::new(0),
-            replayed: AtomicU64::new(0),
-        });
+        let shared = Arc::new(Shared::new(&config.secret, config.cache_bytes));
         let stop = Arc::new(AtomicBool::new(false));
         let applier = Applier {
             shared: Arc::clone(&shared),
@@ -127,7 +138,24 @@ impl Replica {
         };
         let (loader, _) = Loader::start()?;
         let applier = std::thread::Builder::new().name("consentd-apply".to_owned()).spawn(move || applier.run())?;
-        Ok((Self { shared, loader, clock }, Running { stop, applier }))
+        Ok((Self { shared, copy: Copy::Full(loader), clock }, Running { stop, applier }))
+    }
+
+    /// Starts following what is new in a central ledger, to load subjects from it when they are asked for. Returns at
+    /// once; until the ledger's end is reached, the view says so. Loads run on `runtime`.
+    ///
+    /// # Errors
+    /// If the system gives no threads.
+    pub fn start_on_demand(
+        config: OnDemandConfig,
+        sources: SourceFactory,
+        clock: Clock,
+        runtime: Handle,
+    ) -> std::io::Result<(Self, Running)> {
+        let shared = Arc::new(Shared::new(&config.secret, config.cache_bytes));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (on_demand, applier) = OnDemand::start(config, Arc::clone(&shared), sources, Arc::clone(&stop), runtime)?;
+        Ok((Self { shared, copy: Copy::OnDemand(on_demand), clock }, Running { stop, applier }))
     }
 
     /// The view as a whole, as it is now.
@@ -148,18 +176,34 @@ impl Replica {
 
     /// A subject's state under a view, if it is in memory: not older than the view.
     pub fn cached(&self, view: &View, key: SubjectKey) -> Option<Arc<Cached>> {
-        view.published.engine.as_ref()?.cache.get(key)
+        match &self.copy {
+            Copy::Full(_) => view.published.engine.as_ref()?.cache.get(key),
+            Copy::OnDemand(on_demand) => on_demand.cached(key),
+        }
     }
 
-    /// Subjects' states under a view from its store, in their order: not older than the view.
+    /// Subjects' states under a view from its store, in their order: not older than the view. On demand they come from
+    /// the ledger, and what has not come within the configured time is [`Loaded::Unavailable`].
     ///
     /// # Cancel safety
     /// Nothing is lost when it is dropped.
     pub async fn load(&self, view: &View, keys: Vec<SubjectKey>) -> Vec<Loaded> {
-        let Some(engine) = view.published.engine.clone() else {
-            return vec![Loaded::Unavailable; keys.len()];
+        self.load_within(view, keys, Duration::MAX).await
+    }
+
+    /// As [`Replica::load`], for who has only so much time. A store of our own takes what it takes.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when it is dropped.
+    pub async fn load_within(&self, view: &View, keys: Vec<SubjectKey>, patience: Duration) -> Vec<Loaded> {
+        let states = match (&self.copy, view.published.engine.clone()) {
+            (Copy::Full(loader), Some(engine)) => loader.load(engine, keys).await,
+            // Before the end of the ledger was reached, and after it broke, no state is looked at.
+            (Copy::OnDemand(on_demand), _) if view.ledger == LedgerStanding::Following => {
+                on_demand.load(&keys, patience).await
+            }
+            (Copy::Full(_) | Copy::OnDemand(_), _) => return vec![Loaded::Unavailable; keys.len()],
         };
-        let states = self.loader.load(engine, keys).await;
         states.into_iter().map(|state| state.map_or(Loaded::Unavailable, Loaded::State)).collect()
     }
 
@@ -183,12 +227,36 @@ impl Replica {
 
     /// Counts of the cache; zeros while there is no store.
     pub fn cache_stats(&self) -> CacheStats {
-        self.shared.engine.load().as_ref().map(|engine| engine.cache.stats()).unwrap_or_default()
+        match &self.copy {
+            Copy::Full(_) => self.shared.engine.load().as_ref().map(|engine| engine.cache.stats()).unwrap_or_default(),
+            Copy::OnDemand(on_demand) => on_demand.cache_stats(),
+        }
+    }
+
+    /// Figures of loads on demand; zeros where there is a full copy.
+    pub fn load_stats(&self) -> LoadStats {
+        match &self.copy {
+            Copy::Full(_) => LoadStats::default(),
+            Copy::OnDemand(on_demand) => on_demand.load_stats(),
+        }
     }
 
     /// How often the store was set aside and rebuilt since the start.
     pub fn rebuilds(&self) -> u64 {
         self.shared.rebuilds.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    fn new(secret: &[u8; 32], cache_bytes: u64) -> Self {
+        Self {
+            standing: Standing::new(),
+            engine: ArcSwapOption::empty(),
+            hasher: SubjectHasher::new(secret),
+            cache_bytes,
+            rebuilds: AtomicU64::new(0),
+            replayed: AtomicU64::new(0),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::future::Future;
 use crate::domain::LedgerStanding;
 use crate::evidence::{EvidenceLog, Shipping};
 use crate::lifecycle::{self, Check, LOOK_INTERVAL, Lifecycle};
-use crate::replica::{Progress, Replica, Trouble};
+use crate::replica::{LoadStats, Progress, Replica, Trouble};
 use crate::telemetry::Metrics;
 
 /// A view older than this is not ready, whatever purposes may allow: 10 s, far above a healthy follower's 100 ms.
@@ -61,6 +61,7 @@ pub(super) fn register(metrics: &Metrics, replica: &Replica, evidence: &Evidence
     let lifecycle = lifecycle.clone();
     metrics.observe_gauge("consentd_ready", "1 when ready, else 0.", "", move || f64::from(lifecycle.is_ready()));
     register_replica(metrics, replica);
+    register_loads(metrics, replica);
     register_evidence(metrics, evidence);
 }
 
@@ -89,11 +90,33 @@ fn register_replica(metrics: &Metrics, replica: &Replica) {
         as_f64(replica.cache_stats().entries)
     });
     counter("consentd_cache_hits_total", "Look-ups answered from memory.", |replica| replica.cache_stats().hits);
-    counter("consentd_cache_misses_total", "Look-ups that went to the store.", |replica| replica.cache_stats().misses);
+    counter("consentd_cache_misses_total", "Look-ups that went to the store or the ledger.", |replica| {
+        replica.cache_stats().misses
+    });
     counter("consentd_store_rebuilds_total", "Times the local store was set aside and rebuilt.", Replica::rebuilds);
     counter("consentd_replay_events_total", "Events read while the local copy was built.", Replica::replayed);
     gauge("consentd_quarantined_events", "Events of the ledger that could not be read.", "", |replica| {
         as_f64(replica.view().published.quarantined)
+    });
+}
+
+/// What is loaded on demand; zeros where all of the ledger is copied.
+fn register_loads(metrics: &Metrics, replica: &Replica) {
+    let counter = |name, help, value: fn(&LoadStats) -> u64| {
+        let replica = replica.clone();
+        metrics.observe_counter(name, help, "", move || value(&replica.load_stats()));
+    };
+    counter("consentd_loads_total", "Subjects that were loaded from the ledger.", |stats| stats.loaded);
+    counter("consentd_loads_absent_total", "Loaded subjects of which the ledger says nothing.", |stats| stats.absent);
+    counter("consentd_loads_failed_total", "Loads that did not end in time; who asked was denied.", |stats| {
+        stats.failed
+    });
+    counter("consentd_loads_shared_total", "Questions that waited for another question's load.", |stats| stats.shared);
+    let replica = replica.clone();
+    let (name, help) = ("consentd_load_duration_seconds", "How long loads took since the start, to a fifth.");
+    metrics.observe_gauges(name, help, "s", "quantile", move || {
+        let stats = replica.load_stats();
+        vec![("0.5", stats.p50.as_secs_f64()), ("0.99", stats.p99.as_secs_f64())]
     });
 }
 

@@ -48,6 +48,8 @@ pub const DEFAULT_CACHE_BYTES: u64 = 64 << 20;
 pub const DEFAULT_STORE_CACHE_BYTES: u64 = 16 << 20;
 /// Time, 0 s to 1 min. Five looks at the ledger: a token that exists is reached well before.
 pub const DEFAULT_MAX_WAIT: Duration = Duration::from_millis(500);
+/// Time, 10 ms to 1 min. A hundred times what a server near by takes; a question that it does not answer is denied.
+pub const DEFAULT_LOAD_TIMEOUT: Duration = Duration::from_millis(500);
 /// A file name in the data directory.
 pub const DEFAULT_KEY_FILE_NAME: &str = "subject.key";
 /// Bytes, 1 MiB to 1 GiB. Some hundred thousand answers: few files, and recovery reads one of them.
@@ -159,6 +161,10 @@ pub enum LedgerKind {
 /// The sidecar's copy of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replica {
+    /// How much of the ledger is copied.
+    pub mode: ReplicaMode,
+    /// The longest that a question waits for subjects that are loaded on demand.
+    pub load_timeout: Duration,
     /// Memory for subjects, in bytes.
     pub cache_bytes: u64,
     /// Memory for the store's own pages, in bytes.
@@ -167,6 +173,15 @@ pub struct Replica {
     pub max_wait: Duration,
     /// The file of the key under which subjects are hashed.
     pub key_file: PathBuf,
+}
+
+/// How much of the ledger is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplicaMode {
+    /// All of it.
+    Full,
+    /// The subjects that are asked for.
+    OnDemand,
 }
 
 /// The record of answers.

@@ -15,6 +15,7 @@
 mod blocking;
 mod follow;
 mod open;
+mod read;
 pub mod subject;
 mod tail;
 mod write;
@@ -33,6 +34,7 @@ use crate::proto::v1;
 pub use blocking::{NatsWriter, WriterError};
 pub use follow::{BEATS, DEFAULT_FRESHNESS_INTERVAL, NatsSource};
 pub use open::{OpenError, Opened, open, subject_key};
+pub use read::{BeginError, Beginning, ReadError, SubjectReader};
 pub use tail::{Tail, TailError, Told};
 pub use write::{DEFAULT_PATIENCE, NatsLedger, WriteError};
 

@@ -4,7 +4,7 @@
 //! entries, then the published cut. Readers go the other way: cut first, then cache, then store. So a reader's state is
 //! never older than the position that its answer claims.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,16 +13,15 @@ use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::cache::{Cache, Cached};
+use super::changes::{self, Said};
 use super::codec::{Root, StoredQuarantine};
 use super::engine::Engine;
+use super::in_force::InForce;
 use super::progress::Pace;
 use super::standing::{Published, Trouble};
 use super::store::{Changes, Store, StoreError};
 use super::witness::Witness;
-use crate::domain::{
-    Catalogue, Event, EventBody, Link, Position, Record, Subject, SubjectKey, SubjectState, Time, Unreadable,
-    UnreadableMark,
-};
+use crate::domain::{Catalogue, Position, SubjectKey, SubjectState, Time};
 use crate::ledger::{Delivery, FeedItem, LedgerId, LedgerSource, Place, Resume, Token};
 
 /// While the view is being built, subjects that may change before they are written out together: neighbours in the
@@ -31,6 +30,8 @@ const BUILDING_SUBJECTS: usize = 50_000;
 /// How long to wait before a store that cannot be opened is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(3);
 
+/// How long a silent ledger may keep the applier from looking whether it must stop: 100 ms.
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// Times that opening the store may kill the process before the store is set aside.
 const OPENING_ATTEMPTS: u64 = 2;
 
@@ -134,7 +135,9 @@ impl Applier {
             if let Some(cause) = engine.condemned() {
                 break Ended::Store(cause);
             }
-            let Some(item) = feed.blocking_recv() else {
+            // A ledger that is away says nothing, and that must keep nobody from stopping.
+            let Ok(item) = feed.recv_within(LOOK_INTERVAL) else { continue };
+            let Some(item) = item else {
                 self.shared.standing.break_ledger("the thread that follows the ledger has ended; restart".to_owned());
                 self.pause(Duration::MAX);
                 break Ended::Stopped;
@@ -200,7 +203,7 @@ struct Round<'a> {
     target: Option<Position>,
     pace: Option<Pace>,
     built: bool,
-    catalogue: Option<(Arc<Catalogue>, Time)>,
+    in_force: InForce,
     token: Arc<str>,
     /// What is new about subjects since the last commit.
     states: HashMap<SubjectKey, SubjectState>,
@@ -221,7 +224,7 @@ impl<'a> Round<'a> {
             target: None,
             pace: None,
             built: false,
-            catalogue: None,
+            in_force: InForce::default(),
             token: Arc::from(""),
             states: HashMap::new(),
             catalogues: HashMap::new(),
@@ -323,92 +326,19 @@ impl<'a> Round<'a> {
     }
 
     fn apply(&mut self, delivery: Delivery) {
-        let position = delivery.position;
-        match delivery.event {
-            Ok(event) => self.apply_event(event, position),
-            Err(unreadable) => self.quarantine(&unreadable, position),
+        let (position, states) = (delivery.position, &mut self.states);
+        let join = |key, said| states.entry(key).or_default().join(said);
+        match changes::read(delivery, &self.applier.shared.hasher, join) {
+            Said::Subjects => {}
+            Said::Catalogue(catalogue, event_time) => self.consider_catalogue(*catalogue, event_time),
+            Said::Unreadable(entry) => self.quarantined.push((position.0, entry)),
         }
     }
 
-    fn apply_event(&mut self, event: Event, position: Position) {
-        let Event { event_time, supersedes, body, .. } = event;
-        match body {
-            EventBody::Consent(consent) => {
-                let record = Record {
-                    event_time,
-                    status: consent.status,
-                    legal_basis: consent.legal_basis,
-                    collection: consent.collection,
-                    notice: consent.notice,
-                    expires_at: consent.expires_at,
-                    jurisdiction: consent.jurisdiction,
-                    proof: consent.proof,
-                    position,
-                };
-                let state = SubjectState::of_record(&consent.purpose, &consent.channel, &consent.recipient, record);
-                self.join(&consent.subject, state.superseding(&supersedes));
-            }
-            EventBody::Link { subject, linked, unlinked } => {
-                for (one, other) in [(&subject, &linked), (&linked, &subject)] {
-                    let link = Link { other: self.key(other), event_time, linked: !unlinked };
-                    self.join(one, SubjectState::of_link(link).superseding(&supersedes));
-                }
-            }
-            EventBody::Erasure { subject } => {
-                self.join(&subject, SubjectState::of_erasure(event_time).superseding(&supersedes));
-            }
-            EventBody::Catalogue(catalogue) => {
-                self.consider_catalogue(*catalogue, event_time);
-            }
-        }
-    }
-
-    fn quarantine(&mut self, unreadable: &Unreadable, position: Position) {
-        let named = unreadable.subjects.iter().map(|subject| self.key(subject));
-        let whom: BTreeSet<SubjectKey> = named.chain(unreadable.keys.iter().copied()).collect();
-        tracing::warn!(
-            position = position.0,
-            problem = &*unreadable.problem,
-            subjects = whom.len(),
-            "an event of the ledger cannot be read; it is quarantined, and whom it is about is denied"
-        );
-        let entry =
-            StoredQuarantine { event_id: unreadable.event_id.to_string(), problem: unreadable.problem.to_string() };
-        self.quarantined.push((position.0, entry));
-        for key in whom {
-            let mark =
-                UnreadableMark { event_id: unreadable.event_id.clone(), position, event_time: unreadable.event_time };
-            self.join_key(key, SubjectState::of_unreadable(mark));
-        }
-    }
-
-    fn join(&mut self, subject: &Subject, delta: SubjectState) {
-        self.join_key(self.key(subject), delta);
-    }
-
-    fn join_key(&mut self, key: SubjectKey, delta: SubjectState) {
-        self.states.entry(key).or_default().join(delta);
-    }
-
-    fn key(&self, subject: &Subject) -> SubjectKey {
-        self.applier.shared.hasher.key(subject.expose())
-    }
-
-    /// The greatest version decides, whatever order they come in; of one version published twice the later, and that
-    /// is said aloud.
     fn consider_catalogue(&mut self, catalogue: Catalogue, event_time: Time) {
-        let version = catalogue.version();
-        let rank = |catalogue: &Catalogue, time: Time| (catalogue.version(), time);
-        if let Some((have, time)) = &self.catalogue {
-            if have.version() == version && **have != catalogue {
-                tracing::error!(version, "two different catalogues have one version; the later by event time counts");
-            }
-            if rank(&catalogue, event_time) <= rank(have, *time) {
-                return;
-            }
+        if self.in_force.consider(&catalogue, event_time) {
+            self.catalogues.insert(catalogue.version(), (catalogue, event_time));
         }
-        self.catalogues.insert(version, (catalogue.clone(), event_time));
-        self.catalogue = Some((Arc::new(catalogue), event_time));
     }
 
     /// Writes what has changed, tells the cache, publishes.
@@ -472,7 +402,7 @@ impl<'a> Round<'a> {
             ledger: self.ledger,
             position,
             token: Arc::clone(&self.token),
-            catalogue: self.catalogue.as_ref().map(|(catalogue, _)| Arc::clone(catalogue)),
+            catalogue: self.in_force.catalogue(),
             built: self.built,
             quarantined: self.root.quarantined,
             engine: Some(Arc::clone(self.engine)),

@@ -15,7 +15,7 @@ use crate::domain::{SubjectKey, SubjectState};
 /// Locks and epochs that subjects share by their key's first byte.
 const SHARDS: usize = 256;
 /// What moka and the key take beside a state, in bytes: measured by filling a cache with absent subjects.
-const ENTRY_OVERHEAD: usize = 192;
+pub(super) const ENTRY_OVERHEAD: usize = 192;
 
 /// A bounded cache of what subjects' states are, absent ones included.
 pub(super) struct Cache {

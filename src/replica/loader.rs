@@ -11,13 +11,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::cache::Cached;
 use super::engine::Engine;
+use super::person::{self, LINKED_MAX};
 use super::store::StoreError;
-use crate::domain::{Position, SubjectKey, SubjectState, UnreadableMark};
+use crate::domain::{SubjectKey, SubjectState};
 
 /// Loads that may wait; beyond, those who ask wait to be let in.
 const QUEUE: usize = 1024;
-/// Identifiers of one person beyond which nothing is allowed any more: no person has so many, a mistake does.
-pub(super) const LINKED_MAX: usize = 256;
 
 /// One or many subjects to load, and where to send what was found: `None` where the store cannot tell.
 struct Request {
@@ -86,29 +85,8 @@ impl Engine {
     }
 
     fn read_person(&self, key: SubjectKey) -> Result<SubjectState, StoreError> {
-        let mut person = self.store.get(key)?.unwrap_or_default();
-        if person.linked().next().is_none() {
-            return Ok(person);
-        }
-        let mut seen = BTreeSet::from([key]);
-        let mut waiting: Vec<SubjectKey> = person.linked().collect();
-        while let Some(next) = waiting.pop() {
-            if !seen.insert(next) {
-                continue;
-            }
-            if seen.len() > LINKED_MAX {
-                person.join(SubjectState::of_unreadable(UnreadableMark {
-                    event_id: "too many linked identifiers".into(),
-                    position: Position(0),
-                    event_time: None,
-                }));
-                break;
-            }
-            let other = self.store.get(next)?.unwrap_or_default();
-            waiting.extend(other.linked());
-            person.join(other);
-        }
-        Ok(person)
+        let own = self.store.get(key)?.unwrap_or_default();
+        person::join(key, own, |other| Ok(self.store.get(other)?.unwrap_or_default()))
     }
 
     /// Every identifier that is or ever was linked to this one, itself included: whose cached states may change with

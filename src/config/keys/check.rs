@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::config::reader::Reader;
-use crate::config::{Config, LedgerKind, ShipKind};
+use crate::config::{Config, LedgerKind, ReplicaMode, ShipKind};
 
 impl Config {
     /// What only several keys together can be wrong about.
@@ -27,6 +27,21 @@ impl Config {
         let nowhere = ship.server.is_none() && self.ledger.kind == LedgerKind::File;
         if sound(reader, ["evidence.ship", "evidence.ship_url"]) && ship.kind == ShipKind::Nats && nowhere {
             reader.problem("evidence.ship_url", "must be set where evidence.ship is `nats` and the ledger is a file");
+        }
+        if sound(reader, ["replica.load_timeout", "server.request_timeout"])
+            && self.replica.mode == ReplicaMode::OnDemand
+            && self.replica.load_timeout >= self.server.request_timeout
+        {
+            reader.problem(
+                "replica.load_timeout",
+                "must be shorter than server.request_timeout, or no waiting call ends",
+            );
+        }
+        if sound(reader, ["replica.mode", "ledger.kind"])
+            && self.replica.mode == ReplicaMode::OnDemand
+            && self.ledger.kind == LedgerKind::File
+        {
+            reader.problem("replica.mode", "`on_demand` needs ledger.kind `nats`: a file can only be read as a whole");
         }
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{
-    Admin, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica, Server,
-    Ship, ShipKind, WORKERS_MAX, Workers,
+    Admin, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
+    ReplicaMode, Server, Ship, ShipKind, WORKERS_MAX, Workers,
 };
 use crate::config::reader::{Reader, number, quote, text};
 use crate::config::sources::Raw;
@@ -233,6 +233,18 @@ impl NatsServer {
 impl Replica {
     fn read(reader: &mut Reader, default_key_file: PathBuf) -> Self {
         Self {
+            mode: reader.choice(
+                "replica.mode",
+                "How much of the ledger is copied: all of it, or, of one on NATS, the subjects that are asked for.",
+                ReplicaMode::Full,
+                &[("full", ReplicaMode::Full), ("on_demand", ReplicaMode::OnDemand)],
+            ),
+            load_timeout: reader.duration(
+                "replica.load_timeout",
+                "The longest that a question waits for subjects that are loaded on demand.",
+                keys::DEFAULT_LOAD_TIMEOUT,
+                Duration::from_millis(10)..=Duration::from_mins(1),
+            ),
             cache_bytes: reader.size(
                 "replica.cache_bytes",
                 "Memory for the subjects that are asked for.",

@@ -6,7 +6,7 @@
 //! position what it said, then go on behind it. Freshness is proved by [`beats`], and by nothing else.
 
 mod beats;
-mod decode;
+pub(super) mod decode;
 mod pull;
 mod session;
 

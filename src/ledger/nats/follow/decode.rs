@@ -22,9 +22,10 @@ pub(super) enum Raw {
 }
 
 /// Makes events of messages.
-pub(super) struct Decoder {
-    pub(super) hasher: SubjectHasher,
-    pub(super) ledger: String,
+#[derive(Debug)]
+pub(in crate::ledger::nats) struct Decoder {
+    pub(in crate::ledger::nats) hasher: SubjectHasher,
+    pub(in crate::ledger::nats) ledger: String,
 }
 
 impl Decoder {
@@ -58,7 +59,13 @@ impl Decoder {
         Some(Delivery { position, event: self.event(subject, &placed.message.payload, position) })
     }
 
-    fn event(&self, subject: &str, payload: &[u8], position: Position) -> Result<Event, Unreadable> {
+    /// The event of a message, or as much as can be told of it.
+    pub(in crate::ledger::nats) fn event(
+        &self,
+        subject: &str,
+        payload: &[u8],
+        position: Position,
+    ) -> Result<Event, Unreadable> {
         let about = About::parse(subject);
         let key = match about {
             Some(About::Subject(key, _)) => Some(key),

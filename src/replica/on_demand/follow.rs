@@ -1,0 +1,203 @@
+//! The thread that keeps loaded subjects current: follows the ledger from its end, tells the table, publishes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::OnDemand;
+use crate::domain::Position;
+use crate::ledger::nats::{Beginning, Config, SubjectReader};
+use crate::ledger::{Delivery, FeedItem, LedgerId, Token};
+use crate::replica::SourceFactory;
+use crate::replica::applier::LOOK_INTERVAL;
+use crate::replica::changes::{self, Said};
+use crate::replica::in_force::InForce;
+use crate::replica::progress::Pace;
+use crate::replica::standing::{Published, Trouble};
+
+/// How long the ledger may take to say where following begins.
+const BEGINNING_WITHIN: Duration = Duration::from_secs(10);
+/// How long to wait before a ledger that could not be reached is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the following thread works with.
+pub(super) struct Follower {
+    pub(super) copy: Arc<OnDemand>,
+    pub(super) ledger: Config,
+    pub(super) sources: SourceFactory,
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+/// Where the following stands.
+struct Round<'a> {
+    copy: &'a OnDemand,
+    in_force: InForce,
+    ledger: LedgerId,
+    position: Position,
+    target: Option<Position>,
+    built: bool,
+    quarantined: u64,
+}
+
+impl Follower {
+    /// Follows the ledger until told to stop.
+    pub(super) fn run(&self) {
+        let Some(beginning) = self.begin() else { return };
+        let Beginning { ledger, resume, catalogues } = beginning;
+        let mut round = Round {
+            copy: &self.copy,
+            in_force: InForce::default(),
+            ledger,
+            position: resume.map_or(Position(0), |resume| resume.place.position),
+            target: None,
+            built: false,
+            quarantined: 0,
+        };
+        // A load that begins before the first event reads at least up to here.
+        self.copy.table.about_to_apply(round.position);
+        round.apply(catalogues);
+        round.publish();
+        let standing = &self.copy.shared.standing;
+        let mut feed = (self.sources)().follow(resume);
+        while !self.stopped() {
+            let Ok(item) = feed.recv_within(LOOK_INTERVAL) else { continue };
+            let Some(item) = item else {
+                standing.break_ledger("the thread that follows the ledger has ended; restart".to_owned());
+                break;
+            };
+            if !round.take(item) {
+                break;
+            }
+        }
+        drop(feed);
+        while !self.stopped() {
+            self.pause(Duration::from_secs(1));
+        }
+    }
+
+    /// Reaches the ledger and finds where to begin; `None` when told to stop.
+    fn begin(&self) -> Option<Beginning> {
+        let standing = &self.copy.shared.standing;
+        while !self.stopped() {
+            let begun = self.copy.runtime.block_on(async {
+                tokio::select! {
+                    begun = SubjectReader::begin(&self.ledger, BEGINNING_WITHIN) => Some(begun),
+                    () = self.told_to_stop() => None,
+                }
+            });
+            match begun? {
+                Ok((reader, beginning)) => {
+                    self.copy.reader.store(Some(Arc::new(reader)));
+                    return Some(beginning);
+                }
+                Err(error) => {
+                    let sentence = error.to_string();
+                    tracing::warn!(cause = sentence, "the ledger cannot be read now; the view ages");
+                    standing.set_trouble(Some(Trouble::LedgerWaiting(sentence)));
+                    self.pause(RETRY);
+                }
+            }
+        }
+        None
+    }
+
+    async fn told_to_stop(&self) {
+        while !self.stopped() {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Sleeps in short steps, so that stopping is prompt.
+    fn pause(&self, span: Duration) {
+        let step = Duration::from_millis(50);
+        let mut left = span;
+        while !self.stopped() && !left.is_zero() {
+            std::thread::sleep(step.min(left));
+            left = left.saturating_sub(step);
+        }
+    }
+}
+
+impl Round<'_> {
+    /// Takes one item of the feed. `false` where the ledger is broken for good.
+    fn take(&mut self, item: FeedItem) -> bool {
+        let standing = &self.copy.shared.standing;
+        match item {
+            FeedItem::Waiting(sentence) => {
+                tracing::warn!(cause = sentence, "the ledger cannot be read now; the view ages");
+                standing.set_trouble(Some(Trouble::LedgerWaiting(sentence)));
+            }
+            FeedItem::Opened { ledger, last } => {
+                if ledger != self.ledger {
+                    standing.break_ledger("the ledger was replaced while it was opened; start again".to_owned());
+                    return false;
+                }
+                self.target = Some(last);
+                tracing::info!(
+                    from = self.position.0,
+                    to = last.0,
+                    "following the ledger; subjects are loaded on demand"
+                );
+                let now = Instant::now();
+                let progress = Pace::new(self.position, last, now).progress(self.position, now);
+                standing.set_trouble(Some(Trouble::Building(progress)));
+            }
+            FeedItem::Events { deliveries, place } => {
+                // INVARIANT: before any subject is touched; a load that begins meanwhile reads at least up to here.
+                self.copy.table.about_to_apply(place.position);
+                self.apply(deliveries);
+                self.position = place.position;
+                self.publish();
+            }
+            FeedItem::Current { position, at } => {
+                if position != self.position {
+                    return true;
+                }
+                standing.current(at);
+                if !self.built && self.target.is_some_and(|target| position >= target) {
+                    self.built = true;
+                    tracing::info!(position = position.0, "the end of the ledger is reached");
+                    self.publish();
+                }
+                if self.built {
+                    standing.set_trouble(None);
+                }
+            }
+            FeedItem::Broken(fault) => {
+                tracing::error!(fault = %fault, "the ledger cannot be trusted; everything is denied");
+                standing.break_ledger(fault.to_string());
+                return false;
+            }
+        }
+        true
+    }
+
+    fn apply(&mut self, deliveries: Vec<Delivery>) {
+        for delivery in deliveries {
+            let join = |key, said| self.copy.table.apply(key, said);
+            match changes::read(delivery, &self.copy.shared.hasher, join) {
+                Said::Subjects => {}
+                Said::Catalogue(catalogue, event_time) => {
+                    self.in_force.consider(&catalogue, event_time);
+                }
+                Said::Unreadable(_) => self.quarantined += 1,
+            }
+        }
+    }
+
+    fn publish(&self) {
+        self.copy.shared.standing.publish(Published {
+            ledger: Some(self.ledger),
+            position: self.position,
+            token: Token { ledger: self.ledger, position: self.position }.to_string().into(),
+            catalogue: self.in_force.catalogue(),
+            built: self.built,
+            quarantined: self.quarantined,
+            engine: None,
+        });
+    }
+}
