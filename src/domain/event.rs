@@ -1,7 +1,7 @@
 //! What the ledger can say. An event is already validated: what could not be read arrives as [`Unreadable`].
 
 use super::catalogue::Catalogue;
-use super::subject::Subject;
+use super::subject::{Subject, SubjectKey};
 use super::text::Text;
 use super::time::Time;
 use super::words::{LegalBasis, Status};
@@ -147,6 +147,8 @@ pub struct Unreadable {
     pub event_id: Box<str>,
     /// Whom it is about, where that can be told: both, for a link.
     pub subjects: Vec<Subject>,
+    /// Whom it is about, where only the keyed hash can be told.
+    pub keys: Vec<SubjectKey>,
     /// When it happened, where that can be told.
     pub event_time: Option<Time>,
     /// What is wrong with it, without personal data.

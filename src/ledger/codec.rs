@@ -4,6 +4,7 @@
 //! The text is protobuf's JSON mapping of `consent.v1.LedgerEvent`. A field or value that this version does not know
 //! makes the event unreadable: a newer writer may mean by it something narrower than the rest says.
 
+mod binary;
 mod catalogue;
 mod problem;
 mod salvage;
@@ -14,6 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::domain::{Event, Position, Unreadable};
 use crate::proto::v1;
 
+pub(crate) use binary::{decode_binary, refuse_binary};
 pub use problem::{EventError, FieldProblem};
 pub use validate::{
     EVENT_ID_BYTES_MAX, LANGUAGE_BYTES_MAX, METHOD_BYTES_MAX, NOTICE_ID_BYTES_MAX, PROOF_BYTES_MAX, SOURCE_BYTES_MAX,

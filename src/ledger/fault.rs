@@ -48,6 +48,45 @@ pub enum LedgerFault {
         /// Up to where it had been read.
         position: Position,
     },
+    /// It ends before what was already read of it.
+    #[error(
+        "the ledger `{ledger}` was set back: it ended at {}, but {} had been read; restore it from a later copy, or, if \
+         the loss is meant, delete the local store so that it is rebuilt from what is left", .last.0, .position.0
+    )]
+    Rewound {
+        /// Its name.
+        ledger: String,
+        /// The last position that was left in it.
+        last: Position,
+        /// Up to where it had been read.
+        position: Position,
+    },
+    /// Something within it is missing.
+    #[error(
+        "the ledger `{ledger}` has lost what stood at {}; restore it from a copy", .position.0
+    )]
+    Gap {
+        /// Its name.
+        ledger: String,
+        /// The first position that is known to be missing.
+        position: Position,
+    },
+    /// Its subjects are named under another key.
+    #[error("the ledger `{ledger}` cannot be followed: {problem}")]
+    OtherSubjectKey {
+        /// Its name.
+        ledger: String,
+        /// Whose key it is, and what to do.
+        problem: String,
+    },
+    /// It was set so that it loses or changes what was written.
+    #[error("the ledger `{ledger}` was changed while it was followed: {problem}")]
+    Settings {
+        /// Its name.
+        ledger: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// The follower itself failed, which is a defect of this program.
     #[error("the ledger `{ledger}` is no longer followed: {problem}; start again, and report this")]
     Unfollowed {
@@ -67,6 +106,10 @@ impl LedgerFault {
             Self::Replaced { .. } => "replaced",
             Self::Rewritten { .. } => "rewritten",
             Self::Removed { .. } => "removed",
+            Self::Rewound { .. } => "rewound",
+            Self::Gap { .. } => "gap",
+            Self::OtherSubjectKey { .. } => "other_subject_key",
+            Self::Settings { .. } => "settings",
             Self::Unfollowed { .. } => "unfollowed",
         }
     }

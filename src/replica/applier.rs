@@ -4,7 +4,7 @@
 //! entries, then the published cut. Readers go the other way: cut first, then cache, then store. So a reader's state is
 //! never older than the position that its answer claims.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -191,7 +191,7 @@ struct Round<'a> {
     built: bool,
     catalogue: Option<(Arc<Catalogue>, Time)>,
     token: Arc<str>,
-    /// States read or joined since the last commit.
+    /// What is new about subjects since the last commit.
     states: HashMap<SubjectKey, SubjectState>,
     catalogues: HashMap<u64, (Catalogue, Time)>,
     quarantined: Vec<(u64, StoredQuarantine)>,
@@ -245,7 +245,7 @@ impl<'a> Round<'a> {
             }
             FeedItem::Events { deliveries, place } => {
                 for delivery in deliveries {
-                    self.apply(delivery)?;
+                    self.apply(delivery);
                 }
                 self.place = place;
                 if self.built || self.states.len() >= BUILDING_SUBJECTS {
@@ -278,7 +278,7 @@ impl<'a> Round<'a> {
         Ok(true)
     }
 
-    fn apply(&mut self, delivery: Delivery) -> Result<(), StoreError> {
+    fn apply(&mut self, delivery: Delivery) {
         let position = delivery.position;
         match delivery.event {
             Ok(event) => self.apply_event(event, position),
@@ -286,7 +286,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    fn apply_event(&mut self, event: Event, position: Position) -> Result<(), StoreError> {
+    fn apply_event(&mut self, event: Event, position: Position) {
         let Event { event_time, supersedes, body, .. } = event;
         match body {
             EventBody::Consent(consent) => {
@@ -302,53 +302,48 @@ impl<'a> Round<'a> {
                     position,
                 };
                 let state = SubjectState::of_record(&consent.purpose, &consent.channel, &consent.recipient, record);
-                self.join(&consent.subject, state.superseding(&supersedes))
+                self.join(&consent.subject, state.superseding(&supersedes));
             }
             EventBody::Link { subject, linked, unlinked } => {
                 for (one, other) in [(&subject, &linked), (&linked, &subject)] {
                     let link = Link { other: self.key(other), event_time, linked: !unlinked };
-                    self.join(one, SubjectState::of_link(link).superseding(&supersedes))?;
+                    self.join(one, SubjectState::of_link(link).superseding(&supersedes));
                 }
-                Ok(())
             }
             EventBody::Erasure { subject } => {
-                self.join(&subject, SubjectState::of_erasure(event_time).superseding(&supersedes))
+                self.join(&subject, SubjectState::of_erasure(event_time).superseding(&supersedes));
             }
             EventBody::Catalogue(catalogue) => {
                 self.consider_catalogue(*catalogue, event_time);
-                Ok(())
             }
         }
     }
 
-    fn quarantine(&mut self, unreadable: &Unreadable, position: Position) -> Result<(), StoreError> {
+    fn quarantine(&mut self, unreadable: &Unreadable, position: Position) {
+        let named = unreadable.subjects.iter().map(|subject| self.key(subject));
+        let whom: BTreeSet<SubjectKey> = named.chain(unreadable.keys.iter().copied()).collect();
         tracing::warn!(
             position = position.0,
             problem = &*unreadable.problem,
-            subjects = unreadable.subjects.len(),
+            subjects = whom.len(),
             "an event of the ledger cannot be read; it is quarantined, and whom it is about is denied"
         );
         let entry =
             StoredQuarantine { event_id: unreadable.event_id.to_string(), problem: unreadable.problem.to_string() };
         self.quarantined.push((position.0, entry));
-        for subject in &unreadable.subjects {
+        for key in whom {
             let mark =
                 UnreadableMark { event_id: unreadable.event_id.clone(), position, event_time: unreadable.event_time };
-            self.join(subject, SubjectState::of_unreadable(mark))?;
+            self.join_key(key, SubjectState::of_unreadable(mark));
         }
-        Ok(())
     }
 
-    fn join(&mut self, subject: &Subject, delta: SubjectState) -> Result<(), StoreError> {
-        let key = self.key(subject);
-        if let Some(state) = self.states.get_mut(&key) {
-            state.join(delta);
-            return Ok(());
-        }
-        let mut state = self.engine.store.get(key)?.unwrap_or_default();
-        state.join(delta);
-        self.states.insert(key, state);
-        Ok(())
+    fn join(&mut self, subject: &Subject, delta: SubjectState) {
+        self.join_key(self.key(subject), delta);
+    }
+
+    fn join_key(&mut self, key: SubjectKey, delta: SubjectState) {
+        self.states.entry(key).or_default().join(delta);
     }
 
     fn key(&self, subject: &Subject) -> SubjectKey {

@@ -18,7 +18,7 @@
 //! What sled does by panicking is caught and becomes an error; so is everything else, and any error means: set the
 //! folder aside and rebuild.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,7 +81,7 @@ struct Sums {
 /// What is written in one go.
 #[derive(Default)]
 pub(super) struct Changes {
-    /// The new states.
+    /// What is new about subjects, each once; joined into what is stored.
     pub(super) states: Vec<(SubjectKey, SubjectState)>,
     /// New catalogues with their event times.
     pub(super) catalogues: Vec<(Catalogue, Time)>,
@@ -169,11 +169,11 @@ impl Store {
         })
     }
 
-    /// Writes changes, then the root. Each sled batch carries sums and root for what it writes; all but the last leave
-    /// position and mark as they were, so that a crash in between leaves a store that is sound and merely behind:
-    /// events are idempotent.
+    /// Joins changes into what is stored, then writes the root. Each sled batch carries sums and root for what it writes;
+    /// all but the last leave position and mark as they were, so that a crash in between leaves a store that is sound
+    /// and merely behind: events are idempotent.
     ///
-    /// Gives the states back, and fills in the sum and the count of the root.
+    /// Gives the states as they are now, and fills in the sum and the count of the root.
     ///
     /// # Errors
     /// If sled fails, or what is replaced was damaged.
@@ -184,89 +184,53 @@ impl Store {
         after: &mut Root,
     ) -> Result<Vec<(SubjectKey, SubjectState)>, StoreError> {
         caught(|| {
-            let mut entries: Vec<(Vec<u8>, usize, Vec<u8>)> = Vec::with_capacity(changes.states.len());
-            for (key, state) in &changes.states {
-                let stored = subject_entry(*key);
-                entries.push((stored.to_vec(), subject_bucket(*key), codec::encode_state(&stored, state)));
-            }
+            let mut entries: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
             for (catalogue, time) in &changes.catalogues {
                 let key = numbered(b'c', catalogue.version());
-                let value = codec::encode_catalogue(&key, catalogue, *time);
-                entries.push((key.to_vec(), OTHER_BUCKET, value));
+                entries.insert(key.to_vec(), codec::encode_catalogue(&key, catalogue, *time));
             }
             for (kept, (position, entry)) in (before.quarantined..).zip(&changes.quarantined) {
                 if kept < QUARANTINE_KEPT {
                     let key = numbered(b'q', *position);
-                    entries.push((key.to_vec(), OTHER_BUCKET, codec::encode_quarantine(&key, entry)));
+                    entries.insert(key.to_vec(), codec::encode_quarantine(&key, entry));
                 }
             }
+            let mut states = changes.states;
             // Neighbours in the tree share pages: in order, a big commit costs half.
-            entries.sort_unstable();
-            // INVARIANT: one entry a key, or the sums would count the replaced value twice.
-            entries.dedup_by(|later, earlier| later.0 == earlier.0);
-            let touched: HashSet<usize> = entries.iter().map(|(_, bucket, _)| *bucket).collect();
+            states.sort_unstable_by_key(|(key, _)| *key);
+            if !entries.is_empty() {
+                self.check_bucket(OTHER_BUCKET)?;
+            }
+            let touched: BTreeSet<usize> = states.iter().map(|(key, _)| subject_bucket(*key)).collect();
             for bucket in touched {
                 self.check_bucket(bucket)?;
             }
 
             let mut root = before.clone();
-            let mut rest = entries.as_slice();
+            let mut entries = entries.into_iter().peekable();
+            let mut rest = states.as_mut_slice();
             loop {
-                let (now, later) = rest.split_at(rest.len().min(BATCH_ENTRIES));
-                rest = later;
-                let last = rest.is_empty();
-                if last {
-                    let subjects = root.subjects;
-                    root = after.clone();
-                    root.subjects = subjects;
+                let mut writing = Writing::new(self, &root)?;
+                for (key, value) in entries.by_ref().take(BATCH_ENTRIES) {
+                    writing.put(&key, OTHER_BUCKET, &value)?;
                 }
-                self.commit_batch(now, &mut root)?;
+                // INVARIANT: one entry a key, or the sums would count the replaced value twice.
+                let (now, later) = rest.split_at_mut(rest.len().min(BATCH_ENTRIES));
+                for (key, state) in now {
+                    writing.join(*key, state)?;
+                }
+                rest = later;
+                let last = rest.is_empty() && entries.peek().is_none();
+                if last {
+                    root = after.clone();
+                }
+                writing.finish(&mut root)?;
                 if last {
                     *after = root;
-                    return Ok(changes.states);
+                    return Ok(states);
                 }
             }
         })
-    }
-
-    fn commit_batch(&self, entries: &[(Vec<u8>, usize, Vec<u8>)], root: &mut Root) -> Result<(), StoreError> {
-        let mut sums = self.lock()?;
-        let mut batch = sled::Batch::default();
-        let mut changed: Vec<(usize, u128)> = Vec::new();
-        let mut subjects = root.subjects;
-        for (key, bucket, value) in entries {
-            let had = self.db.get(key)?;
-            if had.is_none() && *bucket != OTHER_BUCKET {
-                subjects += 1;
-            }
-            let delta = entry_sum(key, value).wrapping_sub(had.map_or(0, |had| entry_sum(key, &had)));
-            match changed.last_mut().filter(|(last, _)| last == bucket) {
-                Some((_, sum)) => *sum = sum.wrapping_add(delta),
-                None => changed.push((*bucket, delta)),
-            }
-            batch.insert(key.as_slice(), value.as_slice());
-        }
-        let mut root_sum = sums.root;
-        let mut new_sums = Vec::with_capacity(changed.len());
-        for (bucket, delta) in changed {
-            let old = sums.buckets.get(bucket).copied().unwrap_or_default();
-            let new = old.wrapping_add(delta);
-            root_sum = root_sum.wrapping_sub(bucket_sum(bucket, old)).wrapping_add(bucket_sum(bucket, new));
-            let key = bucket_key(bucket);
-            batch.insert(&key, encode_sum(&key, new));
-            new_sums.push((bucket, new));
-        }
-        root.sum = root_sum.to_le_bytes().to_vec();
-        root.subjects = subjects;
-        batch.insert(ROOT_KEY, codec::encode_root(ROOT_KEY, root));
-        self.db.apply_batch(batch)?;
-        sums.root = root_sum;
-        for (bucket, new) in new_sums {
-            if let Some(sum) = sums.buckets.get_mut(bucket) {
-                *sum = new;
-            }
-        }
-        Ok(())
     }
 
     /// Checks every bucket that was not checked yet. Stops early, without an error, once `stop` says so.
@@ -327,6 +291,78 @@ impl Store {
 
     fn lock(&self) -> Result<MutexGuard<'_, Sums>, StoreError> {
         self.sums.lock().map_err(|_| StoreError::Poisoned)
+    }
+}
+
+/// One sled batch that is being put together, with what it does to the sums. The sums are locked meanwhile.
+struct Writing<'a> {
+    store: &'a Store,
+    sums: MutexGuard<'a, Sums>,
+    batch: sled::Batch,
+    /// What is added to each bucket's sum.
+    changed: BTreeMap<usize, u128>,
+    subjects: u64,
+}
+
+impl<'a> Writing<'a> {
+    fn new(store: &'a Store, root: &Root) -> Result<Self, StoreError> {
+        let (batch, changed) = (sled::Batch::default(), BTreeMap::new());
+        Ok(Self { store, sums: store.lock()?, batch, changed, subjects: root.subjects })
+    }
+
+    /// Writes an entry as it is.
+    fn put(&mut self, key: &[u8], bucket: usize, value: &[u8]) -> Result<(), StoreError> {
+        let had = self.store.db.get(key)?;
+        self.replace(key, bucket, had.as_deref(), value);
+        Ok(())
+    }
+
+    /// Joins what is new about a subject into what is stored, and makes `state` the whole.
+    fn join(&mut self, key: SubjectKey, state: &mut SubjectState) -> Result<(), StoreError> {
+        let stored = subject_entry(key);
+        let had = self.store.db.get(stored)?;
+        match &had {
+            None => self.subjects += 1,
+            Some(had) => state.join(codec::decode_state(&stored, had, &self.store.texts)?),
+        }
+        let value = codec::encode_state(&stored, state);
+        // What was delivered before changes nothing.
+        if had.as_deref() != Some(value.as_slice()) {
+            self.replace(&stored, subject_bucket(key), had.as_deref(), &value);
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, key: &[u8], bucket: usize, had: Option<&[u8]>, value: &[u8]) {
+        let delta = entry_sum(key, value).wrapping_sub(had.map_or(0, |had| entry_sum(key, had)));
+        let sum = self.changed.entry(bucket).or_default();
+        *sum = sum.wrapping_add(delta);
+        self.batch.insert(key, value);
+    }
+
+    /// Writes the batch, with a root whose sum and count it fills in.
+    fn finish(mut self, root: &mut Root) -> Result<(), StoreError> {
+        let mut root_sum = self.sums.root;
+        let mut new_sums = Vec::with_capacity(self.changed.len());
+        for (bucket, delta) in self.changed {
+            let old = self.sums.buckets.get(bucket).copied().unwrap_or_default();
+            let new = old.wrapping_add(delta);
+            root_sum = root_sum.wrapping_sub(bucket_sum(bucket, old)).wrapping_add(bucket_sum(bucket, new));
+            let key = bucket_key(bucket);
+            self.batch.insert(&key, encode_sum(&key, new));
+            new_sums.push((bucket, new));
+        }
+        root.sum = root_sum.to_le_bytes().to_vec();
+        root.subjects = self.subjects;
+        self.batch.insert(ROOT_KEY, codec::encode_root(ROOT_KEY, root));
+        self.store.db.apply_batch(self.batch)?;
+        self.sums.root = root_sum;
+        for (bucket, new) in new_sums {
+            if let Some(sum) = self.sums.buckets.get_mut(bucket) {
+                *sum = new;
+            }
+        }
+        Ok(())
     }
 }
 

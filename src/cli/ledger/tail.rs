@@ -94,7 +94,7 @@ impl Printer<'_> {
                 format!("{position:>10}  {time}  {}{source}", record::sentence(&wire))
             }
             Err(unreadable) => {
-                let Unreadable { event_id, event_time, problem, subjects } = unreadable;
+                let Unreadable { event_id, event_time, problem, subjects, keys: _ } = unreadable;
                 let time = event_time.map_or_else(|| "at an unknown time".to_owned(), rfc3339);
                 let whom: Vec<&str> = subjects.iter().map(crate::domain::Subject::expose).collect();
                 let whom = if whom.is_empty() { "nobody that can be told".to_owned() } else { whom.join(" and ") };

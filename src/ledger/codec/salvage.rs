@@ -47,6 +47,7 @@ impl Found {
         Unreadable {
             event_id: only_id.map_or_else(|| format!("@{}", position.0).into(), |id| id.as_str().into()),
             subjects: self.subjects,
+            keys: Vec::new(),
             event_time: only_time.copied(),
             problem: problem.into(),
         }

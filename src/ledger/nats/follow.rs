@@ -1,0 +1,105 @@
+//! Following the central ledger.
+//!
+//! Two threads: one with the network ([`session`]), one that decodes ([`decode`]). What is followed is one stream, through
+//! a consumer of our own that begins behind our position. Whatever ends the consumer or the connection, the next one is
+//! made the same way as the first: connect, look whether the stream is the one that was followed and still says at our
+//! position what it said, then go on behind it. Freshness is proved by [`beats`], and by nothing else.
+
+mod beats;
+mod decode;
+mod pull;
+mod session;
+
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Config;
+use crate::clock::Clock;
+use crate::ledger::{Feed, FeedItem, LedgerFault, LedgerSource, Resume};
+use decode::Decoder;
+use session::Follower;
+
+/// Between two proofs of freshness: 1 s. All followers of a ledger share one small message for each, which the ledger
+/// keeps.
+pub const DEFAULT_FRESHNESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The subject of beats. They are the stream's like all other messages, because it is the stream that they are to prove.
+pub const BEATS: &str = "consent.ledger.beat.beat";
+
+/// How many batches a slow receiver may leave waiting; each has at most a thousand messages.
+const FEED_BATCHES: usize = 4;
+/// How many batches may wait to be decoded.
+const RAW_BATCHES: usize = 8;
+
+/// A central ledger that is followed.
+#[derive(Debug)]
+pub struct NatsSource {
+    config: Config,
+    freshness_interval: Duration,
+    clock: Clock,
+}
+
+impl NatsSource {
+    /// A source of the ledger's events, with a proof of freshness in each interval. Nothing is opened yet.
+    #[must_use]
+    pub fn new(config: Config, freshness_interval: Duration, clock: Clock) -> Self {
+        Self { config, freshness_interval, clock }
+    }
+}
+
+impl LedgerSource for NatsSource {
+    fn follow(self: Box<Self>, resume: Option<Resume>) -> Feed {
+        let (items, receiver) = mpsc::channel(FEED_BATCHES);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let ledger = name(&self.config);
+        if let Err(error) = self.start(resume, items.clone(), stopped) {
+            let problem = format!("no thread could be started: {error}");
+            // The channel is empty, so there is room.
+            let _ = items.try_send(FeedItem::Broken(LedgerFault::Unfollowed { ledger, problem }));
+        }
+        Feed::new(receiver, stop)
+    }
+}
+
+impl NatsSource {
+    fn start(
+        self,
+        resume: Option<Resume>,
+        items: mpsc::Sender<FeedItem>,
+        stopped: oneshot::Receiver<()>,
+    ) -> std::io::Result<()> {
+        let (raw, decoding) = mpsc::channel(RAW_BATCHES);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let hasher = match super::subject_key(&self.config.subject_key_file) {
+            Ok(hasher) => hasher,
+            Err(error) => return Err(std::io::Error::other(error)),
+        };
+        let decoder = Decoder { hasher, ledger: name(&self.config) };
+        let follower = Follower::new(self.config, self.freshness_interval, self.clock, raw, resume);
+        std::thread::Builder::new().name("ledger-decode".to_owned()).spawn(move || decoder.run(decoding, &items))?;
+        std::thread::Builder::new().name("ledger-nats".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = follower.run() => {}
+                    // An error, too, is the end of the feed.
+                    _ = stopped => {}
+                }
+            });
+            // Name look-ups that hang are not waited for.
+            runtime.shutdown_background();
+        })?;
+        Ok(())
+    }
+}
+
+/// What people know the ledger by.
+fn name(config: &Config) -> String {
+    format!("{} on {}", config.stream, config.connection.servers)
+}
+
+/// Where a beater is sent nonces. No stream takes this subject.
+fn asks(beater: beats::BeaterId) -> String {
+    format!("consent.beat.{}", HEXLOWER.encode(&beater))
+}
