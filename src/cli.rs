@@ -36,7 +36,7 @@ enum Command {
     Explain(ask::Args),
     /// Check the configuration, or print what is in effect.
     Config(config::Args),
-    Ledger(ledger::Args),
+    Ledger(Box<ledger::Args>),
     Evidence(evidence::Evidence),
     Bench(Box<bench::Args>),
 }
@@ -84,7 +84,7 @@ pub fn main() -> ExitCode {
         Command::Ask(args) => ask::run(&args),
         Command::Explain(args) => ask::run_explain(&args),
         Command::Config(args) => config::run(args),
-        Command::Ledger(args) => ledger::run(args),
+        Command::Ledger(args) => ledger::run(*args),
         Command::Evidence(args) => evidence::run(&args),
         Command::Bench(args) => bench::run(*args),
     };

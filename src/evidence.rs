@@ -11,6 +11,7 @@
 //! - No subject appears but as a tag under the month's key.
 
 mod archive;
+pub mod central;
 mod checkpoint;
 mod config;
 mod device;

@@ -22,10 +22,7 @@ fn mutual(certificates: &Certificates) -> Tls {
 
 /// The sentence for why there is no connection, with its causes.
 async fn refusal(config: &Config) -> String {
-    let error = match connect(config).await {
-        Ok(_) => panic!("connected"),
-        Err(error) => error,
-    };
+    let Err(error) = connect(config).await else { panic!("connected") };
     let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
     format!("{error}{cause}")
 }

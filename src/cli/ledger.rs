@@ -1,11 +1,12 @@
-//! `consentd ledger …`: writes to a file ledger, and reads from it.
+//! `consentd ledger …`: writes to a ledger, a file or a stream on NATS, and reads from it.
 
 mod import;
+mod init;
+mod place;
 mod publish;
 mod record;
 mod tail;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,13 +18,13 @@ use super::{Failure, Outcome};
 use crate::clock::Clock;
 use crate::domain::Time;
 use crate::ledger::Token;
-use crate::ledger::file::FileLedger;
 use crate::proto::v1;
+use place::PlaceArgs;
 
 /// How far in the future an event may be dated unless that is asked for: clocks differ by less than 5 minutes.
 const FUTURE_MAX: Duration = Duration::from_mins(5);
 
-/// Write to a file ledger, and read from it.
+/// Write to a ledger, and read from it.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -35,9 +36,8 @@ pub(crate) struct Args {
 /// What every verb needs.
 #[derive(Debug, clap::Args)]
 struct Common {
-    /// The ledger's file. Writing creates it; its folder must be there.
-    #[arg(long, global = true, env = "CONSENTD_LEDGER_FILE", value_name = "PATH")]
-    ledger: Option<PathBuf>,
+    #[command(flatten)]
+    place: PlaceArgs,
     /// Print JSON for programs.
     #[arg(long, global = true)]
     json: bool,
@@ -48,6 +48,10 @@ struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Make the streams of a ledger on NATS, or check those that are there.
+    ///
+    /// Whatever can lose or rewrite acknowledged events is refused, all of it at once; what cannot be seen is said.
+    Init(init::Args),
     /// Publish events: JSON, one a line, one after another, or in an array.
     Publish(publish::Args),
     /// Publish a catalogue: the document of purposes and their rules, in JSON.
@@ -81,6 +85,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let Args { verb, common } = args;
     let clock = Clock::system();
     match verb {
+        Verb::Init(args) => init::run(&args, &common),
         Verb::Publish(args) => publish::run(&args, &common, &clock),
         Verb::Catalogue(args) => publish::run_catalogue(args, &common, &clock),
         Verb::Grant(args) => record::grant(args, &common, &clock),
@@ -95,21 +100,6 @@ pub(crate) fn run(args: Args) -> Outcome {
 }
 
 impl Common {
-    fn path(&self) -> Result<&PathBuf, Failure> {
-        let missing = || Failure::new("which ledger? give `--ledger PATH`, or set CONSENTD_LEDGER_FILE");
-        self.ledger.as_ref().ok_or_else(missing)
-    }
-
-    /// Opens the ledger for writing, and says so when that made it.
-    fn open(&self) -> Result<FileLedger, Failure> {
-        let path = self.path()?;
-        let ledger = FileLedger::open(path)?;
-        if ledger.is_new() {
-            eprintln!("created the ledger `{}`", path.display());
-        }
-        Ok(ledger)
-    }
-
     /// The latest time that an event may be dated.
     fn latest_event_time(&self, clock: &Clock) -> Option<Time> {
         (!self.allow_future).then(|| clock.now().plus(FUTURE_MAX))
@@ -130,9 +120,9 @@ impl Common {
         for event in events {
             self.check_time(event, clock)?;
         }
-        let mut ledger = self.open()?;
-        let tokens = ledger.append(events)?;
-        warn_if_healed(&ledger);
+        let mut ledger = self.place.place()?.open()?;
+        let tokens = ledger.writer().append(events)?;
+        ledger.warn_if_healed();
         for (event, token) in events.iter().zip(tokens) {
             self.print_written(event, token);
         }
@@ -151,15 +141,6 @@ impl Common {
             println!("{}", record::sentence(event));
             println!("  at_least_as_fresh: {token}");
         }
-    }
-}
-
-fn warn_if_healed(ledger: &FileLedger) {
-    if ledger.healed() {
-        eprintln!(
-            "the ledger ended within a line, which a writer that died must have left; it was ended, and is shown by \
-             `consentd ledger tail`"
-        );
     }
 }
 

@@ -10,7 +10,7 @@ use super::stream::KeptStream;
 pub(crate) const DUPLICATE_WINDOW_MIN: Duration = Duration::from_mins(1);
 
 /// Settings that can do no harm, or that a rule below looks at. Any other is a fault.
-const KNOWN: [&str; 37] = [
+const KNOWN: [&str; 38] = [
     "name",
     "description",
     "subjects",
@@ -48,10 +48,8 @@ const KNOWN: [&str; 37] = [
     "allow_msg_schedules",
     "allow_msg_counter",
     "persist_mode",
+    "allow_atomic",
 ];
-
-/// Settings that a stream of ours may have in any value, beside those of [`KNOWN`].
-const HARMLESS: [&str; 1] = ["allow_atomic"];
 
 /// One thing that is wrong with a stream, and what an operator does about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,6 +96,9 @@ pub enum Fault {
     /// It takes what another stream says.
     #[error("it copies from other streams (`{0}`); it must take only what is written to it")]
     Copies(String),
+    /// Messages leave it.
+    #[error("it sends a copy of each message, identifiers included, to other subjects (`republish`); it must not")]
+    Republishes,
     /// It does not begin with the first message.
     #[error("its first message has the number {0} and not 1; what was before is lost, or was never there")]
     Begins(u64),
@@ -191,6 +192,7 @@ impl Settings<'_> {
         check(!self.is_on("deny_purge") && !kept.may_purge, || Fault::Purge);
         check(self.is_on("allow_rollup_hdrs"), || Fault::Rollup);
         check(self.is_on("allow_msg_ttl"), || Fault::MessageTtl);
+        check(self.is_there("republish"), || Fault::Republishes);
         check(!matches!(self.text("persist_mode"), "" | "default"), || Fault::AcksEarly);
         if self.text("retention") != "limits" {
             faults.push(Fault::Retention(self.text("retention").to_owned()));
@@ -223,9 +225,7 @@ impl Settings<'_> {
                 faults.push(Fault::Copies(name.to_owned()));
             }
         }
-        let unknown = self.0.keys().filter(|name| {
-            !KNOWN.contains(&name.as_str()) && !HARMLESS.contains(&name.as_str()) && self.is_there(name)
-        });
+        let unknown = self.0.keys().filter(|name| !KNOWN.contains(&name.as_str()) && self.is_there(name));
         faults.extend(unknown.map(|name| Fault::Unknown(name.clone())));
         faults
     }
@@ -254,5 +254,74 @@ impl Settings<'_> {
             Some(Value::Number(number)) => number.as_i64() != Some(0),
             Some(Value::Bool(true) | Value::String(_) | Value::Object(_)) => true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn kept() -> KeptStream {
+        KeptStream {
+            name: "S".to_owned(),
+            description: "",
+            subjects: "s.>",
+            replicas: Some(3),
+            may_purge: false,
+            metadata: Vec::new(),
+        }
+    }
+
+    fn good() -> Value {
+        json!({
+            "config": {"name": "S", "subjects": ["s.>"], "retention": "limits", "max_msgs": -1, "storage": "file",
+                "discard": "new", "num_replicas": 3, "duplicate_window": 120_000_000_000_u64, "deny_delete": true,
+                "deny_purge": true, "allow_direct": true, "allow_atomic": true, "allow_batched": false},
+            "state": {"first_seq": 1, "last_seq": 9, "messages": 9},
+            "cluster": {"name": "c", "leader": "n0", "replicas": []},
+        })
+    }
+
+    /// The faults of a good stream with one value set.
+    fn with(pointer: &str, value: Value) -> Vec<Fault> {
+        let mut said = good();
+        let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
+        said.pointer_mut(parent).and_then(Value::as_object_mut).expect("an object").insert(name.to_owned(), value);
+        faults(&said, &kept())
+    }
+
+    #[test]
+    fn a_good_stream_has_none_and_an_empty_one_neither() {
+        assert_eq!(faults(&good(), &kept()), []);
+        assert_eq!(with("/state", json!({"first_seq": 0, "last_seq": 0, "messages": 0})), []);
+        assert_eq!(with("/config/max_bytes", json!(1_000_000)), [], "a bound that refuses loses nothing");
+    }
+
+    #[test]
+    fn what_a_server_seldom_says_is_a_fault_too() {
+        assert_eq!(with("/config/sealed", json!(true)), [Fault::Sealed]);
+        assert_eq!(with("/config/num_replicas", json!(1)), [Fault::OneReplica]);
+        assert_eq!(with("/config/num_replicas", json!(2)), [Fault::Replicas { has: 2, wanted: 3 }]);
+        assert_eq!(with("/cluster/desired", json!({"num_replicas": 1})), [Fault::Moving]);
+        assert_eq!(with("/config/persist_mode", json!("sometimes")), [Fault::AcksEarly]);
+        assert_eq!(with("/config/forget_after", json!("1h")), [Fault::Unknown("forget_after".to_owned())]);
+        assert_eq!(with("/config/forget_after", json!(0)), []);
+        assert_eq!(with("/state/num_deleted", json!(2)), [Fault::Holes(2)]);
+        assert_eq!(with("/state/messages", json!(8)), [Fault::Holes(1)]);
+        assert_eq!(with("/state/first_seq", json!(4)).first(), Some(&Fault::Begins(4)));
+        // A server that says nothing is not believed to keep anything.
+        assert!(faults(&Value::Null, &kept()).len() > 4);
+    }
+
+    #[test]
+    fn what_is_purged_by_age_may_begin_later() {
+        let purged = KeptStream { may_purge: true, ..kept() };
+        let mut said = good();
+        said["state"] = json!({"first_seq": 4, "last_seq": 9, "messages": 6});
+        said["config"]["deny_purge"] = json!(false);
+        assert_eq!(faults(&said, &purged), []);
+        assert_eq!(faults(&said, &kept()), [Fault::Purge, Fault::Begins(4)]);
     }
 }

@@ -10,6 +10,8 @@ use super::fault::Fault;
 
 /// For how long the server knows the ids of messages: 2 min, what servers have by default.
 const DUPLICATE_WINDOW_NANOS: u64 = 120_000_000_000;
+/// The server's code for a stream that is not there.
+const STREAM_NOT_FOUND: u64 = 10_059;
 
 /// How a stream must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,13 +119,11 @@ impl KeptStream {
             .await
             .map_err(|error| silent(error.to_string()))?;
         if let Some(error) = said.get("error") {
-            return Err(match error.get("err_code").and_then(Value::as_u64) {
-                Some(10059) => StreamError::Missing(name()),
-                _ => {
-                    let problem = error.get("description").and_then(Value::as_str).unwrap_or("without saying why");
-                    StreamError::Refused { name: name(), problem: problem.to_owned() }
-                }
-            });
+            if error.get("err_code").and_then(Value::as_u64) == Some(STREAM_NOT_FOUND) {
+                return Err(StreamError::Missing(name()));
+            }
+            let problem = error.get("description").and_then(Value::as_str).unwrap_or("without saying why");
+            return Err(StreamError::Refused { name: name(), problem: problem.to_owned() });
         }
         let info = serde_json::from_value(said.clone()).map_err(|error| silent(format!("not understood, {error}")))?;
         Ok(Seen { info, said })

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 
-use super::{Common, rfc3339, warn_if_healed};
+use super::{Common, rfc3339};
 use crate::cli::{Failure, Outcome};
 use crate::clock::{BootTime, Clock};
 use crate::ledger::import::{Counts, Format, Observer, Options, RawRow, Rejection, import};
@@ -54,7 +54,8 @@ pub(super) fn run(args: Args, common: &Common, clock: &Clock) -> Outcome {
     });
     // Rejected rows at the end of the ledger would be unreadable events there.
     let same = |other: &Path| rejects.canonicalize().is_ok_and(|path| other.canonicalize().is_ok_and(|o| o == path));
-    if same(&args.file) || same(common.path()?) {
+    let place = common.place.place()?;
+    if same(&args.file) || place.file().is_some_and(same) {
         return Err(Failure::new("`--rejects` must be another file than the ledger and the input"));
     }
     let (input, size): (Box<dyn io::Read>, Option<u64>) = if is_stdin {
@@ -66,11 +67,11 @@ pub(super) fn run(args: Args, common: &Common, clock: &Clock) -> Outcome {
         (Box::new(file), Some(size))
     };
     let options = Options { format, latest_event_time: common.latest_event_time(clock) };
-    let mut ledger = common.open()?;
+    let mut ledger = place.open()?;
     let mut console = Console::new(rejects, size, clock.clone());
-    let imported = import(BufReader::with_capacity(64 * 1024, input), options, &mut ledger, &mut console);
+    let imported = import(BufReader::with_capacity(64 * 1024, input), options, ledger.writer(), &mut console);
     console.clear_line();
-    warn_if_healed(&ledger);
+    ledger.warn_if_healed();
     let counts = match imported {
         Ok(counts) => counts,
         Err(error) => {

@@ -28,7 +28,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, common: &Common, clock: Clock) -> Outcome {
-    let path = common.path()?;
+    let place = common.place.place()?;
+    let path = place.file().ok_or_else(|| Failure::new("`tail` shows the ledger of a file, not of NATS"))?;
     let unreadable = |error| Failure::new(format!("the ledger `{}` cannot be read: {error}", path.display()));
     let resume = match before_last_lines(path, args.lines) {
         Err(error) if !(args.follow && error.kind() == io::ErrorKind::NotFound) => return Err(unreadable(error)),

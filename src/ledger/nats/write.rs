@@ -14,7 +14,7 @@ use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use tokio::runtime::Runtime;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::subject::About;
 use super::{Config, OpenError, Opened, message_id, open, payload};
@@ -38,6 +38,8 @@ const HEADERS_BYTES_MAX: usize = 512;
 pub struct NatsLedger {
     opened: Opened,
     stream: String,
+    /// How long one attempt waits.
+    attempt_timeout: Duration,
     patience: Duration,
 }
 
@@ -135,6 +137,12 @@ struct Message {
     payload: Vec<u8>,
 }
 
+/// A message that was sent.
+struct Sent {
+    at: Instant,
+    answer: Result<PublishAckFuture, PublishError>,
+}
+
 /// Why one message was not acknowledged.
 struct Unacknowledged {
     problem: String,
@@ -156,7 +164,7 @@ struct Progress {
     /// The greatest sequence of each event's messages that are acknowledged; 0 is none.
     positions: Vec<u64>,
     /// How many messages of each event are not acknowledged.
-    awaited: Vec<u8>,
+    awaited: Vec<usize>,
 }
 
 /// What one attempt came to that may be made again.
@@ -174,7 +182,12 @@ impl NatsLedger {
     /// # Cancel safety
     /// Nothing is left behind when it is dropped.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
-        Ok(Self { opened: open(config).await?, stream: config.stream.clone(), patience: DEFAULT_PATIENCE })
+        Ok(Self {
+            opened: open(config).await?,
+            stream: config.stream.clone(),
+            attempt_timeout: config.connection.request_timeout,
+            patience: DEFAULT_PATIENCE,
+        })
     }
 
     /// The same, with another time for which a message is sent again. Less than half a minute makes an unknown outcome
@@ -209,23 +222,21 @@ impl NatsLedger {
             while failure.is_none() && in_flight.len() < IN_FLIGHT_MAX {
                 let Some(message) = rest.next() else { break };
                 let sent = self.send(&message).await;
-                in_flight.push_back((message, Instant::now(), sent));
+                in_flight.push_back((message, sent));
             }
-            let Some((message, since, sent)) = in_flight.pop_front() else { break };
+            let Some((message, sent)) = in_flight.pop_front() else { break };
             let patience = if failure.is_none() { self.patience } else { Duration::ZERO };
-            match self.settle(&message, since, patience, sent).await {
+            match self.settle(&message, sent, patience).await {
                 Ok(sequence) => progress.acknowledged(message.event, sequence),
                 Err(more) if more.why == Why::Unknown || failure.is_none() => failure = Some(more),
                 Err(_) => {}
             }
         }
-        match failure {
-            Some(failure) => Err(self.failure(failure, &progress)),
-            None => {
-                let token = |position| Token { ledger: self.id(), position: Position(position) };
-                Ok(progress.positions.into_iter().map(token).collect())
-            }
+        if let Some(failure) = failure {
+            return Err(self.failure(failure, &progress));
         }
+        let token = |position| Token { ledger: self.id(), position: Position(position) };
+        Ok(progress.positions.into_iter().map(token).collect())
     }
 
     /// The messages of a batch, if every event of it can be written.
@@ -249,28 +260,28 @@ impl NatsLedger {
         Ok(messages)
     }
 
-    async fn send(&self, message: &Message) -> Result<PublishAckFuture, PublishError> {
+    async fn send(&self, message: &Message) -> Sent {
         let publish = PublishMessage::build()
             .headers(HeaderMap::new())
             .message_id(&message.id)
             .expected_stream(&self.stream)
             .payload(message.payload.clone().into());
-        self.opened.context.send_publish(message.subject.clone(), publish).await
+        let at = Instant::now();
+        Sent { at, answer: self.opened.context.send_publish(message.subject.clone(), publish).await }
     }
 
-    /// The sequence under which the stream has a message that was sent `since`; it is sent again while there is time.
-    async fn settle(
-        &self,
-        message: &Message,
-        since: Instant,
-        patience: Duration,
-        mut sent: Result<PublishAckFuture, PublishError>,
-    ) -> Result<u64, Unacknowledged> {
+    /// The sequence under which the stream has a message; it is sent again while there is time.
+    async fn settle(&self, message: &Message, mut sent: Sent, patience: Duration) -> Result<u64, Unacknowledged> {
         let refused = |problem| Unacknowledged { problem, why: Why::Refused };
+        let since = sent.at;
         let mut why = Why::Away;
+        let mut was_sent_again = false;
         loop {
-            let answer = match sent {
-                Ok(answer) => answer.await,
+            let answer = match sent.answer {
+                // Of many that were lost with a leader each has waited already when its turn comes.
+                Ok(answer) => timeout_at(sent.at + self.attempt_timeout, answer.into_future())
+                    .await
+                    .unwrap_or_else(|_| Err(PublishError::new(PublishErrorKind::TimedOut))),
                 Err(error) => Err(error),
             };
             let attempt = match answer {
@@ -284,7 +295,10 @@ impl NatsLedger {
             if since.elapsed() >= patience {
                 return Err(Unacknowledged { problem: attempt.problem, why });
             }
-            sleep(RETRY_PAUSE).await;
+            if was_sent_again {
+                sleep(RETRY_PAUSE).await;
+            }
+            was_sent_again = true;
             sent = self.send(message).await;
         }
     }
@@ -304,7 +318,7 @@ impl NatsLedger {
 
 impl Progress {
     fn of(messages: &[Message], events: usize) -> Self {
-        let mut awaited = vec![0_u8; events];
+        let mut awaited = vec![0_usize; events];
         for message in messages {
             if let Some(awaited) = awaited.get_mut(message.event) {
                 *awaited += 1;
