@@ -18,13 +18,14 @@ use tonic_health::server::HealthReporter;
 
 use crate::admin;
 use crate::clock::Clock;
-use crate::config::{Config, EvidenceStage};
+use crate::config::{CentralLedger, Config, EvidenceStage};
 use crate::enforcer::Enforcer;
 use crate::evidence::{self, EvidenceLog};
 use crate::grpc::Enforcement;
-use crate::ledger::{self, LedgerSource};
+use crate::ledger;
 use crate::lifecycle::{LOOK_INTERVAL, Lifecycle};
-use crate::replica::{self, Replica, Running};
+use crate::nats;
+use crate::replica::{self, Replica, Running, SourceFactory};
 use crate::telemetry::{Metrics, MetricsError};
 use transport::{listen, until};
 
@@ -155,21 +156,47 @@ fn evidence_config(config: &Config) -> evidence::Config {
 }
 
 fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), StartError> {
-    let key_file = &config.replica.key_file;
-    let secret = ledger::load_or_make_secret(key_file)
-        .map_err(|source| StartError::KeyFile { path: key_file.clone(), source })?;
-    let source = ledger::file::Config { path: config.ledger.file.clone(), poll_interval: config.ledger.poll_interval };
-    let source_clock = clock.clone();
-    let sources = move || -> Box<dyn LedgerSource> {
-        Box::new(ledger::file::FileSource::new(source.clone(), source_clock.clone()))
+    // Subjects are known here by the same name as in the ledger, where that names them.
+    let central = config.ledger.central.as_ref();
+    let key_file = central.map_or(&config.replica.key_file, |central| &central.subject_key_file);
+    let secret = match central {
+        // It is never made here: under a key of our own nothing of theirs would be found.
+        Some(_) => ledger::load_secret(key_file),
+        None => ledger::load_or_make_secret(key_file),
     };
+    let secret = secret.map_err(|source| StartError::KeyFile { path: key_file.clone(), source })?;
+    let sources = sources(config, clock);
     let replica_config = replica::Config {
         folder: config.data_dir.join("replica"),
         cache_bytes: config.replica.cache_bytes,
         store_cache_bytes: config.replica.store_cache_bytes,
         secret,
     };
-    Replica::start(replica_config, Box::new(sources), clock.clone()).map_err(StartError::Thread)
+    Replica::start(replica_config, sources, clock.clone()).map_err(StartError::Thread)
+}
+
+/// What makes a source of the configured ledger, each time it must be followed from a place.
+fn sources(config: &Config, clock: &Clock) -> SourceFactory {
+    let clock = clock.clone();
+    let Some(central) = &config.ledger.central else {
+        let (path, poll_interval) = (config.ledger.file.clone(), config.ledger.poll_interval);
+        let source = ledger::file::Config { path, poll_interval };
+        return Box::new(move || Box::new(ledger::file::FileSource::new(source.clone(), clock.clone())));
+    };
+    let source = central_config(central);
+    let interval = central.freshness_interval;
+    Box::new(move || Box::new(ledger::nats::NatsSource::new(source.clone(), interval, clock.clone())))
+}
+
+fn central_config(central: &CentralLedger) -> ledger::nats::Config {
+    let (ca, cert, key) = (&central.tls_ca_file, &central.tls_cert_file, &central.tls_key_file);
+    let connection = nats::Config {
+        credentials: central.creds_file.clone(),
+        tls: nats::Tls { ca: ca.clone(), cert: cert.clone(), key: key.clone() },
+        ..nats::Config::new(central.servers.clone())
+    };
+    let (stream, subject_key_file) = (central.stream.clone(), central.subject_key_file.clone());
+    ledger::nats::Config { connection, stream, subject_key_file }
 }
 
 impl Bound {

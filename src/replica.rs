@@ -14,6 +14,7 @@ mod cache;
 mod codec;
 mod engine;
 mod loader;
+mod progress;
 mod standing;
 mod store;
 mod texts;
@@ -28,6 +29,7 @@ use arc_swap::ArcSwapOption;
 
 pub use applier::SourceFactory;
 pub use cache::{CacheStats, Cached};
+pub use progress::Progress;
 pub use standing::{Published, Trouble};
 
 use crate::clock::Clock;
@@ -75,6 +77,7 @@ struct Shared {
     hasher: SubjectHasher,
     cache_bytes: u64,
     rebuilds: AtomicU64,
+    replayed: AtomicU64,
 }
 
 /// One consistent look at the view as a whole, to be taken before any state is looked at.
@@ -109,6 +112,7 @@ impl Replica {
             hasher: SubjectHasher::new(&config.secret),
             cache_bytes: config.cache_bytes,
             rebuilds: AtomicU64::new(0),
+            replayed: AtomicU64::new(0),
         });
         let stop = Arc::new(AtomicBool::new(false));
         let applier = Applier {
@@ -162,6 +166,11 @@ impl Replica {
     /// Nothing is lost when it is dropped.
     pub async fn reach(&self, token: Token, patience: Duration) -> TokenStanding {
         self.shared.standing.reach(token, patience).await
+    }
+
+    /// Events that were read while the view was built, since the start.
+    pub fn replayed(&self) -> u64 {
+        self.shared.replayed.load(Ordering::Relaxed)
     }
 
     /// Why the view cannot be relied on, if it cannot.

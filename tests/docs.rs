@@ -161,6 +161,10 @@ fn every_ledger_fault_is_told() {
         LedgerFault::Replaced { ledger: ledger() },
         LedgerFault::Rewritten { ledger: ledger(), position },
         LedgerFault::Removed { ledger: ledger(), position },
+        LedgerFault::Rewound { ledger: ledger(), last: position, position },
+        LedgerFault::Gap { ledger: ledger(), position },
+        LedgerFault::OtherSubjectKey { ledger: ledger(), problem: String::new() },
+        LedgerFault::Settings { ledger: ledger(), problem: String::new() },
         LedgerFault::Unfollowed { ledger: ledger(), problem: String::new() },
     ];
     // A new fault does not compile here, and then stands in the list above as well.
@@ -170,6 +174,10 @@ fn every_ledger_fault_is_told() {
             | LedgerFault::Replaced { .. }
             | LedgerFault::Rewritten { .. }
             | LedgerFault::Removed { .. }
+            | LedgerFault::Rewound { .. }
+            | LedgerFault::Gap { .. }
+            | LedgerFault::OtherSubjectKey { .. }
+            | LedgerFault::Settings { .. }
             | LedgerFault::Unfollowed { .. } => {}
         }
     }

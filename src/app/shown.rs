@@ -6,7 +6,7 @@ use std::future::Future;
 use crate::domain::LedgerStanding;
 use crate::evidence::EvidenceLog;
 use crate::lifecycle::{self, Check, LOOK_INTERVAL, Lifecycle};
-use crate::replica::{Replica, Trouble};
+use crate::replica::{Progress, Replica, Trouble};
 use crate::telemetry::Metrics;
 
 /// A view older than this is not ready, whatever purposes may allow: 10 s, far above a healthy follower's 100 ms.
@@ -39,11 +39,18 @@ fn sentence(trouble: &Trouble) -> String {
     match trouble {
         Trouble::LedgerBroken(why) => why.clone(),
         Trouble::LedgerWaiting(why) => format!("the ledger cannot be read: {why}"),
-        Trouble::Building { position, target } => {
-            format!("the local copy is being built: position {} of {}", position.0, target.0)
-        }
+        Trouble::Building(progress) => building(progress),
         Trouble::Store(why) => format!("the local store cannot be opened: {why}"),
     }
+}
+
+fn building(progress: &Progress) -> String {
+    let Progress { position, target, events, events_per_second, left } = progress;
+    let left = left.map_or_else(String::new, |left| format!(", about {} s left", left.as_secs() + 1));
+    format!(
+        "the local copy is being built: position {} of {}, {events} events, {events_per_second} a second{left}",
+        position.0, target.0
+    )
 }
 
 /// Shows the rooms' figures on the metrics page.
@@ -81,6 +88,7 @@ fn register_replica(metrics: &Metrics, replica: &Replica) {
     counter("consentd_cache_hits_total", "Look-ups answered from memory.", |replica| replica.cache_stats().hits);
     counter("consentd_cache_misses_total", "Look-ups that went to the store.", |replica| replica.cache_stats().misses);
     counter("consentd_store_rebuilds_total", "Times the local store was set aside and rebuilt.", Replica::rebuilds);
+    counter("consentd_replay_events_total", "Events read while the local copy was built.", Replica::replayed);
     gauge("consentd_quarantined_events", "Events of the ledger that could not be read.", "", |replica| {
         as_f64(replica.view().published.quarantined)
     });

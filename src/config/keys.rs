@@ -9,6 +9,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::nats::Servers;
+
 /// A path; any. Beside the working directory, so that a first try needs no rights; a deployment sets its volume.
 pub const DEFAULT_DATA_DIR: &str = "./consentd-data";
 /// An address and port, or off. Loopback: the caller is on this machine, and plain text goes no further.
@@ -35,6 +37,11 @@ pub const WORKERS_MAX: usize = 64;
 pub const DEFAULT_ADMIN_TCP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7312);
 /// Time, 1 ms to 10 s. A line that another process appended is enforced within it; an idle look costs microseconds.
 pub const DEFAULT_POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// A stream's name. What `consentd ledger init` makes unless it is told otherwise.
+pub const DEFAULT_LEDGER_STREAM: &str = "CONSENT_LEDGER";
+/// Time, 100 ms to 1 min. Every one costs the ledger a message of some hundred bytes that all sidecars share; a view is as
+/// old as this and a few milliseconds.
+pub const DEFAULT_FRESHNESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes, 1 MiB to 64 GiB. Some 60,000 subjects of 4 records, at about 1 KiB each.
 pub const DEFAULT_CACHE_BYTES: u64 = 64 << 20;
 /// Bytes, 1 MiB to 64 GiB. The cache above holds what is hot; this one holds the store's index pages.
@@ -100,10 +107,33 @@ pub struct Admin {
 pub struct Ledger {
     /// Which kind of ledger.
     pub kind: LedgerKind,
-    /// The file of a file ledger.
+    /// The file of a file ledger; empty where it is of another kind and none is named.
     pub file: PathBuf,
     /// How often the file is looked at.
     pub poll_interval: Duration,
+    /// The central ledger, if it is that kind.
+    pub central: Option<CentralLedger>,
+}
+
+/// A ledger on NATS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CentralLedger {
+    /// Where the servers are.
+    pub servers: Servers,
+    /// The stream's name.
+    pub stream: String,
+    /// The file of the subject key that all writers and sidecars of the ledger share.
+    pub subject_key_file: PathBuf,
+    /// A file that says who we are to the servers.
+    pub creds_file: Option<PathBuf>,
+    /// The certificates of authorities.
+    pub tls_ca_file: Option<PathBuf>,
+    /// Our certificate.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its key.
+    pub tls_key_file: Option<PathBuf>,
+    /// How often freshness is proved.
+    pub freshness_interval: Duration,
 }
 
 /// Which kind of ledger.
@@ -111,6 +141,8 @@ pub struct Ledger {
 pub enum LedgerKind {
     /// JSON Lines in a file.
     File,
+    /// A stream on NATS.
+    Nats,
 }
 
 /// The sidecar's copy of the ledger.

@@ -12,6 +12,7 @@
 //!
 //! INVARIANT: no raw identifier stands in a subject, a header or the stream's settings (P6). The payloads are the ledger.
 
+mod follow;
 mod open;
 pub mod subject;
 mod write;
@@ -27,6 +28,7 @@ use super::{LedgerId, SubjectHasher};
 use crate::nats::{self, KeptStream};
 use crate::proto::v1;
 
+pub use follow::{BEATS, DEFAULT_FRESHNESS_INTERVAL, NatsSource};
 pub use open::{OpenError, Opened, open, subject_key};
 pub use write::{DEFAULT_PATIENCE, NatsLedger, NatsWriter, WriteError, WriterError};
 

@@ -9,12 +9,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::cache::{Cache, Cached};
 use super::codec::{Root, StoredQuarantine};
 use super::engine::Engine;
+use super::progress::Pace;
 use super::standing::{Published, Trouble};
 use super::store::{Changes, Store, StoreError};
 use crate::domain::{
@@ -188,6 +189,7 @@ struct Round<'a> {
     place: Place,
     ledger: Option<LedgerId>,
     target: Option<Position>,
+    pace: Option<Pace>,
     built: bool,
     catalogue: Option<(Arc<Catalogue>, Time)>,
     token: Arc<str>,
@@ -208,6 +210,7 @@ impl<'a> Round<'a> {
             ledger: resume.map(|resume| resume.ledger),
             root,
             target: None,
+            pace: None,
             built: false,
             catalogue: None,
             token: Arc::from(""),
@@ -241,13 +244,19 @@ impl<'a> Round<'a> {
                 self.ledger = Some(ledger);
                 self.target = Some(last);
                 tracing::info!(from = self.place.position.0, to = last.0, "following the ledger");
-                standing.set_trouble(Some(Trouble::Building { position: self.place.position, target: last }));
+                let now = Instant::now();
+                let pace = self.pace.insert(Pace::new(self.place.position, last, now));
+                standing.set_trouble(Some(Trouble::Building(pace.progress(self.place.position, now))));
             }
             FeedItem::Events { deliveries, place } => {
+                let events = deliveries.len();
                 for delivery in deliveries {
                     self.apply(delivery);
                 }
                 self.place = place;
+                if !self.built {
+                    self.tell_progress(events);
+                }
                 if self.built || self.states.len() >= BUILDING_SUBJECTS {
                     self.commit()?;
                 }
@@ -276,6 +285,26 @@ impl<'a> Round<'a> {
             }
         }
         Ok(true)
+    }
+
+    /// Counts what was read while the view is built, and says now and then how far it has come.
+    fn tell_progress(&mut self, events: usize) {
+        let shared = &self.applier.shared;
+        shared.replayed.fetch_add(events as u64, Ordering::Relaxed);
+        let now = Instant::now();
+        let Some(pace) = &mut self.pace else { return };
+        if pace.count(events, now) {
+            let progress = pace.progress(self.place.position, now);
+            tracing::info!(
+                position = progress.position.0,
+                target = progress.target.0,
+                events = progress.events,
+                events_per_second = progress.events_per_second,
+                seconds_left = progress.left.map(|left| left.as_secs()),
+                "the local copy is being built"
+            );
+            shared.standing.set_trouble(Some(Trouble::Building(progress)));
+        }
     }
 
     fn apply(&mut self, delivery: Delivery) {
@@ -432,8 +461,9 @@ impl<'a> Round<'a> {
             quarantined: self.root.quarantined,
             engine: Some(Arc::clone(self.engine)),
         });
-        if let (false, Some(target)) = (self.built, self.target) {
-            self.applier.shared.standing.set_trouble(Some(Trouble::Building { position, target }));
+        if let (false, Some(pace)) = (self.built, &self.pace) {
+            let progress = pace.progress(self.place.position, Instant::now());
+            self.applier.shared.standing.set_trouble(Some(Trouble::Building(progress)));
         }
     }
 }

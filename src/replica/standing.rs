@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::engine::Engine;
+use super::progress::Progress;
 
 use crate::clock::{BootTime, Clock};
 use crate::domain::{Catalogue, LedgerStanding, Position, TokenStanding};
@@ -44,12 +45,7 @@ pub enum Trouble {
     /// The ledger cannot be reached, or is not there yet.
     LedgerWaiting(String),
     /// The local copy is being built.
-    Building {
-        /// Applied so far.
-        position: Position,
-        /// Where the ledger ended when following began.
-        target: Position,
-    },
+    Building(Progress),
     /// The store cannot be opened; tried again every few seconds.
     Store(String),
 }

@@ -7,12 +7,15 @@ use std::time::Duration;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{
-    Admin, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, Replica, Server, WORKERS_MAX, Workers,
+    Admin, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, Replica, Server, WORKERS_MAX, Workers,
 };
 use crate::config::reader::{Reader, number, quote, text};
 use crate::config::sources::Raw;
 use crate::config::{Config, keys};
+use crate::nats::Servers;
 
+/// The longest path of a file, in bytes. Source: Linux, `PATH_MAX`, with the final zero.
+const PATH_BYTES_MAX: usize = 4095;
 /// The longest path of a Unix socket, in bytes. Source: Linux, unix(7): 108 with the final zero.
 const UDS_PATH_BYTES_MAX: usize = 107;
 
@@ -123,21 +126,84 @@ impl Admin {
 
 impl Ledger {
     fn read(reader: &mut Reader) -> Self {
-        Self {
-            kind: reader.choice(
-                "ledger.kind",
-                "Which kind of ledger is followed.",
-                LedgerKind::File,
-                &[("file", LedgerKind::File)],
-            ),
-            file: reader.required_path("ledger.file", "The file of the ledger, JSON Lines."),
-            poll_interval: reader.duration(
-                "ledger.poll_interval",
-                "How often the file is looked at for new lines.",
-                keys::DEFAULT_POLL_INTERVAL,
-                Duration::from_millis(1)..=Duration::from_secs(10),
-            ),
+        let kind = reader.choice(
+            "ledger.kind",
+            "Which kind of ledger is followed: a file, or a stream on NATS that many share.",
+            LedgerKind::File,
+            &[("file", LedgerKind::File), ("nats", LedgerKind::Nats)],
+        );
+        let meaning = "The file of the ledger, JSON Lines.";
+        let file = match kind {
+            LedgerKind::File => reader.required_path("ledger.file", meaning),
+            LedgerKind::Nats => reader.path_or_off("ledger.file", meaning, PATH_BYTES_MAX, None).unwrap_or_default(),
+        };
+        let poll_interval = reader.duration(
+            "ledger.poll_interval",
+            "How often the file is looked at for new lines.",
+            keys::DEFAULT_POLL_INTERVAL,
+            Duration::from_millis(1)..=Duration::from_secs(10),
+        );
+        let central = CentralLedger::read(reader, kind);
+        Self { kind, file, poll_interval, central }
+    }
+}
+
+impl CentralLedger {
+    /// The ledger on NATS, where it is of that kind and nothing is missing.
+    fn read(reader: &mut Reader, kind: LedgerKind) -> Option<Self> {
+        let servers = reader.value(
+            "ledger.url",
+            "The servers of a ledger on NATS.",
+            "`nats://HOST:PORT` or `tls://HOST:PORT`, several after commas, or \"off\"",
+            None,
+            parse_servers,
+            |servers: &Option<Servers>| quote(&servers.as_ref().map_or_else(|| "off".to_owned(), Servers::to_string)),
+        );
+        let stream = reader.value(
+            "ledger.stream",
+            "The stream of a ledger on NATS.",
+            "a stream's name",
+            keys::DEFAULT_LEDGER_STREAM.to_owned(),
+            parse_stream,
+            |name| quote(name),
+        );
+        let mut file = |key, meaning| reader.path_or_off(key, meaning, PATH_BYTES_MAX, None);
+        let subject_key_file = file(
+            "ledger.subject_key_file",
+            "The key under which a ledger on NATS names subjects; the same for all who share it.",
+        );
+        let creds_file = file(
+            "ledger.creds_file",
+            "Who we are to NATS: credentials, the seed of an nkey, `user:password`, or a token.",
+        );
+        let tls_ca_file = file("ledger.tls_ca_file", "The authorities of the servers' certificates, in PEM.");
+        let tls_cert_file = file("ledger.tls_cert_file", "Our certificate for the servers, in PEM.");
+        let tls_key_file = file("ledger.tls_key_file", "The key of that certificate, in PEM.");
+        let freshness_interval = reader.duration(
+            "ledger.freshness_interval",
+            "How often it is proved that nothing is missing of a ledger on NATS.",
+            keys::DEFAULT_FRESHNESS_INTERVAL,
+            Duration::from_millis(100)..=Duration::from_mins(1),
+        );
+        if kind != LedgerKind::Nats {
+            return None;
         }
+        for (key, is_set) in [("ledger.url", servers.is_some()), ("ledger.subject_key_file", subject_key_file.is_some())]
+        {
+            if !is_set && reader.is_sound(key) {
+                reader.problem(key, "must be set where ledger.kind is `nats`");
+            }
+        }
+        Some(Self {
+            servers: servers?,
+            stream,
+            subject_key_file: subject_key_file?,
+            creds_file,
+            tls_ca_file,
+            tls_cert_file,
+            tls_key_file,
+            freshness_interval,
+        })
     }
 }
 
@@ -221,6 +287,21 @@ impl Log {
             ),
         }
     }
+}
+
+fn parse_servers(raw: &Raw) -> Result<Option<Servers>, String> {
+    let text = text(raw)?;
+    if text == "off" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|error: crate::nats::ServersError| error.to_string())
+}
+
+/// Source: nats-server 2.15, names of streams: they stand in subjects and are folders.
+fn parse_stream(raw: &Raw) -> Result<String, String> {
+    let text = text(raw)?;
+    let is_name = !text.is_empty() && text.len() <= 255 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    if is_name { Ok(text.to_owned()) } else { Err(format!("`{text}` is not a stream's name: letters, digits, `-` and `_`")) }
 }
 
 fn parse_mode(raw: &Raw) -> Result<u32, String> {

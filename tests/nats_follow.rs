@@ -1,0 +1,449 @@
+//! Sidecars that follow a central ledger on a real NATS server, through what happens to servers and streams.
+
+#![allow(clippy::expect_used, clippy::panic, reason = "a test may fail loudly, and its helpers are tests too")]
+
+#[path = "support/nats.rs"]
+#[allow(dead_code, reason = "each test uses its part")]
+mod nats;
+#[path = "support/sidecar.rs"]
+mod sidecar;
+
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::context::ContextBuilder;
+use consentd::ledger::nats::{Config, NatsLedger, kept_stream};
+use consentd::ledger::{SubjectHasher, Token};
+use consentd::nats::{Tls, connect};
+use consentd::proto::v1;
+use consentd::proto::v1::Reason;
+use nats::{NatsServer, Options};
+use sidecar::{Home, Sidecar, ask, eventually, given, newsletter, page, until_reason, withdrawn};
+
+const KEY: [u8; 32] = [7; 32];
+const STREAM: &str = "CONSENT_LEDGER";
+
+/// A ledger on a server, and one who writes to it.
+struct Central {
+    home: Home,
+    server: NatsServer,
+}
+
+impl Central {
+    /// A server whose stream begins with a catalogue.
+    async fn start(options: &Options) -> Self {
+        let home = Home::new();
+        std::fs::write(home.path("shared.key"), KEY).expect("written");
+        let central = Self { home, server: NatsServer::start(options) };
+        central.make().await;
+        central
+    }
+
+    /// Makes the stream, and writes a catalogue.
+    async fn make(&self) {
+        let kept = kept_stream(STREAM, &SubjectHasher::new(&KEY));
+        kept.make(&self.context().await, 1).await.expect("made");
+        self.write(&[sidecar::catalogue(1)]).await;
+    }
+
+    async fn context(&self) -> async_nats::jetstream::Context {
+        let client = connect(&self.config().connection).await.expect("connected");
+        ContextBuilder::new().timeout(Duration::from_secs(5)).build(client)
+    }
+
+    fn config(&self) -> Config {
+        let mut connection = consentd::nats::Config::new(self.server.url().parse().expect("an address"));
+        connection.tls = Tls::default();
+        Config { connection, stream: STREAM.to_owned(), subject_key_file: self.home.path("shared.key") }
+    }
+
+    /// Writes events and gives their tokens.
+    async fn write(&self, events: &[String]) -> Vec<Token> {
+        let events: Vec<v1::LedgerEvent> =
+            events.iter().map(|event| serde_json::from_str(event).expect("an event")).collect();
+        let ledger = NatsLedger::open(&self.config()).await.expect("opened");
+        ledger.append(&events).await.expect("written")
+    }
+
+    /// A sidecar's settings, and a home of its own to write to.
+    fn settings(&self) -> Vec<(String, String)> {
+        let key = self.home.path("shared.key").display().to_string();
+        [
+            ("ledger.kind", "nats".to_owned()),
+            ("ledger.url", self.server.url()),
+            ("ledger.subject_key_file", key),
+            ("ledger.freshness_interval", "200ms".to_owned()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .to_vec()
+    }
+
+    async fn sidecar(&self, home: &Home) -> Sidecar {
+        let settings = self.settings();
+        let settings: Vec<(&str, &str)> = settings.iter().map(|(key, value)| (&**key, &**value)).collect();
+        Sidecar::start(home, &[&settings[..], &[("admin.tcp", "127.0.0.1:0")]].concat()).await
+    }
+
+    async fn ready(&self, home: &Home) -> Sidecar {
+        let sidecar = self.sidecar(home).await;
+        sidecar::until_serving(&sidecar.channel).await;
+        sidecar
+    }
+}
+
+/// Why a sidecar is not ready, once it says a part of it.
+async fn until_unready(sidecar: &Sidecar, part: &str) -> String {
+    let admin = sidecar.admin.expect("a page");
+    eventually(&format!("readiness says `{part}`"), async || {
+        let (_, causes) = tokio::task::spawn_blocking(move || page(admin, "/readyz")).await.expect("no panic");
+        causes.contains(part).then_some(causes)
+    })
+    .await
+}
+
+async fn reason(sidecar: &Sidecar, subject: &str) -> Reason {
+    sidecar::reason(&mut sidecar.client(), newsletter(subject)).await
+}
+
+async fn until(sidecar: &Sidecar, subject: &str, wanted: Reason) {
+    until_reason(&sidecar.client(), &newsletter(subject), wanted).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_is_in_force_at_every_sidecar() {
+    let central = Central::start(&Options::default()).await;
+    central.write(&[given("crm:1")]).await;
+    let (one_home, other_home) = (Home::new(), Home::new());
+    let one = central.ready(&one_home).await;
+    let other = central.ready(&other_home).await;
+    for sidecar in [&one, &other] {
+        assert_eq!(reason(sidecar, "crm:1").await, Reason::Consent);
+        assert_eq!(reason(sidecar, "crm:2").await, Reason::UnknownSubject);
+    }
+    central.write(&[withdrawn("crm:1")]).await;
+    for sidecar in [&one, &other] {
+        until(sidecar, "crm:1", Reason::Withdrawn).await;
+    }
+    // What links to another is found under either name.
+    central.write(&[given("crm:3"), sidecar::link("crm:3", "device:3", sidecar::now_ms() - 1000)]).await;
+    until(&one, "device:3", Reason::Consent).await;
+    one.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_s_token_works_at_every_sidecar() {
+    let central = Central::start(&Options::default()).await;
+    let (one_home, other_home) = (Home::new(), Home::new());
+    let sidecars = [central.ready(&one_home).await, central.ready(&other_home).await];
+    for round in 0..20 {
+        let subject = format!("crm:{round}");
+        central.write(&[given(&subject)]).await;
+        let token = central.write(&[withdrawn(&subject)]).await[0];
+        for sidecar in &sidecars {
+            let question = v1::Question { at_least_as_fresh: token.to_string(), ..newsletter(&subject) };
+            let answered = sidecar::reason(&mut sidecar.client(), question).await;
+            assert_eq!(answered, Reason::Withdrawn, "round {round}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stands_still_makes_the_view_stale_and_then_fresh_again() {
+    let central = Central::start(&Options::default()).await;
+    central.write(&[given("crm:1")]).await;
+    let home = Home::new();
+    let sidecar = central.ready(&home).await;
+    let question =
+        v1::Question { max_staleness: Some(Duration::from_secs(2).try_into().expect("a span")), ..newsletter("crm:1") };
+    assert_eq!(sidecar::reason(&mut sidecar.client(), question.clone()).await, Reason::Consent);
+    central.server.stop();
+    let stopped = Instant::now();
+    until_reason(&sidecar.client(), &question, Reason::Stale).await;
+    let after = stopped.elapsed();
+    assert!(after < Duration::from_millis(2_500), "stale after {after:?}");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(sidecar::reason(&mut sidecar.client(), question.clone()).await, Reason::Stale);
+    central.server.cont();
+    until_reason(&sidecar.client(), &question, Reason::Consent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_is_waited_for() {
+    let mut central = Central::start(&Options::default()).await;
+    central.write(&[given("crm:1")]).await;
+    let home = Home::new();
+    let sidecar = central.ready(&home).await;
+    central.server.kill();
+    let question =
+        v1::Question { max_staleness: Some(Duration::from_secs(1).try_into().expect("a span")), ..newsletter("crm:1") };
+    until_reason(&sidecar.client(), &question, Reason::Stale).await;
+    until_unready(&sidecar, "is the NATS server running?").await;
+    central.server.restart();
+    central.write(&[withdrawn("crm:1")]).await;
+    until(&sidecar, "crm:1", Reason::Withdrawn).await;
+}
+
+/// So many events, each of a subject of its own but for the last, in batches.
+async fn write_many(central: &Central, count: usize) {
+    let ledger = NatsLedger::open(&central.config()).await.expect("opened");
+    for chunk in (0..count).collect::<Vec<_>>().chunks(2000) {
+        let events: Vec<v1::LedgerEvent> = chunk
+            .iter()
+            .map(|number| serde_json::from_str(&given(&format!("crm:{number}"))).expect("an event"))
+            .collect();
+        ledger.append(&events).await.expect("written");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_within_a_replay_costs_no_event() {
+    let mut central = Central::start(&Options { sync_interval: None, ..Options::default() }).await;
+    write_many(&central, 60_000).await;
+    let home = Home::new();
+    let sidecar = central.sidecar(&home).await;
+    let admin = sidecar.admin.expect("a page");
+    eventually("the replay has begun", async || {
+        let (_, metrics) = tokio::task::spawn_blocking(move || page(admin, "/metrics")).await.expect("no panic");
+        let (_, rest) = metrics.split_once("\nconsentd_replay_events_total ")?;
+        let events: f64 = rest.lines().next()?.parse().expect("a number");
+        (events > 0.0).then_some(())
+    })
+    .await;
+    central.server.kill();
+    central.server.restart();
+    sidecar::until_serving(&sidecar.channel).await;
+    let mut client = sidecar.client();
+    for number in (0..60_000).step_by(997).chain([59_999]) {
+        let asked = newsletter(&format!("crm:{number}"));
+        assert_eq!(sidecar::reason(&mut client, asked).await, Reason::Consent, "{number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_stream_of_the_same_name_is_told_and_denied_until_the_store_is_removed() {
+    let central = Central::start(&Options::default()).await;
+    central.write(&[given("crm:1")]).await;
+    let home = Home::new();
+    let sidecar = central.ready(&home).await;
+    central.context().await.delete_stream(STREAM).await.expect("deleted");
+    central.make().await;
+    central.write(&[given("crm:1"), given("crm:2"), given("crm:3")]).await;
+    until(&sidecar, "crm:1", Reason::LedgerBroken).await;
+    until_unready(&sidecar, "was replaced by another one").await;
+    sidecar.stop().await;
+    let sidecar = central.sidecar(&home).await;
+    until(&sidecar, "crm:1", Reason::LedgerBroken).await;
+    until_unready(&sidecar, "was replaced by another one").await;
+    sidecar.stop().await;
+    std::fs::remove_dir_all(home.data().join("replica")).expect("removed");
+    let sidecar = central.ready(&home).await;
+    assert_eq!(reason(&sidecar, "crm:3").await, Reason::Consent);
+}
+
+fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).expect("made");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_of_an_older_day_catches_up() {
+    let central = Central::start(&Options::default()).await;
+    central.write(&[given("crm:1")]).await;
+    let home = Home::new();
+    central.ready(&home).await.stop().await;
+    let (store, kept) = (home.data().join("replica"), home.path("kept"));
+    copy_folder(&store, &kept);
+    central.write(&[withdrawn("crm:1")]).await;
+    let sidecar = central.ready(&home).await;
+    until(&sidecar, "crm:1", Reason::Withdrawn).await;
+    sidecar.stop().await;
+    std::fs::remove_dir_all(&store).expect("removed");
+    std::fs::rename(&kept, &store).expect("moved");
+    let sidecar = central.ready(&home).await;
+    assert_eq!(reason(&sidecar, "crm:1").await, Reason::Withdrawn);
+}
+
+/// Sets the server's store back to what it was before a withdrawal was followed, then writes so many events.
+async fn set_back(events_after: usize) -> (Central, Sidecar, Home) {
+    let mut central = Central::start(&Options::default()).await;
+    central.write(&[given("crm:1")]).await;
+    central.server.kill();
+    let kept = central.home.path("kept");
+    copy_folder(&central.server.store_dir(), &kept);
+    central.server.restart();
+    let home = Home::new();
+    let sidecar = central.ready(&home).await;
+    let events: Vec<String> = (0..20).map(|number| given(&format!("device:{number}"))).collect();
+    central.write(&events).await;
+    central.write(&[withdrawn("crm:1")]).await;
+    until(&sidecar, "crm:1", Reason::Withdrawn).await;
+    sidecar.stop().await;
+    central.server.kill();
+    std::fs::remove_dir_all(central.server.store_dir()).expect("removed");
+    copy_folder(&kept, &central.server.store_dir());
+    central.server.restart();
+    let events: Vec<String> = (0..events_after).map(|number| given(&format!("phone:{number}"))).collect();
+    if !events.is_empty() {
+        central.write(&events).await;
+    }
+    let sidecar = central.sidecar(&home).await;
+    (central, sidecar, home)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_set_back_is_told() {
+    let (_central, sidecar, _home) = set_back(0).await;
+    until(&sidecar, "crm:1", Reason::LedgerBroken).await;
+    until_unready(&sidecar, "was set back").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_set_back_and_has_grown_again_is_told() {
+    let (_central, sidecar, _home) = set_back(200).await;
+    until(&sidecar, "crm:1", Reason::LedgerBroken).await;
+    until_unready(&sidecar, "was rewritten").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_was_removed_is_told() {
+    let central = Central::start(&Options::default()).await;
+    let tokens = central.write(&[given("crm:1"), withdrawn("crm:1"), given("crm:2")]).await;
+    let home = Home::new();
+    let sidecar = central.ready(&home).await;
+    // What our stream's settings forbid is done as somebody would who may change them: on the server's disk it cannot be
+    // done by hand, so that the stream is made again without the setting.
+    sidecar.stop().await;
+    let context = central.context().await;
+    context.delete_stream(STREAM).await.expect("deleted");
+    let mut config = async_nats::jetstream::stream::Config {
+        name: STREAM.to_owned(),
+        subjects: vec!["consent.ledger.>".to_owned()],
+        discard: async_nats::jetstream::stream::DiscardPolicy::New,
+        deny_purge: true,
+        ..async_nats::jetstream::stream::Config::default()
+    };
+    let (name, value) = kept_stream(STREAM, &SubjectHasher::new(&KEY)).metadata.remove(0);
+    config.metadata.insert(name.to_owned(), value);
+    let stream = context.create_stream(config.clone()).await.expect("made");
+    let hasher = SubjectHasher::new(&KEY);
+    for event in [sidecar::catalogue(1), given("crm:1"), withdrawn("crm:1"), given("crm:2")] {
+        let event: v1::LedgerEvent = serde_json::from_str(&event).expect("an event");
+        for about in consentd::ledger::nats::subject::About::of(&event, &hasher) {
+            let payload = consentd::ledger::nats::payload(&event);
+            context.publish(about.to_string(), payload.into()).await.expect("sent").await.expect("taken");
+        }
+    }
+    stream.delete_message(tokens[1].position.0).await.expect("removed");
+    config.deny_delete = true;
+    context.update_stream(config).await.expect("changed");
+    std::fs::remove_dir_all(home.data().join("replica")).expect("removed");
+    let sidecar = central.sidecar(&home).await;
+    until_unready(&sidecar, &format!("has lost what stood at {}", tokens[1].position.0)).await;
+    until(&sidecar, "crm:1", Reason::LedgerBroken).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn order_and_repetition_of_publishes_do_not_matter() {
+    let central = Central::start(&Options::default()).await;
+    let (grant, refusal) = (given("crm:1"), withdrawn("crm:1"));
+    central.write(&[refusal.clone(), grant.clone(), refusal, grant.clone(), grant.clone()]).await;
+    // Without a message id the server takes it again.
+    let event: v1::LedgerEvent = serde_json::from_str(&grant).expect("an event");
+    let about = consentd::ledger::nats::subject::About::of(&event, &SubjectHasher::new(&KEY));
+    let context = central.context().await;
+    for _ in 0..3 {
+        let payload = consentd::ledger::nats::payload(&event).into();
+        context.publish(about[0].to_string(), payload).await.expect("sent").await.expect("taken");
+    }
+    let home = Home::new();
+    let sidecar = central.ready(&home).await;
+    assert_eq!(reason(&sidecar, "crm:1").await, Reason::Withdrawn);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_deleted_is_made_again() {
+    let central = Central::start(&Options::default()).await;
+    let home = Home::new();
+    let sidecar = central.ready(&home).await;
+    let stream = central.context().await.get_stream(STREAM).await.expect("there");
+    for round in 0..3 {
+        let names: Vec<String> = tokio_stream::StreamExt::collect::<Vec<_>>(stream.consumer_names())
+            .await
+            .into_iter()
+            .map(|name| name.expect("a name"))
+            .collect();
+        for name in names {
+            stream.delete_consumer(&name).await.expect("deleted");
+        }
+        let subject = format!("crm:{round}");
+        central.write(&[given(&subject)]).await;
+        until(&sidecar, &subject, Reason::Consent).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_no_event_deny_whom_their_subject_names() {
+    let central = Central::start(&Options::default()).await;
+    central.write(&[given("crm:1"), given("crm:2")]).await;
+    let home = Home::new();
+    let sidecar = central.ready(&home).await;
+    let key = SubjectHasher::new(&KEY).key("crm:1");
+    let subject = consentd::ledger::nats::subject::About::Subject(key, consentd::ledger::nats::subject::Kind::Consent);
+    let context = central.context().await;
+    context.publish(subject.to_string(), vec![0xff; 20].into()).await.expect("sent").await.expect("taken");
+    until(&sidecar, "crm:1", Reason::UnreadableRecord).await;
+    assert_eq!(reason(&sidecar, "crm:2").await, Reason::Consent);
+    // An event under the name of somebody else is readable to nobody.
+    let event: v1::LedgerEvent = serde_json::from_str(&given("crm:3")).expect("an event");
+    let other = consentd::ledger::nats::subject::About::Subject(
+        SubjectHasher::new(&KEY).key("crm:2"),
+        consentd::ledger::nats::subject::Kind::Consent,
+    );
+    let payload = consentd::ledger::nats::payload(&event);
+    context.publish(other.to_string(), payload.into()).await.expect("sent").await.expect("taken");
+    until(&sidecar, "crm:2", Reason::UnreadableRecord).await;
+    assert_eq!(reason(&sidecar, "crm:3").await, Reason::UnreadableRecord);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_subject_key_is_refused() {
+    let central = Central::start(&Options::default()).await;
+    let home = Home::new();
+    std::fs::write(central.home.path("shared.key"), [8; 32]).expect("written");
+    let sidecar = central.sidecar(&home).await;
+    until_unready(&sidecar, "another subject key").await;
+    until(&sidecar, "crm:1", Reason::LedgerBroken).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_followers_share_one_beat_and_outlive_the_beater() {
+    let central = Central::start(&Options::default()).await;
+    let homes: Vec<Home> = (0..4).map(|_| Home::new()).collect();
+    let mut sidecars = Vec::new();
+    for home in &homes {
+        sidecars.push(central.ready(home).await);
+    }
+    let stream = central.context().await.get_stream(STREAM).await.expect("there");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = stream.get_info().await.expect("told").state.last_sequence;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let beats = stream.get_info().await.expect("told").state.last_sequence - before;
+    // One each 200 ms is 20.
+    assert!((5..=40).contains(&beats), "{beats} beats in 4 s");
+    while let Some(sidecar) = sidecars.pop() {
+        sidecar.stop().await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        for left in &sidecars {
+            let staleness = ask(&mut left.client(), newsletter("crm:1")).await.staleness.expect("told");
+            assert!((staleness.seconds, staleness.nanos) < (1, 0), "{staleness:?}");
+        }
+    }
+}
