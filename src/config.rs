@@ -18,7 +18,9 @@ mod reader;
 mod sources;
 mod units;
 
-pub use keys::{Admin, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, Replica, Server, Workers};
+pub use keys::{
+    Admin, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, Replica, Server, Workers,
+};
 pub use problem::{Origin, Problem, Problems};
 pub use sources::{CONFIG_BYTES_MAX, CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Flag, Sources};
 pub use units::parse_duration;

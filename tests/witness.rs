@@ -8,7 +8,7 @@ mod witness;
 use std::time::Duration;
 
 use consentd::proto::v1::Reason;
-use witness::{Answer, Event, Fate, History, Summary, Violation, Write, check};
+use witness::{Answer, Darkness, Event, Fate, History, Summary, Violation, Write, check};
 
 const BOUND: Duration = Duration::from_secs(2);
 /// Whom most of these histories are about.
@@ -38,7 +38,7 @@ fn story() -> History {
         write(given(100), 2, 3, 2),
         write(withdrawn(200), 990, 1000, 5),
     ];
-    History { writes, answers: Vec::new() }
+    History { writes, ..History::default() }
 }
 
 /// An answer of the kind that is due right after the withdrawal.
@@ -82,6 +82,7 @@ fn name(violation: &Violation) -> &'static str {
         Violation::WrongCatalogue(_) => "wrong catalogue",
         Violation::WentBack(..) => "went back",
         Violation::Prophecy(..) => "prophecy",
+        Violation::DecidedInTheDark(..) => "decided in the dark",
         Violation::Unexpected(_) => "unexpected",
         Violation::Disordered(..) => "disordered",
     }
@@ -229,6 +230,18 @@ fn the_catalogue_is_one_that_the_view_can_have() {
     assert_eq!(refused(&with(history.clone(), &[with_version(1, 6, 1150)])), ["wrong catalogue"]);
     assert_eq!(refused(&with(history.clone(), &[with_version(2, 5, 1000)])), ["wrong catalogue"], "not begun yet");
     assert_eq!(refused(&with(history, &[with_version(3, 6, 1300)])), ["wrong catalogue"], "nobody wrote it");
+}
+
+#[test]
+fn nothing_is_decided_in_the_dark_beyond_the_bound() {
+    let mut history = story();
+    history.darkness.push(Darkness { sidecar: 0, from: ms(1100), until: ms(9000) });
+    let decided = |asked| Answer { staleness: ms(100), ..answer(Reason::Withdrawn, asked, 5) };
+    accepted(&with(history.clone(), &[decided(3101), decided(8999), Answer { sidecar: 1, ..decided(5000) }]));
+    accepted(&with(history.clone(), &[answer(Reason::Stale, 5000, 5)]));
+    assert_eq!(refused(&with(history.clone(), &[decided(3102)])), ["decided in the dark"], "it has no proof so young");
+    let asks_for_less = Answer { bound: ms(500), ..decided(1602) };
+    assert_eq!(refused(&with(history, &[asks_for_less])), ["decided in the dark"]);
 }
 
 #[test]

@@ -123,6 +123,15 @@ impl NatsServer {
     /// Stops it in its tracks: its connections stand, and nothing is answered.
     pub(crate) fn stop(&self) {
         kill_process(self.pid(), Signal::STOP).expect("stopped");
+        let tasks = PathBuf::from(format!("/proc/{}/task", self.pid().as_raw_nonzero()));
+        let is_stopped = |task: fs::DirEntry| {
+            // The state stands behind the name, which is in parentheses.
+            fs::read_to_string(task.path().join("stat"))
+                .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T")))
+        };
+        while !fs::read_dir(&tasks).expect("it runs").flatten().all(is_stopped) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Lets it go on after [`NatsServer::stop`].
@@ -139,6 +148,11 @@ impl NatsServer {
     /// As [`NatsServer::restart`], without waiting.
     pub(crate) fn restart_without_waiting(&mut self) {
         self.run();
+    }
+
+    /// Whether its process is there.
+    pub(crate) const fn is_running(&self) -> bool {
+        self.child.is_some()
     }
 
     /// Where clients find it.

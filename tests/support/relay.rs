@@ -106,6 +106,13 @@ impl Relay {
     }
 }
 
+impl Links {
+    /// A way as it is in fact: what is cut passes nothing, even before its connections are closed.
+    fn way(&self, link: Link) -> Link {
+        Link { stalled: link.stalled || self.is_cut, ..link }
+    }
+}
+
 impl Link {
     /// Nothing passes, and the connection stands.
     pub(crate) fn stalled() -> Self {
@@ -141,8 +148,8 @@ async fn connection(near: TcpStream, target: SocketAddr, mut links: watch::Recei
     let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let (near_read, near_write) = near.into_split();
     let (far_read, far_write) = far.into_split();
-    let there = pass(near_read, far_write, links.clone(), |links| links.there);
-    let back = pass(far_read, near_write, links.clone(), |links| links.back);
+    let there = pass(near_read, far_write, links.clone(), |links| links.way(links.there));
+    let back = pass(far_read, near_write, links.clone(), |links| links.way(links.back));
     tokio::select! {
         // Either end closes the whole, as programs that lose one way of a connection do.
         () = there => {}

@@ -79,11 +79,20 @@ pub(crate) struct Answer {
     pub(crate) catalogue: u64,
 }
 
+/// A time in which nothing that was begun after `from` can have come to a sidecar, because the test saw to that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Darkness {
+    pub(crate) sidecar: usize,
+    pub(crate) from: Moment,
+    pub(crate) until: Moment,
+}
+
 /// All that was seen.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct History {
     pub(crate) writes: Vec<Write>,
     pub(crate) answers: Vec<Answer>,
+    pub(crate) darkness: Vec<Darkness>,
 }
 
 /// A broken promise.
@@ -105,6 +114,8 @@ pub(crate) enum Violation {
     WentBack(Answer, Answer),
     /// The view is past an event that nobody had begun to write.
     Prophecy(Answer, Write),
+    /// P4: decided though no proof of freshness can have come for longer than the bound.
+    DecidedInTheDark(Answer, Darkness),
     /// A reason that nothing in such a run can have.
     Unexpected(Answer),
     /// The ledger gave two events one place, or an event a place before one that was acknowledged when it began.
@@ -122,18 +133,20 @@ pub(crate) struct Summary {
     pub(crate) stale: usize,
     /// Denied for another reason that says nothing about the person.
     pub(crate) undecided: usize,
+    /// Asked in the dark, after the bound.
+    pub(crate) in_the_dark: usize,
     /// Allowed after the acknowledgement of what forbids it, as the bound lets it be.
     pub(crate) allowed_late: usize,
     /// The longest such time.
     pub(crate) latest: Duration,
 }
 
-/// An acknowledged write of one person.
+/// An acknowledged write about one person, and what is known of all up to it.
 #[derive(Debug, Clone, Copy)]
 struct Placed {
     position: u64,
-    at: Moment,
     invoked: Moment,
+    /// The latest consent and the latest withdrawal; `None` is less than any.
     given: Option<i64>,
     withdrawn: Option<i64>,
 }
@@ -143,6 +156,8 @@ struct Placed {
 struct Person {
     /// In the order of their positions.
     placed: Vec<Placed>,
+    /// In the order of acknowledgement, each with the greatest position so far.
+    acked: Vec<(Moment, u64)>,
     /// Of unknown fate: since when, and what.
     unknown: Vec<(Moment, Event)>,
 }
@@ -181,6 +196,13 @@ pub(crate) fn check(history: &History) -> Result<Summary, Vec<Violation>> {
             _ => summary.undecided += 1,
         }
         violations.extend(book.violations(answer));
+        let mut dark = history.darkness.iter().filter(|darkness| darkness.hides(answer));
+        if let Some(darkness) = dark.next() {
+            summary.in_the_dark += 1;
+            if answer.is_decided() {
+                violations.push(Violation::DecidedInTheDark(*answer, *darkness));
+            }
+        }
         if let Some(late) = book.lateness(answer) {
             summary.allowed_late += 1;
             summary.latest = summary.latest.max(late);
@@ -201,32 +223,26 @@ impl Answer {
     }
 }
 
+impl Darkness {
+    /// Whether the question began when every proof of freshness that can have come was older than the bound.
+    fn hides(&self, answer: &Answer) -> bool {
+        answer.sidecar == self.sidecar && answer.must_know(self.from, answer.bound) && answer.answered < self.until
+    }
+}
+
 impl Book {
     fn of(writes: &[Write]) -> Self {
         let mut book = Self { persons: HashMap::new(), acked: Vec::new(), begun: Vec::new(), catalogues: Vec::new() };
         for write in writes {
-            let (person, given, withdrawn) = match write.event {
-                Event::Given { person, time_ms } => (person, Some(time_ms), None),
-                Event::Withdrawn { person, time_ms } => (person, None, Some(time_ms)),
-                Event::Catalogue { .. } => {
-                    book.catalogues.push(*write);
-                    book.note(write);
-                    continue;
-                }
-            };
-            let person = book.persons.entry(person).or_default();
-            match write.fate {
-                Fate::Acked { at, position } => {
-                    person.placed.push(Placed { position, at, invoked: write.invoked, given, withdrawn });
-                }
-                Fate::Unknown => person.unknown.push((write.invoked, write.event)),
-                Fate::NotWritten => {}
-            }
             book.note(write);
+            match write.event {
+                Event::Given { person, .. } | Event::Withdrawn { person, .. } => {
+                    book.persons.entry(person).or_default().note(write);
+                }
+                Event::Catalogue { .. } => book.catalogues.push(*write),
+            }
         }
-        for person in book.persons.values_mut() {
-            person.placed.sort_by_key(|placed| placed.position);
-        }
+        book.persons.values_mut().for_each(Person::sum_up);
         book.acked.sort_by_key(|(at, ..)| *at);
         book.begun.sort_by_key(|(position, ..)| *position);
         // From here on each knows the greatest of all up to it.
@@ -299,24 +315,23 @@ impl Book {
     /// acknowledged when a view of this `age` was complete, and nothing that was not begun when the answer came.
     fn justifies(&self, answer: &Answer, age: Duration, reached: u64) -> bool {
         self.persons.get(&answer.person).map_or(answer.reason == Reason::UnknownSubject, |person| {
-            let must = person.placed.iter().filter(|placed| answer.must_know(placed.at, age));
-            person.allows_for(answer, must.map(|placed| placed.position).fold(reached, u64::max))
+            let known = person.acked.partition_point(|(at, _)| answer.must_know(*at, age));
+            person.justifies(answer, known, reached)
         })
     }
 
     /// For how long what forbids an ALLOW had been acknowledged when it was asked for.
     fn lateness(&self, answer: &Answer) -> Option<Duration> {
-        if answer.reason != Reason::Consent {
+        let person = self.persons.get(&answer.person).filter(|_| answer.reason == Reason::Consent)?;
+        let before = person.acked.partition_point(|(at, _)| *at < answer.asked);
+        if person.justifies(answer, before, 0) {
             return None;
         }
-        let person = self.persons.get(&answer.person)?;
-        let mut before: Vec<Placed> = person.placed.iter().filter(|placed| placed.at < answer.asked).copied().collect();
-        before.sort_by_key(|placed| placed.at);
-        let mut reached = 0;
-        before.into_iter().find_map(|placed| {
-            reached = placed.position.max(reached);
-            (!person.allows_for(answer, reached)).then(|| answer.asked - placed.at)
-        })
+        // The more must be known, the less is justified.
+        let known: Vec<usize> = (0..=before).collect();
+        let justified = known.partition_point(|known| person.justifies(answer, *known, 0));
+        let (forbidding, _) = person.acked[..before].get(justified.checked_sub(1)?)?;
+        Some(answer.asked - *forbidding)
     }
 
     fn has_catalogue(&self, answer: &Answer) -> bool {
@@ -336,36 +351,67 @@ impl Book {
 }
 
 impl Person {
-    /// Whether a prefix of the ledger that ends at `least` or later gives the answer's verdict. Events of unknown fate
-    /// may be in it or not.
-    fn allows_for(&self, answer: &Answer, least: u64) -> bool {
-        let later = self.placed.iter().filter(|placed| placed.position > least && placed.invoked <= answer.answered);
-        let mut ends = std::iter::once(least).chain(later.map(|placed| placed.position));
-        let maybe: Vec<Event> =
-            self.unknown.iter().filter(|(since, _)| *since <= answer.answered).map(|(_, event)| *event).collect();
-        let maybe_given = maybe.iter().filter_map(|event| match event {
-            Event::Given { time_ms, .. } => Some(*time_ms),
-            Event::Withdrawn { .. } | Event::Catalogue { .. } => None,
-        });
-        let maybe_withdrawn = maybe.iter().filter_map(|event| match event {
-            Event::Withdrawn { time_ms, .. } => Some(*time_ms),
-            Event::Given { .. } | Event::Catalogue { .. } => None,
-        });
-        let (maybe_given, maybe_withdrawn) = (maybe_given.max(), maybe_withdrawn.max());
-        ends.any(|end| {
-            let prefix = || self.placed.iter().filter(|placed| placed.position <= end);
-            let given = prefix().filter_map(|placed| placed.given).max();
-            let withdrawn = prefix().filter_map(|placed| placed.withdrawn).max();
-            // INVARIANT: `None` is less than any time. P3: at equal times the withdrawal wins.
-            match answer.reason {
-                Reason::Consent => given.max(maybe_given) > withdrawn,
-                Reason::Withdrawn => {
-                    let latest = withdrawn.max(maybe_withdrawn);
-                    latest.is_some() && latest >= given
-                }
-                _ => given.is_none() && withdrawn.is_none(),
+    fn note(&mut self, write: &Write) {
+        let (given, withdrawn) = match write.event {
+            Event::Given { time_ms, .. } => (Some(time_ms), None),
+            Event::Withdrawn { time_ms, .. } => (None, Some(time_ms)),
+            Event::Catalogue { .. } => (None, None),
+        };
+        match write.fate {
+            Fate::Acked { at, position } => {
+                self.placed.push(Placed { position, invoked: write.invoked, given, withdrawn });
+                self.acked.push((at, position));
             }
-        })
+            Fate::Unknown => self.unknown.push((write.invoked, write.event)),
+            Fate::NotWritten => {}
+        }
+    }
+
+    /// Makes of each what is known of all up to it.
+    fn sum_up(&mut self) {
+        self.placed.sort_by_key(|placed| placed.position);
+        let (mut given, mut withdrawn, mut invoked) = (None, None, Moment::ZERO);
+        for placed in &mut self.placed {
+            (given, withdrawn) = (placed.given.max(given), placed.withdrawn.max(withdrawn));
+            invoked = placed.invoked.max(invoked);
+            (placed.given, placed.withdrawn, placed.invoked) = (given, withdrawn, invoked);
+        }
+        self.acked.sort_unstable();
+        let mut greatest = 0;
+        for (_, position) in &mut self.acked {
+            greatest = greatest.max(*position);
+            *position = greatest;
+        }
+    }
+
+    /// Whether a prefix of the ledger gives the answer's verdict that holds the first `known` acknowledged and reaches to
+    /// `reached`. Events of unknown fate may be in it or not.
+    fn justifies(&self, answer: &Answer, known: usize, reached: u64) -> bool {
+        let least = known.checked_sub(1).map_or(0, |last| self.acked[last].1).max(reached);
+        let maybe = self.unknown.iter().filter(|(since, _)| *since <= answer.answered);
+        let (mut maybe_given, mut maybe_withdrawn) = (None, None);
+        for (_, event) in maybe {
+            match event {
+                Event::Given { time_ms, .. } => maybe_given = maybe_given.max(Some(*time_ms)),
+                Event::Withdrawn { time_ms, .. } => maybe_withdrawn = maybe_withdrawn.max(Some(*time_ms)),
+                Event::Catalogue { .. } => {}
+            }
+        }
+        let gives = |given: Option<i64>, withdrawn: Option<i64>| match answer.reason {
+            // P3: at equal times the withdrawal wins.
+            Reason::Consent => given.max(maybe_given) > withdrawn,
+            Reason::Withdrawn => {
+                let latest = withdrawn.max(maybe_withdrawn);
+                latest.is_some() && latest >= given
+            }
+            _ => given.is_none() && withdrawn.is_none(),
+        };
+        let shortest = self.placed.partition_point(|placed| placed.position <= least);
+        let (before, after) = self.placed.split_at(shortest);
+        let shortest = before.last().map_or((None, None), |last| (last.given, last.withdrawn));
+        // No prefix was there before the last of its events was begun.
+        let longer = after.iter().take_while(|placed| placed.invoked <= answer.answered);
+        gives(shortest.0, shortest.1) || longer.into_iter().any(|last| gives(last.given, last.withdrawn))
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{
-    Admin, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, Replica, Server, WORKERS_MAX, Workers,
+    Admin, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, Replica, Server, WORKERS_MAX,
+    Workers,
 };
 use crate::config::reader::{Reader, number, quote, text};
 use crate::config::sources::Raw;
@@ -188,7 +189,8 @@ impl CentralLedger {
         if kind != LedgerKind::Nats {
             return None;
         }
-        for (key, is_set) in [("ledger.url", servers.is_some()), ("ledger.subject_key_file", subject_key_file.is_some())]
+        for (key, is_set) in
+            [("ledger.url", servers.is_some()), ("ledger.subject_key_file", subject_key_file.is_some())]
         {
             if !is_set && reader.is_sound(key) {
                 reader.problem(key, "must be set where ledger.kind is `nats`");
@@ -300,8 +302,13 @@ fn parse_servers(raw: &Raw) -> Result<Option<Servers>, String> {
 /// Source: nats-server 2.15, names of streams: they stand in subjects and are folders.
 fn parse_stream(raw: &Raw) -> Result<String, String> {
     let text = text(raw)?;
-    let is_name = !text.is_empty() && text.len() <= 255 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-    if is_name { Ok(text.to_owned()) } else { Err(format!("`{text}` is not a stream's name: letters, digits, `-` and `_`")) }
+    let is_name =
+        !text.is_empty() && text.len() <= 255 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    if is_name {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is not a stream's name: letters, digits, `-` and `_`"))
+    }
 }
 
 fn parse_mode(raw: &Raw) -> Result<u32, String> {

@@ -275,7 +275,8 @@ mod tests {
     #[test]
     fn only_an_ordinary_end_of_a_request_is_gone_over() {
         assert_eq!(Status::of(100, "Idle Heartbeat"), Status::Alive);
-        for (code, text) in [(408, "Request Timeout"), (409, "Batch Completed"), (409, "Message Size Exceeds MaxBytes")] {
+        for (code, text) in [(408, "Request Timeout"), (409, "Batch Completed"), (409, "Message Size Exceeds MaxBytes")]
+        {
             assert_eq!(Status::of(code, text), Status::RequestEnded, "{text}");
         }
         for (code, text) in [

@@ -159,9 +159,8 @@ impl Follower {
         }
         let behind = self.place.position.0;
         let consumer = context.create_consumer_on_stream(pull::consumer(behind), &self.config.stream).await;
-        let consumer = consumer.map_err(|error| {
-            Halt::Unreachable(format!("the ledger `{}` gives us no consumer: {error}", self.name))
-        })?;
+        let consumer = consumer
+            .map_err(|error| Halt::Unreachable(format!("the ledger `{}` gives us no consumer: {error}", self.name)))?;
         let mut pull = Pull::begin(&client, &self.config.stream, &consumer.cached_info().name, behind)
             .await
             .map_err(|error| again(&error))?;
@@ -342,7 +341,9 @@ impl Follower {
             u64::from_be_bytes(bytes)
         });
         if failed {
-            return Err(Halt::Unreachable("the system gives no random numbers, which proofs of freshness need".to_owned()));
+            return Err(Halt::Unreachable(
+                "the system gives no random numbers, which proofs of freshness need".to_owned(),
+            ));
         }
         for send in sends {
             match send {
@@ -450,7 +451,10 @@ impl Follower {
         let bound = first.saturating_mul(1 << self.failures.min(10)).min(longest);
         let mut byte = [0; 1];
         // Without random numbers the pause is the longest.
-        let share = self.random.fill(&mut byte).map_or(255, |()| { let [byte] = byte; byte });
+        let share = self.random.fill(&mut byte).map_or(255, |()| {
+            let [byte] = byte;
+            byte
+        });
         bound.mul_f64(0.5 + f64::from(share) / 512.0)
     }
 }
@@ -478,9 +482,10 @@ fn sequence_of(answer: &[u8]) -> Result<u64, String> {
 /// leader every copy answers.
 fn is_leaders(info: &stream::Info) -> bool {
     let Some(cluster) = &info.cluster else { return info.config.num_replicas <= 1 };
-    cluster.leader.as_ref().is_some_and(|leader| {
-        !leader.is_empty() && cluster.replicas.iter().all(|replica| replica.name != *leader)
-    })
+    cluster
+        .leader
+        .as_ref()
+        .is_some_and(|leader| !leader.is_empty() && cluster.replicas.iter().all(|replica| replica.name != *leader))
 }
 
 /// Whether messages are missing between the first that was ever written and the last.
