@@ -29,7 +29,8 @@ pub use stream::{KeptStream, Seen, StreamError};
 
 /// The longest time for one attempt, handshakes included: 5 s, enough for a TLS handshake across continents.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest time for an answer: 5 s, within which a cluster elects a new leader.
+/// The longest time for an answer: 5 s. A cluster that lost a leader has another within 10, so that what gets no answer
+/// is worth asking a second time.
 pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a connection is asked whether it lives: 2 s. Without an answer to two of them it is given up, so that a
 /// connection whose other end vanished does not stand in the way of a new one for longer than 6 s.

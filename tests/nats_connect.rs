@@ -7,8 +7,10 @@
 mod nats;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use async_nats::Client;
+use async_nats::connection::State;
 use consentd::nats::{Config, Tls, connect};
 use nats::{Certificates, Cluster, NatsServer, Options};
 
@@ -27,6 +29,14 @@ async fn refusal(config: &Config) -> String {
     format!("{error}{cause}")
 }
 
+async fn wait_until_connected(client: &Client) {
+    let started = Instant::now();
+    while client.connection_state() != State::Connected {
+        assert!(started.elapsed() < Duration::from_secs(20), "not connected again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_server_is_connected_to_and_again_after_its_death() {
     let mut server = NatsServer::start(&Options::default());
@@ -35,11 +45,8 @@ async fn a_server_is_connected_to_and_again_after_its_death() {
     server.kill();
     assert!(refusal(&config(&server.url())).await.contains("is the NATS server running?"));
     server.restart();
-    let started = std::time::Instant::now();
-    while client.flush().await.is_err() || client.connection_state() != async_nats::connection::State::Connected {
-        assert!(started.elapsed() < Duration::from_secs(10), "not connected again");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    wait_until_connected(&client).await;
+    client.flush().await.expect("it lives");
 }
 
 #[tokio::test]
@@ -105,6 +112,28 @@ async fn a_server_without_tls_is_not_spoken_to_where_tls_is_asked_for() {
     let tls = Tls { ca: Some(certificates.ca()), ..Tls::default() };
     let told = refusal(&Config { tls, ..config(&server.url()) }).await;
     assert!(told.contains("does not speak TLS"), "{told}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_ended_is_told_and_a_renewed_one_is_taken_without_a_new_start() {
+    let certificates = Certificates::make();
+    let mut server = NatsServer::start(&Options { tls: Some(certificates.clone()), ..Options::default() });
+    let config = Config { tls: mutual(&certificates), ..config(&server.url()) };
+    let client = connect(&config).await.expect("connected");
+
+    certificates.renew(2020);
+    server.kill();
+    server.restart();
+    let told = refusal(&config).await;
+    assert!(told.contains("the server's certificate has expired; renew it"), "{told}");
+    assert_ne!(client.connection_state(), State::Connected);
+
+    // Another authority, another key, the same files.
+    certificates.renew(2099);
+    server.kill();
+    server.restart();
+    wait_until_connected(&client).await;
+    connect(&config).await.expect("connected");
 }
 
 fn shown(path: &Path) -> String {

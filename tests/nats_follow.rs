@@ -17,7 +17,7 @@ use consentd::nats::{Tls, connect};
 use consentd::proto::v1;
 use consentd::proto::v1::Reason;
 use nats::{NatsServer, Options};
-use sidecar::{Home, Sidecar, ask, eventually, given, newsletter, page, until_reason, withdrawn};
+use sidecar::{Home, PATIENCE, Sidecar, ask, eventually, given, newsletter, page, until_reason, withdrawn};
 
 const KEY: [u8; 32] = [7; 32];
 const STREAM: &str = "CONSENT_LEDGER";
@@ -26,14 +26,25 @@ const STREAM: &str = "CONSENT_LEDGER";
 struct Central {
     home: Home,
     server: NatsServer,
+    tls: Tls,
 }
 
 impl Central {
     /// A server whose stream begins with a catalogue.
     async fn start(options: &Options) -> Self {
+        Self::with(options, None).await
+    }
+
+    /// The same, with certificates on both sides.
+    async fn with(options: &Options, certificates: Option<&nats::Certificates>) -> Self {
         let home = Home::new();
         std::fs::write(home.path("shared.key"), KEY).expect("written");
-        let central = Self { home, server: NatsServer::start(options) };
+        let tls = certificates.map_or_else(Tls::default, |files| Tls {
+            ca: Some(files.ca()),
+            cert: Some(files.client_cert()),
+            key: Some(files.client_key()),
+        });
+        let central = Self { home, server: NatsServer::start(options), tls };
         central.make().await;
         central
     }
@@ -52,7 +63,7 @@ impl Central {
 
     fn config(&self) -> Config {
         let mut connection = consentd::nats::Config::new(self.server.url().parse().expect("an address"));
-        connection.tls = Tls::default();
+        connection.tls = self.tls.clone();
         Config { connection, stream: STREAM.to_owned(), subject_key_file: self.home.path("shared.key") }
     }
 
@@ -67,6 +78,13 @@ impl Central {
     /// A sidecar's settings, and a home of its own to write to.
     fn settings(&self) -> Vec<(String, String)> {
         let key = self.home.path("shared.key").display().to_string();
+        let tls = [
+            ("ledger.tls_ca_file", &self.tls.ca),
+            ("ledger.tls_cert_file", &self.tls.cert),
+            ("ledger.tls_key_file", &self.tls.key),
+        ];
+        let tls =
+            tls.into_iter().filter_map(|(key, file)| Some((key.to_owned(), file.as_ref()?.display().to_string())));
         [
             ("ledger.kind", "nats".to_owned()),
             ("ledger.url", self.server.url()),
@@ -74,7 +92,9 @@ impl Central {
             ("ledger.freshness_interval", "200ms".to_owned()),
         ]
         .map(|(key, value)| (key.to_owned(), value))
-        .to_vec()
+        .into_iter()
+        .chain(tls)
+        .collect()
     }
 
     async fn sidecar(&self, home: &Home) -> Sidecar {
@@ -85,19 +105,32 @@ impl Central {
 
     async fn ready(&self, home: &Home) -> Sidecar {
         let sidecar = self.sidecar(home).await;
-        sidecar::until_serving(&sidecar.channel).await;
+        let deadline = Instant::now() + PATIENCE;
+        while sidecar::health(&sidecar.channel, sidecar::SERVICE).await != tonic_health::ServingStatus::Serving {
+            assert!(Instant::now() < deadline, "not ready: {}", causes(&sidecar).await);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         sidecar
     }
 }
 
 /// Why a sidecar is not ready, once it says a part of it.
 async fn until_unready(sidecar: &Sidecar, part: &str) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let causes = causes(sidecar).await;
+        if causes.contains(part) {
+            return causes;
+        }
+        assert!(Instant::now() < deadline, "readiness never says `{part}`, but: {causes}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// What readiness says.
+async fn causes(sidecar: &Sidecar) -> String {
     let admin = sidecar.admin.expect("a page");
-    eventually(&format!("readiness says `{part}`"), async || {
-        let (_, causes) = tokio::task::spawn_blocking(move || page(admin, "/readyz")).await.expect("no panic");
-        causes.contains(part).then_some(causes)
-    })
-    .await
+    tokio::task::spawn_blocking(move || page(admin, "/readyz")).await.expect("no panic").1
 }
 
 async fn reason(sidecar: &Sidecar, subject: &str) -> Reason {
@@ -442,8 +475,45 @@ async fn many_followers_share_one_beat_and_outlive_the_beater() {
         sidecar.stop().await;
         tokio::time::sleep(Duration::from_millis(1500)).await;
         for left in &sidecars {
-            let staleness = ask(&mut left.client(), newsletter("crm:1")).await.staleness.expect("told");
+            let staleness = ask(&mut left.client(), newsletter("crm:1")).await.view.expect("a view");
+            let staleness = staleness.staleness.expect("told");
             assert!((staleness.seconds, staleness.nanos) < (1, 0), "{staleness:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_begins_to_forget_is_told() {
+    let central = Central::start(&Options::default()).await;
+    central.write(&[given("crm:1")]).await;
+    let home = Home::new();
+    let sidecar = central.ready(&home).await;
+    let context = central.context().await;
+    let mut config = context.get_stream(STREAM).await.expect("there").cached_info().config.clone();
+    config.max_age = Duration::from_secs(3600);
+    context.update_stream(config).await.expect("changed");
+    until(&sidecar, "crm:1", Reason::LedgerBroken).await;
+    until_unready(&sidecar, "it removes messages after 3600 s").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_certificate_is_told_and_a_renewed_one_taken_without_a_restart() {
+    let certificates = nats::Certificates::make();
+    let options = Options { tls: Some(certificates.clone()), ..Options::default() };
+    let mut central = Central::with(&options, Some(&certificates)).await;
+    central.write(&[given("crm:1")]).await;
+    let home = Home::new();
+    let sidecar = central.ready(&home).await;
+    // A connection that stands is not looked at again, by neither side.
+    central.server.kill();
+    certificates.renew(2020);
+    central.server.restart();
+    let question =
+        v1::Question { max_staleness: Some(Duration::from_secs(1).try_into().expect("a span")), ..newsletter("crm:1") };
+    until_reason(&sidecar.client(), &question, Reason::Stale).await;
+    until_unready(&sidecar, "certificate has expired; renew it").await;
+    central.server.kill();
+    certificates.renew(2099);
+    central.server.restart();
+    until_reason(&sidecar.client(), &question, Reason::Consent).await;
 }

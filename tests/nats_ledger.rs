@@ -10,6 +10,8 @@
 #[path = "support/nats.rs"]
 #[allow(dead_code, reason = "each test uses its part")]
 mod nats;
+#[path = "support/relay.rs"]
+mod relay;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -23,6 +25,7 @@ use consentd::ledger::{SubjectHasher, Token, load_secret};
 use consentd::proto::v1;
 use nats::{Certificates, Cluster, NatsServer, Options};
 use prost::Message as _;
+use relay::{Link, Relay};
 use serde_json::{Value, json};
 
 /// A folder with a subject key, and a server or cluster.
@@ -167,6 +170,16 @@ fn init_makes_the_streams_once_and_checks_them_after() {
     assert!(told.contains("was made with another subject key than"), "{told}");
     std::fs::write(shop.key_file(), key).expect("written");
     shop.ok(&["erase", "crm:1"]);
+
+    // The environment names it as well, and before a file.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_consentd"));
+    command.args(["ledger", "erase", "crm:2", "--json"]).env("CONSENTD_LEDGER_URL", server.url());
+    command.env("CONSENTD_LEDGER_FILE", shop.path("other")).env("CONSENTD_LEDGER_SUBJECT_KEY_FILE", shop.key_file());
+    let told: Value = serde_json::from_slice(&command.output().expect("it runs").stdout).expect("JSON");
+    assert_eq!(told["position"], 2);
+    command.env("CONSENTD_LEDGER_URL", "nats://ayse:hunter2@localhost:4222");
+    let told = String::from_utf8(command.output().expect("it runs").stderr).expect("text");
+    assert!(told.contains("holds a user or a password") && !told.contains("hunter2"), "{told}");
 }
 
 /// Changes to the settings of a good stream, each with the sentence that must name it.
@@ -369,6 +382,51 @@ async fn a_server_that_is_away_is_said_to_be_and_nothing_else_is() {
     let token: Value = serde_json::from_str(&shop.ok(&["erase", "crm:4", "--json"])).expect("JSON");
     let token: Token = token["token"].as_str().expect("a token").parse().expect("a token");
     assert_ne!(token.ledger, ledger.id());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_slow_stalls_or_is_cut_loses_and_doubles_nothing() {
+    let server = NatsServer::start(&Options::default());
+    let shop = Shop::made(server.url());
+    let relay = Relay::start(server.port);
+    let mut config = shop.config();
+    config.connection.servers = format!("nats://127.0.0.1:{}", relay.port).parse().expect("an address");
+    let ledger = NatsLedger::open(&config).await.expect("open");
+    let events = |from: usize, to: usize| (from..to).map(|n| erasure(&n.to_string())).collect::<Vec<_>>();
+
+    relay.set_both(Link { delay: Duration::from_millis(50), ..Link::default() });
+    ledger.append(&events(0, 5)).await.expect("written, slowly");
+    // Longer than one attempt, shorter than the writer's patience.
+    for break_it in [|relay: &Relay| relay.set_both(Link::stalled()), Relay::cut] {
+        break_it(&relay);
+        let (writer, batch) = (ledger.clone(), events(5, 25));
+        let writing = tokio::spawn(async move { writer.append(&batch).await });
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert!(!writing.is_finished(), "{:?}", writing.await);
+        relay.mend();
+        let tokens = writing.await.expect("it ends").expect("written");
+        assert_eq!(tokens.iter().map(|token| token.position.0).collect::<Vec<_>>(), (6..26).collect::<Vec<_>>());
+    }
+    assert_eq!(messages(&shop.stream().await).await.len(), 25);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_ledger_refuses_what_is_new_and_says_how_much_it_took() {
+    let server = NatsServer::start(&Options::default());
+    let shop = Shop::made(server.url());
+    let context = shop.context().await;
+    let mut info: Value = context.request("STREAM.INFO.CONSENT_LEDGER", &()).await.expect("info");
+    info["config"]["max_bytes"] = json!(2000);
+    let made: Value = context.request("STREAM.UPDATE.CONSENT_LEDGER", &info["config"]).await.expect("asked");
+    assert!(made.get("error").is_none(), "{made}");
+    let ledger = NatsLedger::open(&shop.config()).await.expect("a bound that refuses loses nothing");
+    let events: Vec<v1::LedgerEvent> = (0..100).map(|n| erasure(&n.to_string())).collect();
+    let written = ledger.append(&events).await;
+    let Err(WriteError::Refused { written: some, of: 100, .. }) = written else { panic!("{written:?}") };
+    assert_eq!(messages(&shop.stream().await).await.len(), some);
+    assert!(some > 0);
+    let told = shop.fails(&["erase", "crm:1"]);
+    assert!(told.contains("takes no event: ") && told.contains("nothing was written"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,14 +36,14 @@ pub(crate) struct Args {
 /// What every verb needs.
 #[derive(Debug, clap::Args)]
 struct Common {
-    #[command(flatten)]
-    place: PlaceArgs,
     /// Print JSON for programs.
     #[arg(long, global = true)]
     json: bool,
     /// Take events that are dated in the future.
     #[arg(long, global = true)]
     allow_future: bool,
+    #[command(flatten)]
+    place: PlaceArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -109,7 +109,9 @@ const REFUSED: &[(&str, &str)] = &[
     ("data_dir = ''", "data_dir: must not be empty (f:1)"),
     ("data_dir = \"a\\u0000\"", "data_dir: must not contain a zero byte (f:1)"),
     ("evidence.stage = 'sync'", "evidence.stage: `sync` is not \"written\" or \"synced\" (f:1)"),
-    ("ledger.kind = 'nats'", "ledger.kind: `nats` is not \"file\" (f:1)"),
+    ("ledger.kind = 'kafka'", "ledger.kind: `kafka` is not \"file\" or \"nats\" (f:1)"),
+    ("ledger.stream = 'a.b'", "ledger.stream: `a.b` is not a stream's name: letters, digits, `-` and `_` (f:1)"),
+    ("ledger.freshness_interval = '10ms'", "ledger.freshness_interval: `10ms` is outside 100ms to 1m (f:1)"),
     ("log.level = 'inof'", "log.level: `inof` is not a level: off, error, warn, info, debug or trace (f:1)"),
     ("log.level = 'info,a=b'", "log.level: `b` is not a level: off, error, warn, info, debug or trace (f:1)"),
     ("log.level = 'info,'", "log.level: `` is not a level: off, error, warn, info, debug or trace (f:1)"),
@@ -222,6 +224,23 @@ fn every_key_has_its_own_variable_that_no_service_link_can_take() {
 }
 
 #[test]
+fn a_ledger_on_nats_needs_servers_and_a_subject_key_and_no_file() {
+    let nats = ("ledger.kind", "nats");
+    let missing = Config::load(&sources(None, &[], &[nats])).expect_err("incomplete").to_string();
+    assert!(missing.contains("ledger.url: must be set where ledger.kind is `nats`"), "{missing}");
+    assert!(missing.contains("ledger.subject_key_file: must be set where ledger.kind is `nats`"), "{missing}");
+    let complete = [nats, ("ledger.url", "nats://n"), ("ledger.subject_key_file", "k")];
+    let central = Config::load(&sources(None, &[], &complete)).expect("valid").config.ledger.central.expect("one");
+    assert_eq!(
+        (central.servers.to_string(), central.stream),
+        ("nats://n:4222".to_owned(), "CONSENT_LEDGER".to_owned())
+    );
+    let secret = [nats, ("ledger.url", "nats://me:hunter2@n"), ("ledger.subject_key_file", "k")];
+    let refused = Config::load(&sources(None, &[], &secret)).expect_err("a password").to_string();
+    assert!(refused.starts_with("ledger.url: ") && !refused.contains("hunter2"), "{refused}");
+}
+
+#[test]
 fn what_is_printed_reads_back_as_the_same_configuration() {
     let everything = [
         ("data_dir", "a \"quoted\"\\path\nwith a line"),
@@ -237,8 +256,16 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
         ("server.drain_timeout", "0s"),
         ("server.workers", "3"),
         ("admin.tcp", "off"),
-        ("ledger.kind", "file"),
+        ("ledger.kind", "nats"),
         ("ledger.file", "ledger.jsonl"),
+        ("ledger.url", "tls://one.example:4222,tls://other.example:4333"),
+        ("ledger.stream", "OTHER"),
+        ("ledger.subject_key_file", "shared.key"),
+        ("ledger.creds_file", "c"),
+        ("ledger.tls_ca_file", "ca.pem"),
+        ("ledger.tls_cert_file", "cert.pem"),
+        ("ledger.tls_key_file", "key.pem"),
+        ("ledger.freshness_interval", "250ms"),
         ("ledger.poll_interval", "7ms"),
         ("replica.cache_bytes", "1048577B"),
         ("replica.store_cache_bytes", "2MiB"),

@@ -12,6 +12,7 @@
 //!
 //! INVARIANT: no raw identifier stands in a subject, a header or the stream's settings (P6). The payloads are the ledger.
 
+mod blocking;
 mod follow;
 mod open;
 pub mod subject;
@@ -28,9 +29,13 @@ use super::{LedgerId, SubjectHasher};
 use crate::nats::{self, KeptStream};
 use crate::proto::v1;
 
+<<<<<<< HEAD
 pub use follow::{BEATS, DEFAULT_FRESHNESS_INTERVAL, NatsSource};
+=======
+pub use blocking::{NatsWriter, WriterError};
+>>>>>>> nats-core
 pub use open::{OpenError, Opened, open, subject_key};
-pub use write::{DEFAULT_PATIENCE, NatsLedger, NatsWriter, WriteError, WriterError};
+pub use write::{DEFAULT_PATIENCE, NatsLedger, WriteError};
 
 /// The stream's name unless another is configured.
 pub const DEFAULT_STREAM: &str = "CONSENT_LEDGER";

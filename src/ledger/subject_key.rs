@@ -81,6 +81,8 @@ pub fn load_or_make_secret(path: &Path) -> Result<[u8; SECRET_BYTES]> {
             file.write_all(&secret)?;
             file.sync_all()?;
             std::fs::rename(&partial, path)?;
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
             Ok(secret)
         }
         loaded => loaded,

@@ -248,24 +248,30 @@ pub(crate) struct Certificates {
 impl Certificates {
     /// An authority, a certificate for servers on the loopback and one for clients.
     pub(crate) fn make() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let certificates = Self { folder: std::sync::Arc::new(tempfile::tempdir().expect("a folder")) };
+        certificates.renew(2099);
+        certificates
+    }
+
+    /// Puts others in their place, of another authority of the same name, good to the beginning of a year. A server takes
+    /// them when it starts again.
+    pub(crate) fn renew(&self, until: i32) {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "consentd tests");
-        let authority =
-            CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
-        let certificates = Self { folder: std::sync::Arc::new(folder) };
-        fs::write(certificates.ca(), authority.pem()).expect("written");
+        let key = KeyPair::generate().expect("a key");
+        let authority = CertifiedIssuer::self_signed(params, key).expect("an authority");
+        fs::write(self.ca(), authority.pem()).expect("written");
         for name in ["server", "client"] {
             let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("names");
             params.subject_alt_names.push(SanType::IpAddress(Ipv4Addr::LOCALHOST.into()));
             params.distinguished_name.push(DnType::CommonName, name);
+            params.not_after = rcgen::date_time_ymd(until, 1, 1);
             let key = KeyPair::generate().expect("a key");
             let certificate = params.signed_by(&key, &authority).expect("signed");
-            fs::write(certificates.file(&format!("{name}.pem")), certificate.pem()).expect("written");
-            fs::write(certificates.file(&format!("{name}.key")), key.serialize_pem()).expect("written");
+            fs::write(self.file(&format!("{name}.pem")), certificate.pem()).expect("written");
+            fs::write(self.file(&format!("{name}.key")), key.serialize_pem()).expect("written");
         }
-        certificates
     }
 
     /// The authority's certificate.

@@ -10,6 +10,7 @@ use crate::nats::{Config, Tls};
 
 /// Where the ledger is, and how its servers are spoken to.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Which ledger")]
 pub(super) struct PlaceArgs {
     /// The ledger: a file's path (writing creates it; its folder must be there), or the servers of a central one,
     /// `nats://host:4222,…` or `tls://…` [env: `CONSENTD_LEDGER_URL`, or else `CONSENTD_LEDGER_FILE`]

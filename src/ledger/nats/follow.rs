@@ -76,8 +76,8 @@ impl NatsSource {
             Ok(hasher) => hasher,
             Err(error) => return Err(std::io::Error::other(error)),
         };
+        let follower = Follower::new(self.config.clone(), &hasher, self.freshness_interval, self.clock, raw, resume);
         let decoder = Decoder { hasher, ledger: name(&self.config) };
-        let follower = Follower::new(self.config, self.freshness_interval, self.clock, raw, resume);
         std::thread::Builder::new().name("ledger-decode".to_owned()).spawn(move || decoder.run(decoding, &items))?;
         std::thread::Builder::new().name("ledger-nats".to_owned()).spawn(move || {
             runtime.block_on(async {

@@ -5,22 +5,24 @@
 //! time for that is over, it is not known whether it stands there, and the error says so. To write the same event again
 //! is always safe: events keep their ids, and a repetition changes nothing.
 
+mod error;
+
 use std::collections::VecDeque;
-use std::io;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
-use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::subject::About;
 use super::{Config, OpenError, Opened, message_id, open, payload};
 use crate::domain::Position;
-use crate::ledger::{EventError, LedgerId, Nth, Token, validate};
+use crate::ledger::{LedgerId, Token, validate};
 use crate::proto::v1;
+
+pub use error::WriteError;
 
 /// How long a message is sent again before its fate is said to be unknown: 30 s, in which a cluster elects a new leader
 /// and a server restarts, and half of what the shortest window of message ids allows.
@@ -41,91 +43,6 @@ pub struct NatsLedger {
     /// How long one attempt waits.
     attempt_timeout: Duration,
     patience: Duration,
-}
-
-/// Why events were not written, or may not have been.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// An event is not as it must be. None of the batch was written.
-    #[error("{}{error}", Nth(*.index, *.of))]
-    Event {
-        /// Which of the batch, from 0.
-        index: usize,
-        /// How many the batch has.
-        of: usize,
-        /// What is wrong with it.
-        error: EventError,
-    },
-    /// An event is longer than the server takes. None of the batch was written.
-    #[error(
-        "{}takes {bytes} bytes, and the server takes {limit}; raise its `max_payload`, or write less",
-        Nth(*.index, *.of)
-    )]
-    TooLong {
-        /// Which of the batch, from 0.
-        index: usize,
-        /// How many the batch has.
-        of: usize,
-        /// How long it is, headers included.
-        bytes: usize,
-        /// The server's bound.
-        limit: usize,
-    },
-    /// The server refuses a message. Those that were acknowledged before it stay written.
-    #[error("the ledger `{stream}` takes no event: {problem}; {}", Written(*.written, *.of))]
-    Refused {
-        /// The stream.
-        stream: String,
-        /// What the server says.
-        problem: String,
-        /// How many events of the batch are acknowledged.
-        written: usize,
-        /// How many the batch has.
-        of: usize,
-    },
-    /// Nobody took a message for as long as it was tried. Those that were acknowledged before it stay written.
-    #[error(
-        "the ledger `{stream}` cannot be reached for {} s: {problem}; {}", .patience.as_secs_f64(), Written(*.written, *.of)
-    )]
-    Away {
-        /// The stream.
-        stream: String,
-        /// For how long it was tried.
-        patience: Duration,
-        /// Why, at the last attempt.
-        problem: String,
-        /// How many events of the batch are acknowledged.
-        written: usize,
-        /// How many the batch has.
-        of: usize,
-    },
-    /// A message was sent and not answered. It may be in the ledger, and in force, or not.
-    #[error(
-        "it is not known whether the ledger `{stream}` has all of it: {problem}; {written} of {of} events are acknowledged; \
-         write the same events again, with the same ids, which does no harm"
-    )]
-    Unknown {
-        /// The stream.
-        stream: String,
-        /// What happened instead of an answer.
-        problem: String,
-        /// How many events of the batch are acknowledged.
-        written: usize,
-        /// How many the batch has.
-        of: usize,
-    },
-}
-
-/// `nothing was written`, or how much was.
-struct Written(usize, usize);
-
-impl std::fmt::Display for Written {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self(0, _) => f.write_str("nothing was written"),
-            Self(written, of) => write!(f, "{written} of {of} events were written"),
-        }
-    }
 }
 
 /// One message on its way.
@@ -287,7 +204,11 @@ impl NatsLedger {
             let attempt = match answer {
                 Ok(ack) if ack.stream == self.stream && ack.sequence > 0 => return Ok(ack.sequence),
                 Ok(ack) => return Err(refused(format!("the stream `{}` answers for it", ack.stream))),
-                Err(error) => attempt(&error).map_err(refused)?,
+                Err(error) => attempt(&error).map_err(|problem| match why {
+                    // What is refused now may have been taken before.
+                    Why::Unknown => Unacknowledged { problem, why },
+                    Why::Refused | Why::Away => refused(problem),
+                })?,
             };
             if attempt.may_have_arrived {
                 why = Why::Unknown;
@@ -374,50 +295,5 @@ fn attempt(error: &PublishError) -> Result<Attempt, String> {
                 None => again(&error.to_string(), true),
             }
         }
-    }
-}
-
-/// A [`NatsLedger`] for a thread that waits, with a runtime of its own.
-#[derive(Debug)]
-pub struct NatsWriter {
-    ledger: NatsLedger,
-    runtime: Runtime,
-}
-
-/// Why a waiting writer cannot begin.
-#[derive(Debug, thiserror::Error)]
-pub enum WriterError {
-    /// The ledger cannot be used.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The system gives no threads.
-    #[error("no runtime can be started")]
-    Runtime(#[source] io::Error),
-}
-
-impl NatsWriter {
-    /// Opens the ledger for writing.
-    ///
-    /// # Errors
-    /// If it cannot be used.
-    ///
-    /// # Panics
-    /// Inside an asynchronous runtime, as every waiting does there.
-    pub fn open(config: &Config) -> Result<Self, WriterError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.map_err(WriterError::Runtime)?;
-        let ledger = runtime.block_on(NatsLedger::open(config))?;
-        Ok(Self { ledger, runtime })
-    }
-
-    /// As [`NatsLedger::append`].
-    ///
-    /// # Errors
-    /// As [`WriteError`] says of each.
-    ///
-    /// # Panics
-    /// As [`NatsWriter::open`].
-    pub fn append(&mut self, events: &[v1::LedgerEvent]) -> Result<Vec<Token>, WriteError> {
-        self.runtime.block_on(self.ledger.append(events))
     }
 }

@@ -28,8 +28,8 @@ const WANTED_MAX: usize = 16;
 const GATHER: Duration = Duration::from_millis(20);
 /// How long before the beater's next beat the others send it their nonces: 50 ms, more than a message takes.
 const LEAD: Duration = Duration::from_millis(50);
-/// How long a nonce may take to come back by the beater before its follower writes a beat itself: 200 ms and up to as
-/// much again, by chance, so that of many one is first.
+/// How long a nonce may take to come back by the beater before its follower writes a beat itself: 200 ms, or half an
+/// interval if that is less, and up to as much again, by chance, so that of many one is first.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What is to be sent.
@@ -56,7 +56,9 @@ pub(super) struct Beats {
     gathered: Vec<u64>,
     /// When our next beat is due.
     beat_at: Option<Instant>,
-    /// When the next nonce is drawn.
+    /// When the last nonce was drawn.
+    drawn: Option<Instant>,
+    /// When the next one is.
     next: Instant,
 }
 
@@ -78,6 +80,7 @@ impl Beats {
             asking: None,
             gathered: Vec::new(),
             beat_at: None,
+            drawn: None,
             next: now,
         }
     }
@@ -122,7 +125,9 @@ impl Beats {
                 let rest = self.gathered.split_off(self.gathered.len().min(NONCES_MAX));
                 let nonces = std::mem::replace(&mut self.gathered, rest);
                 self.beat_at = (!self.gathered.is_empty()).then_some(now + GATHER);
-                sends.push(Send::Beat(v1::Beat { beater: self.id.to_vec(), nonces }));
+                let next = self.next.saturating_duration_since(now) + GATHER;
+                let next_millis = u32::try_from(next.as_millis()).unwrap_or(u32::MAX);
+                sends.push(Send::Beat(v1::Beat { beater: self.id.to_vec(), nonces, next_millis }));
             }
         }
         sends
@@ -151,9 +156,13 @@ impl Beats {
             self.asking = None;
         }
         let proof = newest.and_then(|newest| self.wanted.drain(..=newest).next_back()).map(|(_, at)| at);
-        // All but the beater fall into its step, unless they wait for an answer of their own.
-        if author != self.id && self.wanted.is_empty() {
-            self.next = now + self.interval.saturating_sub(self.lead());
+        // All but the beater fall into its step, where that is near their own.
+        if let Some(drawn) = self.drawn.filter(|_| author != self.id) {
+            let step = now + Duration::from_millis(beat.next_millis.into());
+            let step = step.checked_sub(self.lead()).unwrap_or(now);
+            let (earliest, latest) = (drawn + self.interval / 2, drawn + self.interval * 3 / 2);
+            let step = if step < earliest { step + self.interval } else { step };
+            self.next = if (earliest..=latest).contains(&step) { step } else { drawn + self.interval };
         }
         proof
     }
@@ -168,6 +177,7 @@ impl Beats {
             });
         }
         self.wanted.push_back((nonce, boot));
+        self.drawn = Some(now);
         // The step is kept, but for what was missed.
         self.next = (self.next + self.interval).max(now + self.interval / 2);
         match self.beater {
@@ -177,8 +187,8 @@ impl Beats {
             }
             Some(beater) => self.ask(beater, nonce, now, random, sends),
             None => {
-                let until = now + chance(PATIENCE, random);
-                self.asking = Some(Asking { nonce, whom: None, until });
+                let until = now + chance(self.patience(), random);
+                self.want(Asking { nonce, whom: None, until });
             }
         }
     }
@@ -191,9 +201,20 @@ impl Beats {
         random: &mut impl FnMut() -> u64,
         sends: &mut Vec<Send>,
     ) {
-        let until = now + PATIENCE + chance(PATIENCE, random);
-        self.asking = Some(Asking { nonce, whom: Some(beater), until });
+        let until = now + self.patience() + chance(self.patience(), random);
+        self.want(Asking { nonce, whom: Some(beater), until });
         sends.push(Send::Nonce(beater, nonce));
+    }
+
+    /// Waits for the newest nonce, and no longer than for one that is still waited for: else a beater that is gone would be
+    /// asked again and again.
+    fn want(&mut self, asking: Asking) {
+        let until = self.asking.take().map_or(asking.until, |before| before.until.min(asking.until));
+        self.asking = Some(Asking { until, ..asking });
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE.min(self.interval / 2)
     }
 
     fn other_beater(&self) -> Option<BeaterId> {

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::stream::{self, RawMessageErrorKind};
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, connection};
@@ -19,9 +20,11 @@ use super::pull::{self, Placed, Pull};
 use super::{BEATS, asks, name};
 use crate::clock::{BootTime, Clock};
 use crate::domain::Position;
-use crate::ledger::nats::{Config, OpenError, Opened, Stored, kept_stream, ledger_id, mark, open};
-use crate::ledger::{FeedItem, LedgerFault, LedgerId, Place, Resume};
-use crate::nats::{Seen, StreamError};
+use crate::ledger::nats::{
+    Config, OpenError, SUBJECT_KEY_CHECK, Stored, kept_stream, ledger_id, mark, subject_key_check,
+};
+use crate::ledger::{FeedItem, LedgerFault, LedgerId, Place, Resume, SubjectHasher};
+use crate::nats::{KeptStream, Seen, StreamError, connect};
 use crate::proto::v1;
 
 /// Between two looks at the connection and at what was sent: 100 ms.
@@ -42,6 +45,9 @@ const PUBLISHING_MAX: usize = 4;
 pub(super) struct Follower {
     config: Config,
     name: String,
+    kept: KeptStream,
+    /// What the stream says of its subject key, if it is ours.
+    key_check: String,
     freshness_interval: Duration,
     clock: Clock,
     raw: mpsc::Sender<Raw>,
@@ -81,6 +87,7 @@ struct Published {
 impl Follower {
     pub(super) fn new(
         config: Config,
+        hasher: &SubjectHasher,
         freshness_interval: Duration,
         clock: Clock,
         raw: mpsc::Sender<Raw>,
@@ -93,6 +100,8 @@ impl Follower {
         let now = Instant::now();
         Self {
             name: name(&config),
+            kept: kept_stream(&config.stream, hasher),
+            key_check: subject_key_check(hasher),
             config,
             freshness_interval,
             clock,
@@ -143,16 +152,12 @@ impl Follower {
 
     /// One connection, for as long as it is good.
     async fn session(&mut self) -> Result<Infallible, Halt> {
-        let opened = match open(&self.config).await {
-            Ok(opened) => opened,
-            Err(error) => return Err(self.unopened(&error)),
-        };
-        self.check(&opened.context, &opened.seen).await?;
-        let Opened { context, ledger, seen, .. } = opened;
+        let (context, seen) = self.connect().await?;
+        self.check(&context, &seen).await?;
         let client = context.client();
         let again = |error: &dyn std::fmt::Display| Halt::Again(error.to_string());
         if !self.opened {
-            let last = Position(seen.info.state.last_sequence);
+            let (ledger, last) = (ledger_id(&seen.info), Position(seen.info.state.last_sequence));
             self.say(FeedItem::Opened { ledger, last }).await?;
             self.opened = true;
             self.ledger = Some(ledger);
@@ -190,7 +195,7 @@ impl Follower {
                     }
                     if Instant::now() >= look_at && looking.is_empty() {
                         look_at = Instant::now() + LOOK_INTERVAL;
-                        let (kept, context) = (kept_stream(&self.config.stream, &opened.hasher), context.clone());
+                        let (kept, context) = (self.kept.clone(), context.clone());
                         looking.spawn(async move { kept.look(&context).await });
                     }
                     self.watch_proofs(began).await?;
@@ -200,17 +205,13 @@ impl Follower {
         }
     }
 
-    fn unopened(&self, error: &OpenError) -> Halt {
-        match error {
-            OpenError::OtherKey { .. } => {
-                Halt::Broken(LedgerFault::OtherSubjectKey { ledger: self.name.clone(), problem: error.to_string() })
-            }
-            // A stream that was never followed may yet be mended.
-            OpenError::Faults { .. } if self.opened => {
-                Halt::Broken(LedgerFault::Settings { ledger: self.name.clone(), problem: error.to_string() })
-            }
-            _ => Halt::Unreachable(chain(error)),
-        }
+    /// Connects anew, with files read anew, and looks at the stream.
+    async fn connect(&self) -> Result<(Context, Seen), Halt> {
+        let unreachable = |error: &dyn std::error::Error| Halt::Unreachable(chain(error));
+        let client = connect(&self.config.connection).await.map_err(|error| unreachable(&error))?;
+        let context = ContextBuilder::new().timeout(self.config.connection.request_timeout).build(client);
+        let seen = self.kept.look(&context).await.map_err(|error| unreachable(&error))?;
+        Ok((context, seen))
     }
 
     /// Whether this is the stream that was followed, and still says what it said.
@@ -219,6 +220,15 @@ impl Follower {
         if !is_leaders(info) {
             return Err(Halt::Unreachable(format!("the ledger `{}` has no leader now", self.name)));
         }
+        match seen.metadata(SUBJECT_KEY_CHECK) {
+            None => return Err(Halt::Unreachable(OpenError::NoKey { stream: self.config.stream.clone() }.to_string())),
+            Some(check) if check != self.key_check => {
+                let (stream, path) = (self.config.stream.clone(), self.config.subject_key_file.clone());
+                let problem = OpenError::OtherKey { stream, path }.to_string();
+                return Err(Halt::Broken(LedgerFault::OtherSubjectKey { ledger: self.name.clone(), problem }));
+            }
+            Some(_) => {}
+        }
         if self.ledger.is_some_and(|ledger| ledger != ledger_id(info)) {
             return Err(Halt::Broken(LedgerFault::Replaced { ledger: self.name.clone() }));
         }
@@ -226,6 +236,16 @@ impl Follower {
         let stream = stream.map_err(|error| self.silent(&error))?;
         if has_holes(&info.state) {
             self.check_hole(context, &stream, &info.state).await?;
+        }
+        let faults = seen.faults(&self.kept);
+        if !faults.is_empty() {
+            let problem = OpenError::Faults { stream: self.config.stream.clone(), faults }.to_string();
+            // One that was never followed may yet be mended.
+            return Err(if self.opened {
+                Halt::Broken(LedgerFault::Settings { ledger: self.name.clone(), problem })
+            } else {
+                Halt::Unreachable(problem)
+            });
         }
         let position = self.place.position;
         if position.0 == 0 {
@@ -285,7 +305,7 @@ impl Follower {
     /// The stream says that it ends before our position. A leader that is none any more says so too, so that a beat is
     /// written: by the consent of a majority, at the stream's true end.
     async fn check_end(&self, client: &Client, last: u64) -> Result<(), Halt> {
-        let beat = v1::Beat { beater: self.beats.id().to_vec(), nonces: Vec::new() };
+        let beat = v1::Beat { beater: self.beats.id().to_vec(), ..v1::Beat::default() };
         let position = self.place.position;
         let published = publish(client.clone(), beat, position.0).await;
         match published.sequence {
@@ -389,16 +409,11 @@ impl Follower {
         }
         // What seems wrong is looked at as when following begins, which asks again before it says so.
         let is_other = self.ledger.is_some_and(|ledger| ledger != ledger_id(info));
-        let is_changed = !seen.faults(&kept_stream(&self.config.stream, &self.hasher()?)).is_empty();
+        let is_changed = !seen.faults(&self.kept).is_empty();
         if is_other || is_changed || has_holes(&info.state) || info.state.last_sequence < self.place.position.0 {
             return Err(Halt::Again("the stream is not as it was".to_owned()));
         }
         Ok(())
-    }
-
-    fn hasher(&self) -> Result<crate::ledger::SubjectHasher, Halt> {
-        crate::ledger::nats::subject_key(&self.config.subject_key_file)
-            .map_err(|error| Halt::Unreachable(chain(&error)))
     }
 
     /// Says why there is no proof, and ends a session in which none comes.

@@ -159,6 +159,26 @@ fn another_takes_over_from_a_beater_that_is_gone() {
 }
 
 #[test]
+fn a_beater_that_is_gone_is_not_asked_for_ever() {
+    // An interval shorter than the patience with a beater, who is known from the stream's past only.
+    for interval in [100, 200, 400, 60_000].map(Duration::from_millis) {
+        let start = Instant::now();
+        let mut beats = Beats::new([1; 8], interval, start);
+        beats.seen(&v1::Beat { beater: vec![9; 8], nonces: vec![], next_millis: 7 }, start);
+        let mut draw = || 5;
+        let mut sent = None;
+        for ms in 0..1000 {
+            let now = start + Duration::from_millis(ms);
+            let sends = beats.act(now, BootTime::from_millis(ms), &mut draw);
+            if sent.is_none() && sends.iter().any(|send| matches!(send, Send::Beat(_))) {
+                sent = Some(ms);
+            }
+        }
+        assert!(sent.is_some_and(|ms| ms <= 420), "{interval:?}: {sent:?}");
+    }
+}
+
+#[test]
 fn a_nonce_that_comes_back_late_proves_the_time_at_which_it_was_drawn() {
     let start = Instant::now();
     let mut beats = Beats::new([1; 8], INTERVAL, start);
@@ -182,13 +202,17 @@ fn a_nonce_that_comes_back_late_proves_the_time_at_which_it_was_drawn() {
     let (oldest, drawn) = *beats.wanted.front().expect("one");
     assert_eq!(beats.waiting_since(), Some(drawn));
     let now = start + Duration::from_mins(1);
-    let unknown = v1::Beat { beater: vec![1; 8], nonces: vec![u64::MAX] };
+    let unknown = v1::Beat { beater: vec![1; 8], nonces: vec![u64::MAX], next_millis: 1000 };
     assert_eq!(beats.seen(&unknown, now), None);
-    assert_eq!(beats.seen(&v1::Beat { beater: vec![1; 8], nonces: vec![oldest] }, now), Some(drawn));
+    assert_eq!(beats.seen(&v1::Beat { beater: vec![1; 8], nonces: vec![oldest], next_millis: 1000 }, now), Some(drawn));
     let (newest, drawn) = *beats.wanted.back().expect("one");
-    assert_eq!(beats.seen(&v1::Beat { beater: vec![1; 8], nonces: vec![newest] }, now), Some(drawn));
+    assert_eq!(beats.seen(&v1::Beat { beater: vec![1; 8], nonces: vec![newest], next_millis: 1000 }, now), Some(drawn));
     assert_eq!(beats.waiting_since(), None);
-    assert_eq!(beats.seen(&v1::Beat { beater: vec![1; 8], nonces: vec![newest] }, now), None, "it proves once");
+    assert_eq!(
+        beats.seen(&v1::Beat { beater: vec![1; 8], nonces: vec![newest], next_millis: 1000 }, now),
+        None,
+        "it proves once"
+    );
 }
 
 #[test]
@@ -198,7 +222,7 @@ fn what_is_no_beat_changes_nothing() {
     assert_eq!(beats.seen(&v1::Beat::default(), start), None);
     assert_eq!(beats.beater, None);
     beats.asked(&[1, 2, 3], start);
-    assert_eq!(beats.gathered, []);
+    assert!(beats.gathered.is_empty());
     beats.asked(&vec![7; 8 * NONCES_MAX * 10], start);
     assert_eq!(beats.gathered.len(), NONCES_MAX * 4, "a flood is cut");
 }
