@@ -29,11 +29,8 @@ use super::{LedgerId, SubjectHasher};
 use crate::nats::{self, KeptStream};
 use crate::proto::v1;
 
-<<<<<<< HEAD
-pub use follow::{BEATS, DEFAULT_FRESHNESS_INTERVAL, NatsSource};
-=======
 pub use blocking::{NatsWriter, WriterError};
->>>>>>> nats-core
+pub use follow::{BEATS, DEFAULT_FRESHNESS_INTERVAL, NatsSource};
 pub use open::{OpenError, Opened, open, subject_key};
 pub use write::{DEFAULT_PATIENCE, NatsLedger, WriteError};
 
