@@ -300,7 +300,7 @@ async fn no_fault_makes_a_sidecar_allow_what_was_withdrawn() {
             if recovery > Duration::from_secs(3) {}
             println!("{from:>8.1?} to {until:>8.1?} {fault:?}; all sidecars decide {recovery:.2?} later");
             version += 1;
-            publish_catalogue(&board, &ledger, version).await;
+            publish_catalogue(&board, &ledger, version, BOUND).await;
         }
     }
 
@@ -310,7 +310,7 @@ async fn no_fault_makes_a_sidecar_allow_what_was_withdrawn() {
     }
     for post in &run.field.posts {
         let door = post.door().borrow().clone().expect("it runs");
-        ask_at_the_end(&board, &door, &mut run.random, RECOVERY).await;
+        ask_at_the_end(&board, &door, RECOVERY).await;
     }
     let (mut history, failures) = board.seen();
     history.darkness = run.darkness;

@@ -1,5 +1,7 @@
 //! Clients of a ledger and its sidecars, who write, ask, and note what they saw.
 
+#![allow(dead_code, reason = "each test file takes what it needs")]
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -50,6 +52,15 @@ struct Known {
     steps: i64,
     /// The greatest position acknowledged.
     position: u64,
+}
+
+/// A question, and what it is checked by.
+struct About {
+    person: usize,
+    bound: Duration,
+    /// The position of its token; 0 is none.
+    at_least: u64,
+    question: v1::Question,
 }
 
 impl Board {
@@ -110,9 +121,17 @@ impl Board {
         let time_ms = self.began_ms + step - i64::try_from(random.below(4)).expect("small");
         let is_given = random.below(2) == 0;
         let event = if is_given { Event::Given { person, time_ms } } else { Event::Withdrawn { person, time_ms } };
-        let status = if is_given { "GIVEN" } else { "WITHDRAWN" };
-        let text = sidecar::said(&name(person, random), "newsletter", "email", status, time_ms);
-        (event, parse(&text))
+        (event, Self::wire(event, &name(person, random)))
+    }
+
+    fn wire(event: Event, name: &str) -> v1::LedgerEvent {
+        match event {
+            Event::Given { time_ms, .. } => parse(&sidecar::said(name, "newsletter", "email", "GIVEN", time_ms)),
+            Event::Withdrawn { time_ms, .. } => {
+                parse(&sidecar::said(name, "newsletter", "email", "WITHDRAWN", time_ms))
+            }
+            Event::Catalogue { version } => parse(&sidecar::catalogue(version)),
+        }
     }
 
     /// Writes an event until it is known what became of it, or nobody knows.
@@ -151,8 +170,8 @@ impl Board {
     }
 
     /// A question about somebody, more often about who was written about last, with or without a token or a bound of
-    /// its own. Gives the person, the bound and the token's position with it.
-    fn question(&self, random: &mut Random) -> (usize, Duration, u64, v1::Question) {
+    /// its own.
+    fn draw_question(&self, random: &mut Random) -> About {
         let (hot, persons) = {
             let noted = self.noted();
             (noted.hot, noted.persons.clone())
@@ -163,21 +182,28 @@ impl Board {
             _ => 0,
         };
         let bound = if random.below(4) == 0 { Duration::from_millis(700) } else { BOUND };
-        (person, bound, at_least, self.question_about(name(person, random), bound, at_least))
+        self.question(person, &name(person, random), bound, at_least)
     }
 
-    fn question_about(&self, name: String, bound: Duration, at_least: u64) -> v1::Question {
+    fn question(&self, person: usize, name: &str, bound: Duration, at_least: u64) -> About {
         let token = Token { ledger: self.ledger, position: consentd::domain::Position(at_least) };
-        v1::Question {
+        let question = v1::Question {
             at_least_as_fresh: if at_least > 0 { token.to_string() } else { String::new() },
             max_staleness: (bound < BOUND).then(|| bound.into()),
-            ..newsletter(&name)
-        }
+            ..newsletter(name)
+        };
+        About { person, bound, at_least, question }
+    }
+
+    /// Asks about somebody and notes the answer.
+    pub(crate) async fn ask_about(&self, door: &Door, person: usize, bound: Duration, at_least: u64) -> Answer {
+        let [name, _] = names(person);
+        self.ask(door, self.question(person, &name, bound, at_least)).await.expect("an answer")
     }
 
     /// Asks and notes the answer. `None` where the sidecar gave none.
-    async fn ask(&self, door: &Door, asked_about: (usize, Duration, u64, v1::Question)) -> Option<Answer> {
-        let (person, bound, at_least, question) = asked_about;
+    async fn ask(&self, door: &Door, about: About) -> Option<Answer> {
+        let About { person, bound, at_least, question } = about;
         let asked = self.now();
         let request = v1::MayProcessRequest { question: Some(question) };
         let mut client = door.client.clone();
@@ -224,7 +250,7 @@ pub(crate) async fn reader(board: Arc<Board>, mut door: watch::Receiver<Option<D
             let _ = timeout(Duration::from_millis(100), door.changed()).await;
             continue;
         };
-        let about = board.question(&mut random);
+        let about = board.draw_question(&mut random);
         if board.ask(&open, about).await.is_none() {
             let is_same = || door.borrow().as_ref().is_some_and(|door| door.life == open.life);
             if is_same() {
@@ -237,13 +263,12 @@ pub(crate) async fn reader(board: Arc<Board>, mut door: watch::Receiver<Option<D
 }
 
 /// Asks a sidecar about everybody with the last token of each, until all of it is decided.
-pub(crate) async fn ask_at_the_end(board: &Board, door: &Door, random: &mut Random, within: Duration) {
+pub(crate) async fn ask_at_the_end(board: &Board, door: &Door, within: Duration) {
     let until = Instant::now() + within;
     for person in 0..PERSONS {
         let position = board.noted().persons[person].position;
         loop {
-            let question = board.question_about(name(person, random), BOUND, position);
-            let answer = board.ask(door, (person, BOUND, position, question)).await.expect("an answer");
+            let answer = board.ask_about(door, person, BOUND, position).await;
             if !matches!(answer.reason, v1::Reason::Stale | v1::Reason::ReplicaBuilding) {
                 break;
             }
@@ -259,15 +284,24 @@ pub(crate) async fn prepare(board: &Board, ledger: &NatsLedger) {
     let links: Vec<v1::LedgerEvent> =
         links.map(|person| parse(&sidecar::link(&names(person)[0], &names(person)[1], board.began_ms))).collect();
     ledger.append(&links).await.expect("written");
-    publish_catalogue(board, ledger, 1).await;
+    publish_catalogue(board, ledger, 1, BOUND).await;
 }
 
-/// Writes a version of the catalogue.
-pub(crate) async fn publish_catalogue(board: &Board, ledger: &NatsLedger, version: u64) {
-    let mut event = parse(&sidecar::catalogue(version));
-    let Some(v1::ledger_event::Event::Catalogue(catalogue)) = &mut event.event else { panic!("a catalogue") };
-    catalogue.default_max_staleness = Some(BOUND.into());
-    board.write(ledger, Event::Catalogue { version }, event, 20).await;
+/// Writes what somebody says at a time after the start of the run's own, in milliseconds. Gives its position.
+pub(crate) async fn say(board: &Board, ledger: &NatsLedger, person: usize, is_given: bool, step: i64) -> u64 {
+    let time_ms = board.began_ms + step;
+    let event = if is_given { Event::Given { person, time_ms } } else { Event::Withdrawn { person, time_ms } };
+    board.write(ledger, event, Board::wire(event, &names(person)[0]), 20).await;
+    board.noted().persons[person].position
+}
+
+/// Writes a version of the catalogue, by which views may be so old.
+pub(crate) async fn publish_catalogue(board: &Board, ledger: &NatsLedger, version: u64, bound: Duration) {
+    let event = Event::Catalogue { version };
+    let mut wire = Board::wire(event, "");
+    let Some(v1::ledger_event::Event::Catalogue(catalogue)) = &mut wire.event else { panic!("a catalogue") };
+    catalogue.default_max_staleness = Some(bound.into());
+    board.write(ledger, event, wire, 20).await;
 }
 
 fn parse(text: &str) -> v1::LedgerEvent {

@@ -1,6 +1,8 @@
 //! A field for faults: a cluster whose servers reach each other through relays only, and sidecars in processes of their
 //! own that follow its ledger through relays of their own.
 
+#![allow(dead_code, reason = "each test file takes what it needs")]
+
 use std::time::{Duration, Instant};
 
 use consentd::ledger::SubjectHasher;
