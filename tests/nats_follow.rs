@@ -186,8 +186,7 @@ async fn a_server_that_stands_still_makes_the_view_stale_and_then_fresh_again() 
     central.write(&[given("crm:1")]).await;
     let home = Home::new();
     let sidecar = central.ready(&home).await;
-    let question =
-        v1::Question { max_staleness: Some(Duration::from_secs(2).try_into().expect("a span")), ..newsletter("crm:1") };
+    let question = v1::Question { max_staleness: Some(Duration::from_secs(2).into()), ..newsletter("crm:1") };
     assert_eq!(sidecar::reason(&mut sidecar.client(), question.clone()).await, Reason::Consent);
     central.server.stop();
     let stopped = Instant::now();
@@ -207,8 +206,7 @@ async fn a_server_that_dies_is_waited_for() {
     let home = Home::new();
     let sidecar = central.ready(&home).await;
     central.server.kill();
-    let question =
-        v1::Question { max_staleness: Some(Duration::from_secs(1).try_into().expect("a span")), ..newsletter("crm:1") };
+    let question = v1::Question { max_staleness: Some(Duration::from_secs(1).into()), ..newsletter("crm:1") };
     until_reason(&sidecar.client(), &question, Reason::Stale).await;
     until_unready(&sidecar, "is the NATS server running?").await;
     central.server.restart();
@@ -490,7 +488,7 @@ async fn a_stream_that_begins_to_forget_is_told() {
     let sidecar = central.ready(&home).await;
     let context = central.context().await;
     let mut config = context.get_stream(STREAM).await.expect("there").cached_info().config.clone();
-    config.max_age = Duration::from_secs(3600);
+    config.max_age = Duration::from_hours(1);
     context.update_stream(config).await.expect("changed");
     until(&sidecar, "crm:1", Reason::LedgerBroken).await;
     until_unready(&sidecar, "it removes messages after 3600 s").await;
@@ -508,12 +506,82 @@ async fn an_expired_certificate_is_told_and_a_renewed_one_taken_without_a_restar
     central.server.kill();
     certificates.renew(2020);
     central.server.restart();
-    let question =
-        v1::Question { max_staleness: Some(Duration::from_secs(1).try_into().expect("a span")), ..newsletter("crm:1") };
+    let question = v1::Question { max_staleness: Some(Duration::from_secs(1).into()), ..newsletter("crm:1") };
     until_reason(&sidecar.client(), &question, Reason::Stale).await;
     until_unready(&sidecar, "certificate has expired; renew it").await;
     central.server.kill();
     certificates.renew(2099);
     central.server.restart();
     until_reason(&sidecar.client(), &question, Reason::Consent).await;
+}
+
+/// A ledger's address on some of the nodes of a cluster.
+fn config_on(home: &Home, nodes: &[&NatsServer], tls: &Tls) -> Config {
+    let urls: Vec<String> = nodes.iter().map(|node| node.url()).collect();
+    let mut connection = consentd::nats::Config::new(urls.join(",").parse().expect("addresses"));
+    connection.tls = tls.clone();
+    Config { connection, stream: STREAM.to_owned(), subject_key_file: home.path("shared.key") }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_was_stopped_and_goes_on_makes_nothing_fresh() {
+    let mut cluster = nats::Cluster::start(3);
+    let files = &cluster.certificates;
+    let tls = Tls { ca: Some(files.ca()), cert: Some(files.client_cert()), key: Some(files.client_key()) };
+    let home = Home::new();
+    std::fs::write(home.path("shared.key"), KEY).expect("written");
+    let everywhere = config_on(&home, &cluster.nodes.iter().collect::<Vec<_>>(), &tls);
+    let client = connect(&everywhere.connection).await.expect("connected");
+    let context = ContextBuilder::new().timeout(Duration::from_secs(5)).build(client);
+    let seen = kept_stream(STREAM, &SubjectHasher::new(&KEY)).make(&context, 3).await.expect("made");
+    let leader = seen.info.cluster.expect("a cluster").leader.expect("a leader");
+    let event = |line: &str| serde_json::from_str::<v1::LedgerEvent>(line).expect("an event");
+    let writer = NatsLedger::open(&everywhere).await.expect("opened");
+    writer.append(&[event(&sidecar::catalogue(1)), event(&given("crm:1"))]).await.expect("written");
+
+    // It speaks to the leader alone.
+    let url = cluster.node(&leader).url();
+    let path = |file: &Option<std::path::PathBuf>| file.as_ref().expect("given").display().to_string();
+    let (key, ca, cert, private) =
+        (home.path("shared.key").display().to_string(), path(&tls.ca), path(&tls.cert), path(&tls.key));
+    let sidecar_home = Home::new();
+    let settings = [
+        ("ledger.kind", "nats"),
+        ("ledger.url", url.as_str()),
+        ("ledger.subject_key_file", key.as_str()),
+        ("ledger.freshness_interval", "200ms"),
+        ("ledger.tls_ca_file", ca.as_str()),
+        ("ledger.tls_cert_file", cert.as_str()),
+        ("ledger.tls_key_file", private.as_str()),
+    ];
+    let sidecar = Sidecar::ready(&sidecar_home, &settings).await;
+    assert_eq!(reason(&sidecar, "crm:1").await, Reason::Consent);
+
+    cluster.node(&leader).stop();
+    let others: Vec<&NatsServer> = cluster.nodes.iter().filter(|node| node.name != leader).collect();
+    let others = config_on(&home, &others, &tls);
+    let refusal = event(&withdrawn("crm:1"));
+    let taken = eventually("another leader takes the withdrawal", async || {
+        let writer = NatsLedger::open(&others).await.ok()?;
+        writer.append(std::slice::from_ref(&refusal)).await.ok()
+    });
+    taken.await;
+    let acknowledged = Instant::now();
+    cluster.node(&leader).cont();
+    let mut client = sidecar.client();
+    let mut looks = 0;
+    loop {
+        let asked = Instant::now();
+        let answered = ask(&mut client, newsletter("crm:1")).await;
+        if answered.answer.expect("an answer").reason() == Reason::Withdrawn {
+            break;
+        }
+        looks += 1;
+        let age: Duration = answered.view.and_then(|view| view.staleness).expect("told").try_into().expect("a span");
+        // An ALLOW may rest on what was before the withdrawal was acknowledged, and must say so.
+        let since = asked.duration_since(acknowledged);
+        assert!(age >= since, "a view that claims to be {age:?} old lacks what was acknowledged {since:?} ago");
+        assert!(since < PATIENCE, "the withdrawal never comes");
+    }
+    assert!(looks > 0, "nobody looked in time");
 }

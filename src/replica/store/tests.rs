@@ -134,3 +134,23 @@ fn a_panic_in_sled_becomes_an_error() {
     let caught: Result<(), StoreError> = caught(|| panic!("as sled does"));
     assert!(matches!(caught, Err(StoreError::Panic(text)) if text == "as sled does"));
 }
+
+#[test]
+fn what_is_new_is_joined_into_what_is_stored_and_what_is_known_is_not_written() {
+    let folder = TempDir::new().expect("a folder");
+    let (store, _) = open(&folder).expect("a new store");
+    let first = write(&store, &root(0), 10, 100, 1);
+    let other = SubjectState::of_record("analytics", "email", "", record(2));
+    let mut after = root(20);
+    let changes = Changes { states: vec![(key(7), other.clone())], ..Changes::default() };
+    let written = store.commit(changes, &first, &mut after).expect("a commit");
+    let mut whole = state(1);
+    whole.join(other);
+    assert_eq!(written, [(key(7), whole.clone())]);
+    assert_eq!(store.get(key(7)).expect("readable"), Some(whole));
+    assert_eq!((after.subjects, after.sum == first.sum), (100, false));
+    // The same once more, and an older record: nothing changes but the position.
+    let again = write(&store, &after, 30, 100, 1);
+    assert_eq!((again.subjects, again.sum == after.sum, again.position), (100, true, 30));
+    store.verify_all(&|| false).expect("sound");
+}

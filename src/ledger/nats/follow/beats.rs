@@ -110,13 +110,12 @@ impl Beats {
         if self.asking.as_ref().is_some_and(|asking| now >= asking.until)
             && let Some(asking) = self.asking.take()
         {
-            match self.other_beater().filter(|beater| asking.whom != Some(*beater)) {
+            if let Some(beater) = self.other_beater().filter(|beater| asking.whom != Some(*beater)) {
                 // Somebody else was first.
-                Some(beater) => self.ask(beater, asking.nonce, now, random, &mut sends),
-                None => {
-                    self.gathered.push(asking.nonce);
-                    self.beat_at = Some(now);
-                }
+                self.ask(beater, asking.nonce, now, random, &mut sends);
+            } else {
+                self.gathered.push(asking.nonce);
+                self.beat_at = Some(now);
             }
         }
         if self.beat_at.is_some_and(|at| now >= at) {
@@ -188,7 +187,7 @@ impl Beats {
             Some(beater) => self.ask(beater, nonce, now, random, sends),
             None => {
                 let until = now + chance(self.patience(), random);
-                self.want(Asking { nonce, whom: None, until });
+                self.want(nonce, None, until);
             }
         }
     }
@@ -202,15 +201,15 @@ impl Beats {
         sends: &mut Vec<Send>,
     ) {
         let until = now + self.patience() + chance(self.patience(), random);
-        self.want(Asking { nonce, whom: Some(beater), until });
+        self.want(nonce, Some(beater), until);
         sends.push(Send::Nonce(beater, nonce));
     }
 
     /// Waits for the newest nonce, and no longer than for one that is still waited for: else a beater that is gone would be
     /// asked again and again.
-    fn want(&mut self, asking: Asking) {
-        let until = self.asking.take().map_or(asking.until, |before| before.until.min(asking.until));
-        self.asking = Some(Asking { until, ..asking });
+    fn want(&mut self, nonce: u64, whom: Option<BeaterId>, until: Instant) {
+        let until = self.asking.take().map_or(until, |before| before.until.min(until));
+        self.asking = Some(Asking { nonce, whom, until });
     }
 
     fn patience(&self) -> Duration {

@@ -398,11 +398,8 @@ impl Follower {
     }
 
     fn take_look(&mut self, looked: Result<Result<Seen, StreamError>, tokio::task::JoinError>) -> Result<(), Halt> {
-        let seen = match looked {
-            Ok(Ok(seen)) => seen,
-            // Proofs stay away if that matters.
-            Ok(Err(_)) | Err(_) => return Ok(()),
-        };
+        // Where nothing is told, proofs stay away if that matters.
+        let Ok(Ok(seen)) = looked else { return Ok(()) };
         let info = &seen.info;
         if !is_leaders(info) {
             return Ok(());

@@ -100,7 +100,7 @@ impl World {
         let alive = |index: &usize| self.followers.get(*index).is_some_and(Option::is_some);
         let at = self.now;
         let old = self.proofs.iter().filter(|(index, _)| alive(index));
-        old.map(|(_, (last, worst))| (*worst).max(at - *last)).max().expect("somebody")
+        old.map(|(_, (last, worst))| (*worst).max(at.saturating_sub(*last))).max().expect("somebody")
     }
 
     fn written_over(&mut self, span: Duration) -> usize {
