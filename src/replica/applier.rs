@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::Shared;
@@ -29,6 +30,9 @@ use crate::ledger::{Delivery, FeedItem, LedgerId, LedgerSource, Place, Resume, T
 const BUILDING_SUBJECTS: usize = 50_000;
 /// How long to wait before a store that cannot be opened is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(3);
+
+/// How long a silent ledger is listened to before a look whether to stop: a ledger that cannot be reached is silent.
+const LOOK_UP: Duration = Duration::from_millis(50);
 
 /// Times that opening the store may kill the process before the store is set aside.
 const OPENING_ATTEMPTS: u64 = 2;
@@ -131,7 +135,11 @@ impl Applier {
             if let Some(cause) = engine.condemned() {
                 break Ended::Store(cause);
             }
-            let Some(item) = feed.blocking_recv() else {
+            let item = match feed.blocking_recv_within(LOOK_UP) {
+                Poll::Ready(item) => item,
+                Poll::Pending => continue,
+            };
+            let Some(item) = item else {
                 self.shared.standing.break_ledger("the thread that follows the ledger has ended; restart".to_owned());
                 self.pause(Duration::MAX);
                 break Ended::Stopped;
