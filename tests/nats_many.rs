@@ -36,6 +36,9 @@ const BACK_WITHIN: Duration = Duration::from_secs(20);
 /// Connections that a follower may make to come back. One would do; the server may be up before its stream is.
 const ATTEMPTS: u64 = 4;
 
+/// Connections of followers that were late in coming back, and are made while all are fresh already.
+const STRAYS: u64 = 10;
+
 /// What one follower last said.
 #[derive(Default)]
 struct Said {
@@ -127,7 +130,7 @@ impl Many {
         assert!(oldest < FRESH, "a view became {oldest:?} old");
         assert!((0.5..2.0).contains(&beats), "{beats} beats in an interval");
         assert!(sent < 4.0, "a follower sent {sent} messages in an interval");
-        assert!(connections <= 2, "{connections} connections were made");
+        assert!(connections <= 2 + STRAYS, "{connections} connections were made");
     }
 
     /// Waits until all are back, and looks how they came.

@@ -301,7 +301,7 @@ impl Certificates {
 }
 
 /// The server's program: on the path, as `make test` puts it there, or where `make test` put it.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let installed = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().map(|target| target.join("python-tools/bin"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders = std::env::split_paths(&path).chain(installed);
@@ -316,7 +316,7 @@ fn quoted(path: &Path) -> String {
 }
 
 /// A port that nobody listens on, and no other test of this process was given.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let span = PORTS.end - PORTS.start;
     // Processes that run at the same time begin far from each other.
