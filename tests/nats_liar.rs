@@ -29,7 +29,7 @@ use tokio::time::{Instant, sleep};
 use witness::{Answer, History, Violation, check};
 
 /// How old a view may be, by the catalogue of this test.
-const PATIENT: Duration = Duration::from_secs(3600);
+const PATIENT: Duration = Duration::from_hours(1);
 const PERSON: usize = 1;
 
 fn changed(history: &History, change: impl Fn(&mut Answer)) -> History {

@@ -225,7 +225,7 @@ fn a_view_of_one_sidecar_never_goes_back() {
 fn the_catalogue_is_one_that_the_view_can_have() {
     let mut history = story();
     history.writes.push(write(Event::Catalogue { version: 2 }, 1100, 1200, 6));
-    let with_version = |catalogue, token, asked| Answer { catalogue, token, ..answer(Reason::Withdrawn, asked, 5) };
+    let with_version = |catalogue, token, asked| Answer { token, catalogue, ..answer(Reason::Withdrawn, asked, 5) };
     accepted(&with(history.clone(), &[with_version(1, 5, 1150), with_version(2, 5, 1150), with_version(2, 6, 1300)]));
     assert_eq!(refused(&with(history.clone(), &[with_version(1, 6, 1150)])), ["wrong catalogue"]);
     assert_eq!(refused(&with(history.clone(), &[with_version(2, 5, 1000)])), ["wrong catalogue"], "not begun yet");

@@ -331,7 +331,7 @@ impl Book {
         let known: Vec<usize> = (0..=before).collect();
         let justified = known.partition_point(|known| person.justifies(answer, *known, 0));
         let (forbidding, _) = person.acked[..before].get(justified.checked_sub(1)?)?;
-        Some(answer.asked - *forbidding)
+        Some(answer.asked.saturating_sub(*forbidding))
     }
 
     fn has_catalogue(&self, answer: &Answer) -> bool {

@@ -134,9 +134,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     };
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string(&report)?)?
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
     } else {
-        write!(out, "{}", report.text())?
+        write!(out, "{}", report.text())?;
     }
     Ok(ExitCode::SUCCESS)
 }
