@@ -246,3 +246,32 @@ fn a_quick_comparison_ends_with_a_table_and_leaves_nothing_behind() {
         std::fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("one").path()).collect();
     assert_eq!(left, [out], "the folder of the comparison is gone");
 }
+
+#[test]
+fn withdrawals_are_measured_from_their_acknowledgement_to_the_first_deny() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sidecar = Sidecar::start(folder.path());
+    let address = sidecar.tcp.to_string();
+    let ledger = folder.path().join("ledger.jsonl").display().to_string();
+    let measure = ["bench", "withdraw", "--address", &address, "--ledger", &ledger, "--count", "20", "--json"];
+    let output = consentd(&measure).output().expect("runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["withdrawals"], 20, "{report}");
+    let most = |what: &str| report[what]["max_us"].as_f64().expect("a time");
+    assert!(most("written_to_acknowledged") > 0.0, "{report}");
+    let before = report["denied_before_acknowledged"].as_u64().expect("a count");
+    assert!(most("acknowledged_to_denied") > 0.0 || before == 20, "{report}");
+    assert!(most("acknowledged_to_denied") < 30e6, "{report}");
+
+    // What cannot be allowed cannot be withdrawn either.
+    let output = consentd(&measure).args(["--purpose", "service.unheard_of"]).output().expect("runs");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("REASON_UNKNOWN_PURPOSE"), "{told}");
+    // A sidecar of another ledger would be waited for in vain.
+    let other = folder.path().join("other.jsonl").display().to_string();
+    let measure = ["bench", "withdraw", "--address", &address, "--ledger", &other, "--count", "1"];
+    let output = consentd(&measure).output().expect("runs");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("another ledger"), "{told}");
+}

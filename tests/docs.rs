@@ -32,7 +32,7 @@ fn read(path: &Path) -> String {
 
 /// Every document for users, by its path.
 fn documents() -> Vec<(PathBuf, String)> {
-    let listed = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/shop/README.md"];
+    let listed = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/shop/README.md", "examples/nats/README.md"];
     let mut paths: Vec<PathBuf> = listed.iter().map(|path| root().join(path)).collect();
     for folder in ["docs", "docs/adr"] {
         let entries = fs::read_dir(root().join(folder)).expect("a folder");
@@ -216,7 +216,7 @@ fn refused(line: &str, folder: &Path) -> Option<String> {
         // What would go on running is only parsed; help is shown once all before it was understood.
         Some(&("serve" | "quickstart" | "bench")) => words.push("--help"),
         // Nobody listens there: what is asked here reaches no sidecar of this machine.
-        Some(&("ask" | "explain")) => words.extend(["--address", "127.0.0.1:1"]),
+        Some(&("ask" | "explain")) if !words.contains(&"--address") => words.extend(["--address", "127.0.0.1:1"]),
         _ => {}
     }
     let output = Command::new(env!("CARGO_BIN_EXE_consentd"))

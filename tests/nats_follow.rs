@@ -585,3 +585,23 @@ async fn a_leader_that_was_stopped_and_goes_on_makes_nothing_fresh() {
     }
     assert!(looks > 0, "nobody looked in time");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_ends_when_it_is_told_to_though_its_server_is_gone() {
+    let mut central = Central::start(&Options::default()).await;
+    let home = Home::new();
+    let settings = central.settings();
+    let settings: Vec<(&str, &str)> = settings.iter().map(|(key, value)| (&**key, &**value)).collect();
+    let mut process = sidecar::Process::spawn(&home, &settings);
+    let channel = process.connect().await;
+    sidecar::until_serving(&channel).await;
+    drop(channel);
+    central.server.kill();
+    let is_told = async || {
+        let log = std::fs::read_to_string(home.log()).unwrap_or_default();
+        log.contains("is the NATS server running?").then_some(())
+    };
+    eventually("the sidecar says that the server is gone", is_told).await;
+    process.terminate();
+    assert!(process.ended().await.success());
+}

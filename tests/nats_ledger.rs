@@ -439,20 +439,20 @@ async fn a_link_that_is_slow_stalls_or_is_cut_loses_and_doubles_nothing() {
     let shop = Shop::made(server.url());
     let relay = Relay::start(server.port);
     let mut config = shop.config();
-    config.connection.servers = format!("nats://127.0.0.1:{}", relay.port()).parse().expect("an address");
+    config.connection.servers = format!("nats://127.0.0.1:{}", relay.port).parse().expect("an address");
     let ledger = NatsLedger::open(&config).await.expect("open");
     let events = |from: usize, to: usize| (from..to).map(|n| erasure(&n.to_string())).collect::<Vec<_>>();
 
-    relay.set(Link::Slow(Duration::from_millis(50)));
+    relay.set_both(Link { delay: Duration::from_millis(50), ..Link::default() });
     ledger.append(&events(0, 5)).await.expect("written, slowly");
     // Longer than one attempt, shorter than the writer's patience.
-    for broken in [Link::Stalled, Link::Cut] {
-        relay.set(broken);
+    for break_it in [|relay: &Relay| relay.set_both(Link::stalled()), Relay::cut] {
+        break_it(&relay);
         let (writer, batch) = (ledger.clone(), events(5, 25));
         let writing = tokio::spawn(async move { writer.append(&batch).await });
         tokio::time::sleep(Duration::from_millis(1500)).await;
-        assert!(!writing.is_finished(), "{broken:?}: {:?}", writing.await);
-        relay.set(Link::Whole);
+        assert!(!writing.is_finished(), "{:?}", writing.await);
+        relay.mend();
         let tokens = writing.await.expect("it ends").expect("written");
         assert_eq!(tokens.iter().map(|token| token.position.0).collect::<Vec<_>>(), (6..26).collect::<Vec<_>>());
     }

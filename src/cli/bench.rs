@@ -16,6 +16,7 @@ mod run;
 mod subjects;
 mod tally;
 mod wire;
+mod withdraw;
 
 use clap::Subcommand;
 
@@ -34,6 +35,7 @@ enum Command {
     Null(null::Args),
     Compare(compare::Args),
     Ledger(ledger::Args),
+    Withdraw(withdraw::Args),
 }
 
 /// Runs the command.
@@ -43,6 +45,7 @@ pub(super) fn run(args: Args) -> Outcome {
         Command::Null(args) => null::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Ledger(args) => ledger::run(&args),
+        Command::Withdraw(args) => withdraw::run(&args),
     }
 }
 

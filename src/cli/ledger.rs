@@ -2,9 +2,9 @@
 
 mod import;
 mod init;
-mod place;
+pub(super) mod place;
 mod publish;
-mod record;
+pub(super) mod record;
 mod tail;
 
 use std::process::ExitCode;

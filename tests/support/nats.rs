@@ -113,9 +113,25 @@ impl NatsServer {
         child.wait().expect("it ended");
     }
 
+    /// Ends it in order, as an operator does.
+    pub(crate) fn shut_down(&mut self) {
+        kill_process(self.pid(), Signal::TERM).expect("told");
+        let mut child = self.child.take().expect("it runs");
+        child.wait().expect("it ended");
+    }
+
     /// Stops it in its tracks: its connections stand, and nothing is answered.
     pub(crate) fn stop(&self) {
         kill_process(self.pid(), Signal::STOP).expect("stopped");
+        let tasks = PathBuf::from(format!("/proc/{}/task", self.pid().as_raw_nonzero()));
+        let is_stopped = |task: fs::DirEntry| {
+            // The state stands behind the name, which is in parentheses.
+            fs::read_to_string(task.path().join("stat"))
+                .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T")))
+        };
+        while !fs::read_dir(&tasks).expect("it runs").flatten().all(is_stopped) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Lets it go on after [`NatsServer::stop`].
@@ -132,6 +148,11 @@ impl NatsServer {
     /// As [`NatsServer::restart`], without waiting.
     pub(crate) fn restart_without_waiting(&mut self) {
         self.run();
+    }
+
+    /// Whether its process is there.
+    pub(crate) const fn is_running(&self) -> bool {
+        self.child.is_some()
     }
 
     /// Where clients find it.
@@ -177,19 +198,30 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// A cluster, ready to make streams.
     pub(crate) fn start(size: usize) -> Self {
+        Self::start_through(size, |_, _, port| port)
+    }
+
+    /// As [`Cluster::start`], where each server reaches each other on the port that `way` gives: it is told who connects
+    /// to whom, and the port that this one listens on. There is no other way between them.
+    pub(crate) fn start_through(size: usize, mut way: impl FnMut(usize, usize, u16) -> u16) -> Self {
         let certificates = Certificates::make();
         let ports: Vec<u16> = (0..size).map(|_| free_port()).collect();
-        let routes = ports.iter().fold(String::new(), |mut text, port| {
-            let _ = write!(text, "\"nats-route://127.0.0.1:{port}\",");
-            text
-        });
         let tls = certificates.block("tls");
         let options = Options { tls: Some(certificates.clone()), ..Options::default() };
-        let launch = |(index, port)| {
-            let cluster = format!("cluster {{ name: consent, listen: 127.0.0.1:{port}, routes: [ {routes} ]\n{tls} }}");
-            NatsServer::launch(&format!("n{index}"), &options, &cluster)
+        let mut launch = |(from, port): (usize, &u16)| {
+            let others = ports.iter().enumerate().filter(|(to, _)| *to != from);
+            let routes = others.fold(String::new(), |mut text, (to, port)| {
+                let _ = write!(text, "\"nats-route://127.0.0.1:{}\",", way(from, to, *port));
+                text
+            });
+            // Servers tell each other where the others are; nobody listens where these say.
+            let cluster = format!(
+                "cluster {{ name: consent, listen: 127.0.0.1:{port}, no_advertise: true, advertise: \"127.0.0.1:9\", \
+                 routes: [ {routes} ]\n{tls} }}"
+            );
+            NatsServer::launch(&format!("n{from}"), &options, &cluster)
         };
-        let nodes: Vec<NatsServer> = ports.into_iter().enumerate().map(launch).collect();
+        let nodes: Vec<NatsServer> = ports.iter().enumerate().map(&mut launch).collect();
         let mut cluster = Self { nodes, certificates };
         cluster.nodes.iter_mut().for_each(NatsServer::wait_ready);
         cluster
@@ -269,7 +301,7 @@ impl Certificates {
 }
 
 /// The server's program: on the path, as `make test` puts it there, or where `make test` put it.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let installed = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().map(|target| target.join("python-tools/bin"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders = std::env::split_paths(&path).chain(installed);
@@ -284,7 +316,7 @@ fn quoted(path: &Path) -> String {
 }
 
 /// A port that nobody listens on, and no other test of this process was given.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let span = PORTS.end - PORTS.start;
     // Processes that run at the same time begin far from each other.

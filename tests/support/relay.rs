@@ -1,144 +1,197 @@
-//! A TCP relay between clients and a server, which can lose the link between them in the ways that networks do.
+//! A relay in the test, between two programs that speak TCP: it cuts, stalls, delays and slows what passes, each way for
+//! itself. It reads no more than it may pass on, so that whoever sends feels a stalled or slow link as on a network, and
+//! what was on its way when a link stalled arrives when it is free again.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+#![allow(dead_code, reason = "each test file takes what it needs")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-/// What becomes of what is sent.
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// The most that is read at once.
+const CHUNK_BYTES: usize = 16 * 1024;
+/// How many pieces may be on their way in a link with a delay.
+const PIECES: usize = 256;
+
+/// One way through a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Link {
-    /// It arrives.
-    Whole,
-    /// It arrives so much later, in both directions; connections stand.
-    Slow(Duration),
-    /// It waits: connections stand, new ones are taken, and nothing arrives until the link is whole again. A partition,
-    /// as both sides see it before they give up.
-    Stalled,
-    /// Connections are closed, and new ones as soon as they are made.
-    Cut,
+pub(crate) enum Way {
+    /// From who connected to who listens.
+    There,
+    /// From who listens to who connected.
+    Back,
 }
 
-/// A relay. It ends with the test.
+/// How one way passes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Link {
+    /// Nothing passes, and the connection stands.
+    pub(crate) stalled: bool,
+    /// How long everything is under way.
+    pub(crate) delay: Duration,
+    /// How much passes, if there is a limit.
+    pub(crate) bytes_per_second: Option<u32>,
+}
+
+/// How all of it passes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Links {
+    /// Grows with each cut: connections of before are closed.
+    cuts: u64,
+    /// Nobody gets a connection.
+    is_cut: bool,
+    there: Link,
+    back: Link,
+}
+
+/// A relay to one address. It ends with the test.
 #[derive(Debug)]
 pub(crate) struct Relay {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug)]
-struct State {
-    link: Link,
-    ended: bool,
-    /// Both ends of every connection.
-    streams: Vec<TcpStream>,
+    pub(crate) port: u16,
+    links: watch::Sender<Links>,
+    target: Arc<Mutex<SocketAddr>>,
 }
 
 impl Relay {
-    /// A relay to a server on the loopback, whole.
-    pub(crate) fn start(port: u16) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let state = State { link: Link::Whole, ended: false, streams: Vec::new() };
-        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
-        let accepting = Arc::clone(&shared);
-        thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                if accepting.state().ended {
-                    return;
-                }
-                // A server that is down refuses here, and its client is told so by the end of its connection.
-                let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { continue };
-                accepting.join(client, server);
-            }
+    /// A relay to a port of the loopback on a free port.
+    pub(crate) fn start(target: u16) -> Self {
+        let target = Arc::new(Mutex::new(SocketAddr::from((Ipv4Addr::LOCALHOST, target))));
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        listener.set_nonblocking(true).expect("set");
+        let _in_runtime = runtime().enter();
+        let listener = TcpListener::from_std(listener).expect("taken over");
+        let (links, _) = watch::channel(Links::default());
+        runtime().spawn(accept(listener, Arc::clone(&target), links.clone()));
+        Self { port, links, target }
+    }
+
+    /// Sets one way.
+    pub(crate) fn set(&self, way: Way, link: Link) {
+        self.links.send_modify(|links| match way {
+            Way::There => links.there = link,
+            Way::Back => links.back = link,
         });
-        Self { address, shared }
     }
 
-    /// Where clients connect to.
-    pub(crate) const fn port(&self) -> u16 {
-        self.address.port()
+    /// Sets both ways.
+    pub(crate) fn set_both(&self, link: Link) {
+        self.links.send_modify(|links| (links.there, links.back) = (link, link));
     }
 
-    /// Changes the link, for connections that stand too.
-    pub(crate) fn set(&self, link: Link) {
-        let mut state = self.shared.state();
-        state.link = link;
-        if link == Link::Cut {
-            close_all(&mut state);
-        }
-        self.shared.changed.notify_all();
+    /// Closes all connections and takes no other until [`Relay::mend`].
+    pub(crate) fn cut(&self) {
+        self.links.send_modify(|links| {
+            links.cuts += 1;
+            links.is_cut = true;
+        });
     }
-}
 
-impl Drop for Relay {
-    fn drop(&mut self) {
-        let mut state = self.shared.state();
-        state.ended = true;
-        close_all(&mut state);
-        drop(state);
-        self.shared.changed.notify_all();
-        // Wakes the thread that accepts.
-        let _ = TcpStream::connect(self.address);
+    /// Lets everything pass again, at once.
+    pub(crate) fn mend(&self) {
+        self.links.send_modify(|links| {
+            *links = Links { cuts: links.cuts, ..Links::default() };
+        });
+    }
+
+    /// Another port to connect to, from the next connection on.
+    pub(crate) fn lead_to(&self, target: u16) {
+        self.target.lock().expect("not poisoned").set_port(target);
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl Links {
+    /// A way as it is in fact: what is cut passes nothing, even before its connections are closed.
+    fn way(&self, link: Link) -> Link {
+        Link { stalled: link.stalled || self.is_cut, ..link }
     }
+}
 
-    /// Carries bytes both ways.
-    fn join(self: &Arc<Self>, client: TcpStream, server: TcpStream) {
-        let mut state = self.state();
-        if state.link == Link::Cut || state.ended {
-            return;
-        }
-        for stream in [&client, &server] {
-            stream.set_nodelay(true).expect("set");
-            state.streams.push(stream.try_clone().expect("a second handle"));
-        }
-        drop(state);
-        let (client_too, server_too) = (client.try_clone().expect("a handle"), server.try_clone().expect("a handle"));
-        let (up, down) = (Arc::clone(self), Arc::clone(self));
-        thread::spawn(move || up.carry(client, server));
-        thread::spawn(move || down.carry(server_too, client_too));
+impl Link {
+    /// Nothing passes, and the connection stands.
+    pub(crate) fn stalled() -> Self {
+        Self { stalled: true, ..Self::default() }
     }
+}
 
-    fn carry(&self, mut from: TcpStream, mut to: TcpStream) {
-        let mut buffer = vec![0; 64 * 1024];
-        while let Ok(read @ 1..) = from.read(&mut buffer) {
-            let link = self.wait_for_link();
-            if let Link::Slow(delay) = link {
-                thread::sleep(delay);
+/// One runtime for all relays, so that a test that blocks does not stall them.
+fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).thread_name("relay").enable_all().build().expect("a runtime")
+    })
+}
+
+async fn accept(listener: TcpListener, target: Arc<Mutex<SocketAddr>>, links: watch::Sender<Links>) {
+    // Until the relay is dropped: its sender is one, ours another.
+    while links.sender_count() > 1 {
+        let Ok(accepted) = tokio::time::timeout(Duration::from_millis(200), listener.accept()).await else { continue };
+        let Ok((near, _)) = accepted else { continue };
+        if links.borrow().is_cut {
+            continue;
+        }
+        let target = *target.lock().expect("not poisoned");
+        tokio::spawn(connection(near, target, links.subscribe()));
+    }
+}
+
+async fn connection(near: TcpStream, target: SocketAddr, mut links: watch::Receiver<Links>) {
+    let cuts = links.borrow().cuts;
+    let Ok(far) = TcpStream::connect(target).await else { return };
+    let _ = (near.set_nodelay(true), far.set_nodelay(true));
+    let (near_read, near_write) = near.into_split();
+    let (far_read, far_write) = far.into_split();
+    let there = pass(near_read, far_write, links.clone(), |links| links.way(links.there));
+    let back = pass(far_read, near_write, links.clone(), |links| links.way(links.back));
+    tokio::select! {
+        // Either end closes the whole, as programs that lose one way of a connection do.
+        () = there => {}
+        () = back => {}
+        _ = links.wait_for(|links| links.cuts != cuts) => {}
+    }
+}
+
+/// Passes one way on until it ends.
+async fn pass(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    links: watch::Receiver<Links>,
+    way: impl Fn(&Links) -> Link + Copy,
+) {
+    let (pieces, mut arriving) = mpsc::channel::<(Instant, Vec<u8>)>(PIECES);
+    let mut reading = links.clone();
+    let read = async move {
+        let mut buffer = vec![0; CHUNK_BYTES];
+        loop {
+            if reading.wait_for(|links| !way(links).stalled).await.is_err() {
+                return;
             }
-            if link == Link::Cut || to.write_all(&buffer[..read]).is_err() {
-                break;
+            let Ok(length @ 1..) = from.read(&mut buffer).await else { return };
+            let link = way(&reading.borrow());
+            if let Some(limit) = link.bytes_per_second {
+                sleep(Duration::from_secs_f64(f64::from(u32::try_from(length).expect("small")) / f64::from(limit)))
+                    .await;
+            }
+            if pieces.send((Instant::now() + link.delay, buffer[..length].to_vec())).await.is_err() {
+                return;
             }
         }
-        let _ = from.shutdown(Shutdown::Both);
-        let _ = to.shutdown(Shutdown::Both);
-    }
-
-    /// The link, once it is not stalled.
-    fn wait_for_link(&self) -> Link {
-        let mut state = self.state();
-        while state.link == Link::Stalled && !state.ended {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+    };
+    let mut writing = links;
+    let write = async move {
+        while let Some((due, piece)) = arriving.recv().await {
+            sleep_until(due).await;
+            if writing.wait_for(|links| !way(links).stalled).await.is_err() || to.write_all(&piece).await.is_err() {
+                return;
+            }
         }
-        if state.ended { Link::Cut } else { state.link }
-    }
-}
-
-fn close_all(state: &mut State) {
-    for stream in state.streams.drain(..) {
-        let _ = stream.shutdown(Shutdown::Both);
-    }
+    };
+    tokio::join!(read, write);
 }

@@ -11,7 +11,7 @@ use crate::nats::{Config, Tls};
 /// Where the ledger is, and how its servers are spoken to.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Which ledger")]
-pub(super) struct PlaceArgs {
+pub(in crate::cli) struct PlaceArgs {
     /// The ledger: a file's path (writing creates it; its folder must be there), or the servers of a central one,
     /// `nats://host:4222,…` or `tls://…` [env: `CONSENTD_LEDGER_URL`, or else `CONSENTD_LEDGER_FILE`]
     #[arg(long, global = true, value_name = "PATH|URL")]
@@ -38,21 +38,21 @@ pub(super) struct PlaceArgs {
 
 /// A ledger.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(in crate::cli) enum Place {
     File(PathBuf),
     Nats(nats::Config),
 }
 
 /// A ledger, open for writing.
 #[derive(Debug)]
-pub(super) enum Opened {
+pub(in crate::cli) enum Opened {
     File(FileLedger),
     Nats(Box<NatsWriter>),
 }
 
 impl PlaceArgs {
     /// Which ledger the arguments and the environment name.
-    pub(super) fn place(&self) -> Result<Place, Failure> {
+    pub(in crate::cli) fn place(&self) -> Result<Place, Failure> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let named = self.ledger.clone().or_else(|| variable("CONSENTD_LEDGER_URL"));
         let named = named.or_else(|| variable("CONSENTD_LEDGER_FILE")).ok_or_else(|| {
@@ -77,7 +77,7 @@ impl PlaceArgs {
 
 impl Place {
     /// The ledger's file, if it is one.
-    pub(super) fn file(&self) -> Option<&Path> {
+    pub(in crate::cli) fn file(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
             Self::Nats(_) => None,
@@ -85,7 +85,7 @@ impl Place {
     }
 
     /// Opens the ledger for writing, and says so when that made it.
-    pub(super) fn open(&self) -> Result<Opened, Failure> {
+    pub(in crate::cli) fn open(&self) -> Result<Opened, Failure> {
         match self {
             Self::File(path) => {
                 let ledger = FileLedger::open(path)?;
@@ -101,7 +101,7 @@ impl Place {
 
 impl Opened {
     /// What is written with.
-    pub(super) fn writer(&mut self) -> &mut dyn LedgerWriter {
+    pub(in crate::cli) fn writer(&mut self) -> &mut dyn LedgerWriter {
         match self {
             Self::File(ledger) => ledger,
             Self::Nats(ledger) => &mut **ledger,
@@ -109,7 +109,7 @@ impl Opened {
     }
 
     /// Says what another writer left in a file, once something was written behind it.
-    pub(super) fn warn_if_healed(&self) {
+    pub(in crate::cli) fn warn_if_healed(&self) {
         if let Self::File(ledger) = self
             && ledger.healed()
         {

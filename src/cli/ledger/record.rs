@@ -254,7 +254,8 @@ fn parse_basis(name: &str) -> Result<LegalBasis, String> {
     })
 }
 
-fn parse_notice(text: &str) -> Result<v1::Notice, String> {
+/// A notice as a person writes it.
+pub(in crate::cli) fn parse_notice(text: &str) -> Result<v1::Notice, String> {
     let form = "a notice is written `privacy@3` or `privacy@3/tr`";
     let (id, rest) = text.rsplit_once('@').ok_or(form)?;
     let (version, language) = rest.split_once('/').unwrap_or((rest, ""));
