@@ -131,14 +131,14 @@ impl Run {
                 let from = self.board.now();
                 self.hold_until_replaced(leader).await;
                 // What the others had to say, late answers included, comes before anybody hears of the leader again.
-                for (connected, _, route) in self.field.routes_with_ends(leader) {
+                for (connected, route) in self.field.routes_with_ends(leader) {
                     route.set(if connected { Way::Back } else { Way::There }, Link::default());
                 }
                 sleep(Duration::from_millis(500)).await;
                 self.dark(from, &[leader]);
             }
             Fault::FollowerMute => {
-                for (connected, _, route) in self.field.routes_with_ends(other) {
+                for (connected, route) in self.field.routes_with_ends(other) {
                     route.set(if connected { Way::There } else { Way::Back }, Link::stalled());
                 }
                 let from = self.board.now();

@@ -143,10 +143,10 @@ impl Field {
     }
 
     /// The ways from and to a server; each with whether it was the one that connected.
-    pub(crate) fn routes_with_ends(&self, node: usize) -> impl Iterator<Item = (bool, usize, &Relay)> {
+    pub(crate) fn routes_with_ends(&self, node: usize) -> impl Iterator<Item = (bool, &Relay)> {
         self.routes.iter().filter_map(move |((from, to), relay)| match (*from == node, *to == node) {
-            (true, _) => Some((true, *to, relay)),
-            (_, true) => Some((false, *from, relay)),
+            (true, _) => Some((true, relay)),
+            (_, true) => Some((false, relay)),
             _ => None,
         })
     }

@@ -5,7 +5,7 @@
 #![allow(dead_code, reason = "each test file takes what it needs")]
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -55,21 +55,20 @@ struct Links {
 pub(crate) struct Relay {
     pub(crate) port: u16,
     links: watch::Sender<Links>,
-    target: Arc<Mutex<SocketAddr>>,
 }
 
 impl Relay {
     /// A relay to a port of the loopback on a free port.
     pub(crate) fn start(target: u16) -> Self {
-        let target = Arc::new(Mutex::new(SocketAddr::from((Ipv4Addr::LOCALHOST, target))));
+        let target = SocketAddr::from((Ipv4Addr::LOCALHOST, target));
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         listener.set_nonblocking(true).expect("set");
         let _in_runtime = runtime().enter();
         let listener = TcpListener::from_std(listener).expect("taken over");
         let (links, _) = watch::channel(Links::default());
-        runtime().spawn(accept(listener, Arc::clone(&target), links.clone()));
-        Self { port, links, target }
+        runtime().spawn(accept(listener, target, links.clone()));
+        Self { port, links }
     }
 
     /// Sets one way.
@@ -99,11 +98,6 @@ impl Relay {
             *links = Links { cuts: links.cuts, ..Links::default() };
         });
     }
-
-    /// Another port to connect to, from the next connection on.
-    pub(crate) fn lead_to(&self, target: u16) {
-        self.target.lock().expect("not poisoned").set_port(target);
-    }
 }
 
 impl Links {
@@ -129,7 +123,7 @@ fn runtime() -> &'static Runtime {
     })
 }
 
-async fn accept(listener: TcpListener, target: Arc<Mutex<SocketAddr>>, links: watch::Sender<Links>) {
+async fn accept(listener: TcpListener, target: SocketAddr, links: watch::Sender<Links>) {
     // Until the relay is dropped: its sender is one, ours another.
     while links.sender_count() > 1 {
         let Ok(accepted) = tokio::time::timeout(Duration::from_millis(200), listener.accept()).await else { continue };
@@ -137,7 +131,6 @@ async fn accept(listener: TcpListener, target: Arc<Mutex<SocketAddr>>, links: wa
         if links.borrow().is_cut {
             continue;
         }
-        let target = *target.lock().expect("not poisoned");
         tokio::spawn(connection(near, target, links.subscribe()));
     }
 }
