@@ -345,8 +345,20 @@ async fn a_stream_that_was_set_back_and_has_grown_again_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_was_removed_is_told() {
+    removed(1).await;
+}
+
+/// Behind the last one nothing lies that would show that it is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_message_that_was_removed_is_told() {
+    removed(2).await;
+}
+
+/// Removes one of three events, and looks for the alarm.
+async fn removed(place: usize) {
     let central = Central::start(&Options::default()).await;
     let tokens = central.write(&[given("crm:1"), withdrawn("crm:1"), given("crm:2")]).await;
+    let removed = tokens.get(place).expect("one of three").position.0;
     let home = Home::new();
     let sidecar = central.ready(&home).await;
     // What our stream's settings forbid is done as somebody would who may change them: on the server's disk it cannot be
@@ -372,12 +384,12 @@ async fn a_message_that_was_removed_is_told() {
             context.publish(about.to_string(), payload.into()).await.expect("sent").await.expect("taken");
         }
     }
-    stream.delete_message(tokens[1].position.0).await.expect("removed");
+    stream.delete_message(removed).await.expect("removed");
     config.deny_delete = true;
     context.update_stream(config).await.expect("changed");
     std::fs::remove_dir_all(home.data().join("replica")).expect("removed");
     let sidecar = central.sidecar(&home).await;
-    until_unready(&sidecar, &format!("has lost what stood at {}", tokens[1].position.0)).await;
+    until_unready(&sidecar, &format!("has lost what stood at {removed}")).await;
     until(&sidecar, "crm:1", Reason::LedgerBroken).await;
 }
 

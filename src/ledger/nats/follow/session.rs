@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use async_nats::jetstream::context::ContextBuilder;
+use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{self, RawMessageErrorKind};
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, connection};
@@ -36,6 +37,8 @@ const UNPROVED_MAX: Duration = Duration::from_secs(1);
 /// How long a consumer may deliver no proof, beyond that, before another one is made: 5 s. It may be on a server that
 /// lags behind.
 const STALLED_MAX: Duration = Duration::from_secs(5);
+/// How long the server may take to answer: 2 s. What is asked while a cluster elects a leader is lost, and asked again.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// The first and the longest pause before a connection is tried again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// The most beats of ours that are on their way to the stream.
@@ -209,7 +212,8 @@ impl Follower {
     async fn connect(&self) -> Result<(Context, Seen), Halt> {
         let unreachable = |error: &dyn std::error::Error| Halt::Unreachable(chain(error));
         let client = connect(&self.config.connection).await.map_err(|error| unreachable(&error))?;
-        let context = ContextBuilder::new().timeout(self.config.connection.request_timeout).build(client);
+        let context =
+            ContextBuilder::new().timeout(REQUEST_TIMEOUT.min(self.config.connection.request_timeout)).build(client);
         let seen = self.kept.look(&context).await.map_err(|error| unreachable(&error))?;
         Ok((context, seen))
     }
@@ -254,8 +258,8 @@ impl Follower {
         if info.state.last_sequence < position.0 {
             self.check_end(&context.client(), info.state.last_sequence).await?;
         }
-        match stream.get_raw_message(position.0).await {
-            Ok(message) => {
+        match self.message_from(&stream, position.0).await? {
+            Some(message) if message.sequence == position.0 => {
                 let id = message.headers.get(async_nats::header::NATS_MESSAGE_ID);
                 let stored = Stored {
                     sequence: message.sequence,
@@ -270,8 +274,31 @@ impl Follower {
                     Err(Halt::Broken(LedgerFault::Rewritten { ledger: self.name.clone(), position }))
                 }
             }
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Err(self.gap(position.0)),
+            Some(_) => Err(self.gap(position.0)),
+            None => Err(self.behind(context, position.0, info.state.last_sequence).await),
+        }
+    }
+
+    /// The message at a sequence, or the first behind it. A server's copy is a beginning of the stream, so that only one
+    /// that has a later message and not this one knows that this one is missing: "there is none" may merely be behind.
+    async fn message_from(
+        &self,
+        stream: &jetstream::stream::Stream<()>,
+        sequence: u64,
+    ) -> Result<Option<StreamMessage>, Halt> {
+        match stream.raw_message_builder().sequence(sequence).next_by_subject(">").send().await {
+            Ok(message) => Ok(Some(message)),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(self.silent(&error)),
+        }
+    }
+
+    /// There is neither the message nor a later one, where it was asked for. Should it be the last one that is missing, a
+    /// beat will lie behind it when it is asked for again.
+    async fn behind(&self, context: &Context, sequence: u64, last: u64) -> Halt {
+        match self.check_end(&context.client(), last).await {
+            Ok(()) => self.silent(&format_args!("a server that is behind answered for message {sequence}")),
+            Err(halt) => halt,
         }
     }
 
@@ -295,10 +322,10 @@ impl Follower {
             };
             missing
         };
-        match stream.get_raw_message(missing).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Err(self.gap(missing)),
-            Err(error) => Err(self.silent(&error)),
+        match self.message_from(stream, missing).await? {
+            Some(message) if message.sequence == missing => Ok(()),
+            Some(_) => Err(self.gap(missing)),
+            None => Err(self.behind(context, missing, state.last_sequence).await),
         }
     }
 
