@@ -13,6 +13,8 @@ mod ledger;
 mod quickstart;
 mod serve;
 
+use std::fmt::Display;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -68,6 +70,14 @@ impl<E: std::error::Error> From<E> for Failure {
             source = cause.source();
         }
         Self(sentence)
+    }
+}
+
+/// Prints a line. What was done is done, also where nobody reads it to its end.
+fn say(line: impl Display) {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => eprintln!("consentd: cannot print: {error}"),
+        _ => {}
     }
 }
 

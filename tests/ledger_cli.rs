@@ -257,6 +257,21 @@ fn import_writes_the_good_rows_and_keeps_the_bad_ones() {
     assert!(code == 2 && told.contains("the input is empty"), "{told}");
 }
 
+/// As `consentd ledger publish events.jsonl | head -n 1` has it.
+#[test]
+fn what_nobody_reads_to_its_end_is_done_all_the_same() {
+    let shop = Shop::new();
+    let events: String = (0..2000).map(|number| erasure(&number.to_string())).collect();
+    let file = shop.path("events.jsonl");
+    std::fs::write(&file, events).expect("it is written");
+    let mut child = shop.command(&["publish", file.to_str().expect("UTF-8")]).spawn().expect("the binary runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("ended");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), told.lines().count()), (Some(0), 1), "only that the ledger was made: {told}");
+    assert_eq!(shop.ok(&["tail", "-n", "5000"]).lines().count(), 2000);
+}
+
 #[test]
 fn tail_shows_the_last_events_and_those_that_cannot_be_read() {
     let shop = Shop::new();

@@ -335,7 +335,7 @@ fn report_text(report: &MonthReport) -> String {
         let _ = write!(text, "; a power loss left {} side files", report.lost_files);
     }
     if !report.has_key {
-        text.push_str("; anonymous, its key was destroyed");
+        text.push_str("; anonymous, its key is not here");
     }
     if report.checkpoint.is_some() {
         let _ = write!(text, "\n         key {}", report.vkey);

@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 use data_encoding::HEXLOWER;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, say};
 use crate::clock::Clock;
 use crate::domain::Time;
 use crate::ledger::Token;
@@ -136,10 +136,10 @@ impl Common {
                 "position": token.position.0,
                 "eventId": event.event_id,
             });
-            println!("{line}");
+            say(line);
         } else {
-            println!("{}", record::sentence(event));
-            println!("  at_least_as_fresh: {token}");
+            say(record::sentence(event));
+            say(format_args!("  at_least_as_fresh: {token}"));
         }
     }
 }

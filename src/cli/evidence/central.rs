@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::flags::NatsFlags;
 use super::print;
-use crate::cli::{Failure, Outcome};
+use crate::cli::{Failure, Outcome, say};
 use crate::clock::Clock;
 use crate::evidence::central::{DEFAULT_STREAM, kept_stream};
 use crate::evidence::collect::{self, Collected, Origin};
@@ -76,7 +76,7 @@ pub(super) fn init(arguments: &Init) -> Outcome {
             let faults = faults.join("\n  - ");
             return Err(Failure::new(format!("the stream `{stream}` would lose evidence:\n  - {faults}")));
         }
-        println!("the stream `{stream}` {did} and keeps what it acknowledges, as far as its settings say");
+        say(format_args!("the stream `{stream}` {did} and keeps what it acknowledges, as far as its settings say"));
         Ok(ExitCode::SUCCESS)
     })
 }

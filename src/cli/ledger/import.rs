@@ -10,7 +10,7 @@ use std::time::Duration;
 use data_encoding::BASE64;
 
 use super::{Common, rfc3339};
-use crate::cli::{Failure, Outcome};
+use crate::cli::{Failure, Outcome, say};
 use crate::clock::{BootTime, Clock};
 use crate::ledger::import::{Counts, Format, Observer, Options, RawRow, Rejection, import};
 
@@ -89,12 +89,12 @@ fn print_counts(common: &Common, counts: Counts, rejects: Option<&Path>) {
     let Counts { rows, written, rejected, .. } = counts;
     if common.json {
         let rejects = rejects.map(|path| path.display().to_string());
-        println!("{}", serde_json::json!({"rows": rows, "written": written, "rejected": rejected, "rejects": rejects}));
+        say(serde_json::json!({"rows": rows, "written": written, "rejected": rejected, "rejects": rejects}));
         return;
     }
-    println!("{rows} rows: {written} written, {rejected} rejected");
+    say(format_args!("{rows} rows: {written} written, {rejected} rejected"));
     if let Some(rejects) = rejects {
-        println!("rejected rows with their reasons: {}", rejects.display());
+        say(format_args!("rejected rows with their reasons: {}", rejects.display()));
     }
 }
 

@@ -9,7 +9,7 @@ use async_nats::jetstream::context::ContextBuilder;
 
 use super::Common;
 use super::place::Place;
-use crate::cli::{Failure, Outcome};
+use crate::cli::{Failure, Outcome, say};
 use crate::evidence::central;
 use crate::ledger::nats::{self, SUBJECT_KEY_CHECK, subject_key, subject_key_check};
 use crate::ledger::{SubjectHasher, load_or_make_secret};
@@ -173,7 +173,7 @@ fn report(streams: &[Checked], notes: &[String], config: &nats::Config, json: bo
                 serde_json::json!({"name": name, "made": made, "replicas": seen.info.config.num_replicas})
             })
             .collect();
-        println!("{}", serde_json::json!({"streams": streams, "notes": notes}));
+        say(serde_json::json!({"streams": streams, "notes": notes}));
         return;
     }
     let servers = &config.connection.servers;
@@ -181,9 +181,9 @@ fn report(streams: &[Checked], notes: &[String], config: &nats::Config, json: bo
         let did = if *made { "made" } else { "checked" };
         let replicas = seen.info.config.num_replicas;
         let copies = if replicas == 1 { "1 replica".to_owned() } else { format!("{replicas} replicas") };
-        println!("{did} the stream `{name}` on `{servers}`: {copies}, keeps what it acknowledges");
+        say(format_args!("{did} the stream `{name}` on `{servers}`: {copies}, keeps what it acknowledges"));
     }
     for note in notes {
-        println!("{note}");
+        say(note);
     }
 }
