@@ -44,6 +44,8 @@ echo "2  The ledger: a stream, and the key under which it names subjects"
 export CONSENTD_LEDGER_KIND=nats
 export CONSENTD_LEDGER_URL=nats://127.0.0.1:$port
 export CONSENTD_LEDGER_SUBJECT_KEY_FILE=subject.key
+# Evidence goes to where the ledger is.
+export CONSENTD_EVIDENCE_SHIP=nats
 until_true consentd ledger init --make-subject-key
 consentd ledger catalogue "$here/../shop/catalogue.json"
 consentd ledger grant crm:42 advertising.targeted --channel web
@@ -74,3 +76,12 @@ echo "5  A withdrawal, and each sidecar asked with its token"
 token=$(consentd ledger withdraw crm:42 advertising.targeted --channel web | sed -n 's/.*at_least_as_fresh: //p')
 ask one --at-least-as-fresh "$token"
 ask two --at-least-as-fresh "$token"
+
+echo "6  The evidence of both, gathered and verified"
+# A sidecar that is told to stop ships what is left.
+kill "${started[@]:1}"
+wait "${started[@]:1}"
+consentd evidence collect --from "$CONSENTD_LEDGER_URL" --into collected
+for folder in collected/*/; do
+    consentd evidence verify --dir "$folder"
+done
