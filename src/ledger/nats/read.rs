@@ -174,18 +174,17 @@ impl SubjectReader {
         let (mut pause, pause_max) = RETRY_PAUSES;
         let mut answer_within = ANSWER_WITHIN;
         let mut extent: Option<Extent> = None;
+        // Why the last answer was none, which the silence after it does not unsay.
+        let mut problem = "no answer".to_owned();
         loop {
             let attempt = self.attempt(&mut histories, witness, up_to, &mut extent);
             let within = until.min(Instant::now() + answer_within);
-            let problem = match timeout_at(within, attempt).await {
+            match timeout_at(within, attempt).await {
                 Ok(Ok(())) => break,
                 Ok(Err(Unproved::TooMuch)) => return Err(ReadError::TooMuch),
-                Ok(Err(problem)) => problem.to_string(),
-                Err(_) => {
-                    answer_within *= 2;
-                    "no answer".to_owned()
-                }
-            };
+                Ok(Err(unproved)) => problem = unproved.to_string(),
+                Err(_) => answer_within *= 2,
+            }
             if self.client.connection_state() != async_nats::connection::State::Connected {
                 return Err(ReadError::Disconnected);
             }
