@@ -85,7 +85,8 @@ impl Inside {
             at_least_as_fresh: None,
             patience: Duration::MAX,
             since: Instant::now(),
-            trace_id: None,
+            caller: "",
+            trace: None,
         };
         runtime.block_on(async {
             let started = Instant::now();
@@ -106,7 +107,8 @@ impl Inside {
             at_least_as_fresh: None,
             patience: Duration::MAX,
             since: Instant::now(),
-            trace_id: None,
+            caller: "",
+            trace: None,
         };
         let answered = runtime.block_on(self.enforcer.answer(&call, asks));
         let allowed = asks.iter().zip(answered.answers()).filter(|(_, answer)| answer.verdict() == Verdict::Allow);

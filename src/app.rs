@@ -2,18 +2,17 @@
 //!
 //! [`build`] returns [`Bound`] with the addresses that were really bound, so that tests start the real thing on port 0.
 
-mod incoming;
 mod shown;
-mod transport;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -22,15 +21,14 @@ use crate::clock::Clock;
 use crate::config::{self, CentralLedger, Config, EvidenceStage, NatsServer, ReplicaMode};
 use crate::enforcer::Enforcer;
 use crate::evidence::{self, EvidenceLog};
-use crate::grpc::Enforcement;
+use crate::grpc::{Enforcement, EnforcementServiceServer};
 use crate::ledger;
 use crate::lifecycle::{LOOK_INTERVAL, Lifecycle};
 use crate::nats;
+use crate::proto::v1::enforcement_service_server::EnforcementService;
 use crate::replica::{self, Replica, Running, SourceFactory};
 use crate::telemetry::{Metrics, MetricsError};
-use transport::{listen, until};
-
-pub use transport::Transport;
+use crate::transport::{self, Transport};
 
 /// The names in health checks: the service's own and the empty one mean the same.
 const SERVICES: [&str; 2] = ["", "consent.v1.EnforcementService"];
@@ -55,13 +53,8 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// An address cannot be listened on.
-    #[error("cannot listen on `{address}`")]
-    Listen {
-        /// The address or path.
-        address: String,
-        /// Why.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] transport::ListenError),
     /// The evidence folder is not ours.
     #[error("cannot open the evidence")]
     Evidence(#[from] evidence::OpenError),
@@ -76,12 +69,9 @@ pub enum StartError {
 /// Why the sidecar ended before it was told to.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// A listener failed.
-    #[error("serving failed")]
-    Transport(#[from] tonic::transport::Error),
-    /// The gRPC services cannot be set up.
-    #[error("setting up gRPC reflection failed")]
-    Reflection(#[from] tonic_reflection::server::Error),
+    /// The listeners of questions failed.
+    #[error(transparent)]
+    Questions(#[from] transport::ServeError),
     /// The admin listener failed.
     #[error("serving the local page failed")]
     Admin(#[from] std::io::Error),
@@ -101,10 +91,9 @@ pub struct Bound {
     lifecycle: Lifecycle,
     metrics: Metrics,
     running: Running,
-    transport: Transport,
+    transport: Option<Transport>,
     admin_listener: Option<TcpListener>,
-    batch_max: usize,
-    drain_timeout: Duration,
+    server: config::Server,
 }
 
 /// Builds a sidecar. It begins to follow the ledger at once.
@@ -114,9 +103,9 @@ pub struct Bound {
 pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
     let folder = &config.data_dir;
     std::fs::create_dir_all(folder).map_err(|source| StartError::DataFolder { path: folder.clone(), source })?;
-    let transport = Transport::bind(&config.server).await?;
+    let transport = Transport::bind(transport_config(&config.server)).await?;
     let admin_listener = match config.admin.tcp {
-        Some(address) => Some(listen(address).await?),
+        Some(address) => Some(transport::listen(address).await?),
         None => None,
     };
 
@@ -136,11 +125,31 @@ pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
         lifecycle,
         metrics,
         running,
-        transport,
+        transport: Some(transport),
         admin_listener,
-        batch_max: config.server.max_batch,
-        drain_timeout: config.server.drain_timeout,
+        server: config.server.clone(),
     })
+}
+
+/// How connections come in.
+#[must_use]
+pub fn transport_config(server: &config::Server) -> transport::Config {
+    transport::Config {
+        tcp: server.tcp,
+        uds: server.uds.clone(),
+        uds_mode: server.uds_mode,
+        max_concurrent_streams: server.max_concurrent_streams,
+        max_connections: server.max_connections,
+        max_in_flight: server.max_in_flight,
+        request_timeout: server.request_timeout,
+    }
+}
+
+/// The gRPC service with the limit of its messages.
+#[must_use]
+pub fn enforcement_server<S: EnforcementService>(service: S, server: &config::Server) -> EnforcementServiceServer<S> {
+    let message_bytes = usize::try_from(server.max_message_bytes).unwrap_or(usize::MAX);
+    EnforcementServiceServer::new(service).max_decoding_message_size(message_bytes)
 }
 
 fn evidence_config(config: &Config) -> evidence::Config {
@@ -250,10 +259,16 @@ impl Bound {
         let (mut reporter, health) = tonic_health::server::health_reporter();
         // The reporter begins with "serving", which nobody has looked at yet.
         report(&reporter, false).await;
-        let service = Enforcement::new(self.enforcer.clone(), self.metrics.clone(), self.batch_max, stopped.clone());
-        let mut serving = self.transport.serve(&health, service, &stopped)?;
+        let mut serving = JoinSet::new();
+        if let Some(transport) = self.transport.take() {
+            let questions = transport.serve(health, self.questions(&stopped), stopped.clone());
+            serving.spawn(async { questions.await.map_err(ServeError::from) });
+        }
         if let Some(listener) = self.admin_listener.take() {
-            let page = admin::serve(listener, self.lifecycle.clone(), self.metrics.clone(), until(stopped.clone()));
+            let mut stopped = stopped.clone();
+            // Ends as well when nobody can say so any more.
+            let stop = async move { _ = stopped.wait_for(|stopped| *stopped).await };
+            let page = admin::serve(listener, self.lifecycle.clone(), self.metrics.clone(), stop);
             serving.spawn(async { page.await.map_err(ServeError::from) });
         }
         let reporting = reporter.clone();
@@ -279,8 +294,8 @@ impl Bound {
             reporter.clear_service_status(service).await;
         }
         let drained = async { while serving.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.drain_timeout, drained).await.is_err() {
-            tracing::warn!(timeout = ?self.drain_timeout, "calls were still in flight when the drain timeout ended");
+        if tokio::time::timeout(self.server.drain_timeout, drained).await.is_err() {
+            tracing::warn!(timeout = ?self.server.drain_timeout, "calls were still in flight when the drain timeout ended");
             serving.shutdown().await;
         }
         self.close().await;
@@ -288,6 +303,13 @@ impl Bound {
             Some(Ok(Err(error))) => Err(error),
             Some(Ok(Ok(())) | Err(_)) | None => Ok(()),
         }
+    }
+
+    /// Every wire that questions come over.
+    fn questions(&self, stopped: &watch::Receiver<bool>) -> Routes {
+        let (enforcer, metrics) = (self.enforcer.clone(), self.metrics.clone());
+        let enforcement = Enforcement::new(enforcer, metrics, self.server.max_batch, stopped.clone());
+        Routes::new(enforcement_server(enforcement, &self.server))
     }
 
     /// Ends what writes: the evidence is on the device and signed, the local copy flushed.

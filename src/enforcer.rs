@@ -11,6 +11,7 @@
 
 mod answer;
 mod record;
+pub mod wellformed;
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::domain::{Freshness, Question, SubjectKey, SubjectView, Time, TokenSta
 use crate::evidence::record::EvidenceRecord;
 use crate::evidence::{AppendError, EvidenceLog, Month, Receipt};
 use crate::replica::{Cached, Loaded, Replica, View};
-use crate::telemetry::{Metrics, Row};
+use crate::telemetry::{Metrics, Row, TraceParent};
 
 pub use crate::evidence::EvidenceId;
 pub use crate::evidence::record::CallKind;
@@ -53,8 +54,10 @@ pub struct Call<'a> {
     pub patience: Duration,
     /// When it came; patience counts from there.
     pub since: Instant,
-    /// The W3C trace id that came with the call.
-    pub trace_id: Option<[u8; 16]>,
+    /// Who asks, by the name that its evidence bears; empty where that is not known.
+    pub caller: &'a str,
+    /// Where the call stands in its caller's trace.
+    pub trace: Option<TraceParent>,
 }
 
 /// A view, and whether it has reached the token that was asked for.

@@ -22,14 +22,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::access::Caller;
 use crate::domain::Question;
+use crate::enforcer::wellformed::{self, Malformed};
 use crate::enforcer::{Ask, Call, CallKind, Enforcer, Sight, Token};
 use crate::proto::v1;
 use crate::proto::v1::enforcement_service_server::EnforcementService;
-use crate::telemetry::{self, Metrics};
+use crate::telemetry::{self, Metrics, TraceParent};
 use question::Shared;
 
 pub use crate::proto::v1::enforcement_service_server::EnforcementServiceServer;
@@ -87,11 +88,13 @@ enum Turn {
 }
 
 /// What a call carries beside its message.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Carried {
+    /// Who asks; nobody who may, where it is missing.
+    caller: Option<Caller>,
     /// The caller's; none is for ever.
     deadline: Option<Instant>,
-    trace_id: Option<[u8; 16]>,
+    trace: Option<TraceParent>,
 }
 
 impl Enforcement {
@@ -110,21 +113,23 @@ impl Enforcement {
         &self,
         kind: CallKind,
         came: Instant,
-        carried: Carried,
+        carried: &Carried,
         shared: &Shared<'_>,
         questions: &[v1::BatchQuestion],
         begun: Option<Begun>,
     ) -> Result<(Vec<v1::Answer>, v1::View, String), Status> {
         if questions.is_empty() {
-            return Err(status::malformed("questions", "is empty"));
+            return Err(Malformed::new("questions", "is empty").into());
         }
         if questions.len() > self.batch_max {
-            return Err(status::malformed(
+            return Err(Malformed::new(
                 "questions",
                 format_args!("has {}, allowed are {}", questions.len(), self.batch_max),
-            ));
+            )
+            .into());
         }
         let asks = shared.asks(questions)?;
+        carried.permit(&asks)?;
         let call = call(kind, came, carried, shared.question, shared.at_least_as_fresh);
         let Begun { turn, sight } = match begun {
             Some(begun) => begun,
@@ -181,11 +186,12 @@ impl Enforcement {
                 context = Some(Arc::new(new));
             }
             let context = context.clone();
-            let context = context.ok_or_else(|| status::malformed("context", "is missing in the first message"))?;
-            let message = Message { came, carried, context, pinned: pinned.clone(), questions };
+            let context = context.ok_or_else(|| Malformed::new("context", "is missing in the first message"))?;
+            let message = Message { came, carried: carried.clone(), context, pinned: pinned.clone(), questions };
             // In the order of the messages, so that their views never go back, however long each takes.
             let shared = message.shared()?;
-            let asked = call(CallKind::MayProcessStream, came, carried, shared.question, shared.at_least_as_fresh);
+            let asked =
+                call(CallKind::MayProcessStream, came, &message.carried, shared.question, shared.at_least_as_fresh);
             let begun = self.begin(&asked, message.questions.len()).await;
             if pinned.is_empty() {
                 // The others wait: none of them may rest on less than the view at which the stream began.
@@ -202,7 +208,7 @@ impl Enforcement {
     async fn answer_message(&self, message: &Message, begun: Begun) -> Result<v1::MayProcessStreamResponse, Status> {
         let Message { came, carried, questions, .. } = message;
         let kind = CallKind::MayProcessStream;
-        let answered = self.answer_batch(kind, *came, *carried, &message.shared()?, questions, Some(begun)).await?;
+        let answered = self.answer_batch(kind, *came, carried, &message.shared()?, questions, Some(begun)).await?;
         self.metrics.took(telemetry::Call::MayProcessStream, came.elapsed());
         let (answers, view, evidence_id) = answered;
         Ok(v1::MayProcessStreamResponse { answers, view: Some(view), evidence_id })
@@ -221,9 +227,9 @@ async fn aside<T>(work: impl Future<Output = T>) -> T {
 
 impl Message {
     /// What its questions share, at least as fresh as the view at which the stream began.
-    fn shared(&self) -> Result<Shared<'_>, Status> {
+    fn shared(&self) -> Result<Shared<'_>, Malformed> {
         let mut shared = Shared::new(&self.context)?;
-        let pin = question::token("context.at_least_as_fresh", &self.pinned)?;
+        let pin = wellformed::token("context.at_least_as_fresh", &self.pinned)?;
         shared.at_least_as_fresh = later(shared.at_least_as_fresh, pin);
         Ok(shared)
     }
@@ -245,10 +251,11 @@ impl EnforcementService for Enforcement {
         request: Request<v1::MayProcessRequest>,
     ) -> Result<Response<v1::MayProcessResponse>, Status> {
         let began = Instant::now();
-        let carried = Carried::of(request.metadata(), began);
+        let carried = Carried::of(&request, began);
         let message = request.into_inner();
         let asked = question::Asked::new(message.question.as_ref())?;
-        let call = call(CallKind::MayProcess, began, carried, asked.ask.question, asked.at_least_as_fresh);
+        carried.permit(std::slice::from_ref(&asked.ask))?;
+        let call = call(CallKind::MayProcess, began, &carried, asked.ask.question, asked.at_least_as_fresh);
         let answered = self.enforcer.answer(&call, std::slice::from_ref(&asked.ask)).await;
         self.metrics.took(telemetry::Call::MayProcess, began.elapsed());
         Ok(Response::new(answer::single(answered)))
@@ -259,12 +266,12 @@ impl EnforcementService for Enforcement {
         request: Request<v1::MayProcessBatchRequest>,
     ) -> Result<Response<v1::MayProcessBatchResponse>, Status> {
         let began = Instant::now();
-        let carried = Carried::of(request.metadata(), began);
+        let carried = Carried::of(&request, began);
         let v1::MayProcessBatchRequest { context, questions } = request.into_inner();
         let context = context.unwrap_or_default();
         let shared = Shared::new(&context)?;
         let kind = CallKind::MayProcessBatch;
-        let (answers, view, evidence_id) = self.answer_batch(kind, began, carried, &shared, &questions, None).await?;
+        let (answers, view, evidence_id) = self.answer_batch(kind, began, &carried, &shared, &questions, None).await?;
         self.metrics.took(telemetry::Call::MayProcessBatch, began.elapsed());
         Ok(Response::new(v1::MayProcessBatchResponse { answers, view: Some(view), evidence_id }))
     }
@@ -275,7 +282,7 @@ impl EnforcementService for Enforcement {
         &self,
         request: Request<Streaming<v1::MayProcessStreamRequest>>,
     ) -> Result<Response<Self::MayProcessStreamStream>, Status> {
-        let carried = Carried::of(request.metadata(), Instant::now());
+        let carried = Carried::of(&request, Instant::now());
         let requests = request.into_inner();
         let (turns, stream) = mpsc::channel(self.stream_window);
         let service = self.clone();
@@ -290,10 +297,11 @@ impl EnforcementService for Enforcement {
 
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
         let began = Instant::now();
-        let carried = Carried::of(request.metadata(), began);
+        let carried = Carried::of(&request, began);
         let message = request.into_inner();
         let asked = question::Asked::new(message.question.as_ref())?;
-        let call = call(CallKind::Explain, began, carried, asked.ask.question, asked.at_least_as_fresh);
+        carried.permit(std::slice::from_ref(&asked.ask))?;
+        let call = call(CallKind::Explain, began, &carried, asked.ask.question, asked.at_least_as_fresh);
         let explained = self.enforcer.explain(&call, &asked.ask).await;
         self.metrics.took(telemetry::Call::Explain, began.elapsed());
         Ok(Response::new(answer::explained(explained)))
@@ -304,7 +312,7 @@ impl EnforcementService for Enforcement {
 fn call<'a>(
     kind: CallKind,
     since: Instant,
-    carried: Carried,
+    carried: &'a Carried,
     shared: Question<'a>,
     at_least_as_fresh: Option<(Token, &'a str)>,
 ) -> Call<'a> {
@@ -312,17 +320,36 @@ fn call<'a>(
     let patience = carried
         .deadline
         .map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(since).saturating_mul(part) / whole);
-    Call { kind, shared, at_least_as_fresh, patience, since, trace_id: carried.trace_id }
+    let caller = carried.caller.as_ref().map_or("", Caller::name);
+    Call { kind, shared, at_least_as_fresh, patience, since, caller, trace: carried.trace }
 }
 
 impl Carried {
-    fn of(metadata: &MetadataMap, came: Instant) -> Self {
-        let text = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok());
+    fn of<M>(request: &Request<M>, came: Instant) -> Self {
+        let text = |name: &str| request.metadata().get(name).and_then(|value| value.to_str().ok());
         let deadline = text("grpc-timeout").and_then(grpc_timeout);
         Self {
+            caller: request.extensions().get().cloned(),
             deadline: deadline.and_then(|deadline| came.checked_add(deadline)),
-            trace_id: text("traceparent").and_then(trace_id),
+            trace: text("traceparent").and_then(TraceParent::parse),
         }
+    }
+
+    /// Lets a caller ask about what it may ask about, and nobody else about anything.
+    fn permit(&self, asks: &[Ask<'_>]) -> Result<(), Status> {
+        let mut permitted: Option<(&str, &str)> = None;
+        for Ask { question, .. } in asks {
+            let asked = (question.purpose, question.channel);
+            // Neighbours mostly ask about the same.
+            if permitted == Some(asked) {
+                continue;
+            }
+            if !self.caller.as_ref().is_some_and(|caller| caller.may_ask(asked.0, asked.1)) {
+                return Err(status::not_permitted(self.caller.as_ref(), question));
+            }
+            permitted = Some(asked);
+        }
+        Ok(())
     }
 }
 
@@ -340,13 +367,6 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
         'n' => Some(Duration::from_nanos(value)),
         _ => None,
     }
-}
-
-/// The trace id of a W3C `traceparent`. Source: W3C Trace Context, section 3.2.
-fn trace_id(text: &str) -> Option<[u8; 16]> {
-    let id = text.split('-').nth(1)?;
-    let bytes = data_encoding::HEXLOWER.decode(id.as_bytes()).ok()?;
-    bytes.try_into().ok().filter(|id| *id != [0; 16])
 }
 
 /// Of two tokens of one ledger the later. One of another ledger stands, and is answered as such.
@@ -375,13 +395,5 @@ mod tests {
         for malformed in ["", "m", "1", "1x", "-1m", "123456789m", "1 m"] {
             assert_eq!(grpc_timeout(malformed), None, "{malformed}");
         }
-    }
-
-    #[test]
-    fn a_trace_id_is_taken_from_a_traceparent() {
-        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        assert_eq!(trace_id(parent).map(|id| id[0]), Some(0x0a));
-        assert_eq!(trace_id("00-00000000000000000000000000000000-b7ad6b7169203331-01"), None);
-        assert_eq!(trace_id("nonsense"), None);
     }
 }

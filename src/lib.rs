@@ -11,6 +11,7 @@
 //!
 //! Which room may use which is stated in `ARCHITECTURE.md` and held by `tests/architecture.rs`.
 
+pub mod access;
 pub mod admin;
 pub mod app;
 pub mod cli;
@@ -26,3 +27,4 @@ pub mod nats;
 pub mod proto;
 pub mod replica;
 pub mod telemetry;
+pub mod transport;

@@ -12,7 +12,9 @@ mod decisions;
 mod latency;
 pub mod logs;
 mod metrics;
+mod trace;
 
 pub use decisions::{PURPOSES_MAX, Row};
 pub use latency::Call;
 pub use metrics::{Metrics, MetricsError};
+pub use trace::TraceParent;

@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Flag, Loaded, Sources, Workers, keys};
 use crate::proto::v1::enforcement_service_client::EnforcementServiceClient;
 use crate::telemetry::logs;
+use crate::transport::ListenError;
 use example::Imported;
 use folder::Folder;
 use page::{Page, millis, plural};
@@ -187,7 +188,7 @@ async fn start(args: &Args, folder: &Folder, clock: &Clock) -> Result<Started, F
             Ok(bound) => return Ok(Started { bound, taken }),
             Err(error) => error,
         };
-        let StartError::Listen { address, source } = &error else { return Err(error.into()) };
+        let StartError::Listen(ListenError { address, source }) = &error else { return Err(error.into()) };
         let is = |tried: SocketAddr| source.kind() == std::io::ErrorKind::AddrInUse && *address == tried.to_string();
         if args.listen.is_none() && listen.port() != 0 && is(listen) {
             taken.push(listen);

@@ -35,7 +35,8 @@ pub(super) fn fill(
     set(&mut record.at_least_as_fresh, call.at_least_as_fresh.map_or("", |(_, text)| text));
     set(&mut record.software, env!("CARGO_PKG_VERSION"));
     record.trace_id.clear();
-    record.trace_id.extend(call.trace_id.into_iter().flatten());
+    record.trace_id.extend(call.trace.into_iter().flat_map(|trace| trace.trace_id));
+    set(&mut record.caller, call.caller);
 
     record.reasons.clear();
     record.record_positions.clear();

@@ -1,15 +1,33 @@
 //! The statuses that a caller can get from this room, and what its proxy does with them.
 
-use std::fmt::Display;
-
 use tonic::Status;
+
+use crate::access::Caller;
+use crate::domain::Question;
+use crate::enforcer::wellformed::Malformed;
 
 /// A malformed question, naming the field.
 ///
 /// `INVALID_ARGUMENT` is not retried by gRPC clients and proxies: asking again would not help. A mesh that fails open on
 /// errors would let the caller through, which no answer of ours can prevent: callers treat every RPC error as DENY.
-pub(super) fn malformed(field: impl Display, problem: impl Display) -> Status {
-    Status::invalid_argument(format!("`{field}` {problem}"))
+impl From<Malformed> for Status {
+    fn from(malformed: Malformed) -> Self {
+        Self::invalid_argument(malformed.to_string())
+    }
+}
+
+/// Nobody who may ask, or not about this. Nothing was answered, so that there is no evidence of it.
+///
+/// `PERMISSION_DENIED` is not retried: whoever asks has to be made known to the sidecar.
+pub(super) fn not_permitted(caller: Option<&Caller>, question: &Question<'_>) -> Status {
+    let Some(caller) = caller else {
+        return Status::permission_denied("the sidecar does not know this caller; name it in `callers`");
+    };
+    let Question { purpose, channel, .. } = question;
+    Status::permission_denied(format!(
+        "the caller `{}` may not ask about `{purpose}` over `{channel}`; see `callers` in the sidecar's configuration",
+        caller.name()
+    ))
 }
 
 /// The end of a stream on which nothing was being asked, because the sidecar stops.

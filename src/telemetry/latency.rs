@@ -24,11 +24,25 @@ pub enum Call {
     MayProcessStream,
     /// A question and its explanation.
     Explain,
+    /// A check of Envoy.
+    ExtAuthz,
+    /// An evaluation of `AuthZEN`.
+    Authzen,
+    /// Several evaluations of `AuthZEN` in one request: the time of the whole.
+    AuthzenBatch,
 }
 
 impl Call {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 4] = [Self::MayProcess, Self::MayProcessBatch, Self::MayProcessStream, Self::Explain];
+    pub const ALL: [Self; 7] = [
+        Self::MayProcess,
+        Self::MayProcessBatch,
+        Self::MayProcessStream,
+        Self::Explain,
+        Self::ExtAuthz,
+        Self::Authzen,
+        Self::AuthzenBatch,
+    ];
 
     /// The label.
     #[must_use]
@@ -38,6 +52,9 @@ impl Call {
             Self::MayProcessBatch => "may_process_batch",
             Self::MayProcessStream => "may_process_stream",
             Self::Explain => "explain",
+            Self::ExtAuthz => "ext_authz",
+            Self::Authzen => "authzen",
+            Self::AuthzenBatch => "authzen_batch",
         }
     }
 }

@@ -3,15 +3,17 @@
 //! The same gRPC service with the same settings as the sidecar's, so that the difference between the two is what the
 //! sidecar does for an answer: reading the question, looking the subject up, deciding, leaving evidence.
 
+use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt as _};
+use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::app::Transport;
+use crate::app::{enforcement_server, transport_config};
 use crate::cli::client::Address;
 use crate::cli::{Failure, Outcome, serve};
 use crate::clock::Clock;
@@ -19,6 +21,7 @@ use crate::config::{Config, Flag, Sources};
 use crate::proto::v1;
 use crate::proto::v1::enforcement_service_server::EnforcementService;
 use crate::telemetry::logs;
+use crate::transport::Transport;
 
 /// Serve the same answer to every question, without ledger, decision or evidence, until told to stop: what gRPC alone
 /// costs. Its answers mean nothing; never point a real caller at it.
@@ -40,7 +43,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let config = args.config()?;
     logs::init(&config.log.level, serve::log_format(config.log.format), &Clock::system())?;
     serve::runtime(config.server.workers)?.block_on(async {
-        let mut transport = Transport::bind(&config.server).await?;
+        let transport = Transport::bind(transport_config(&config.server)).await?;
         tracing::info!(
             tcp = transport.tcp().map(tracing::field::display),
             uds = transport.uds().map(|path| tracing::field::display(path.display())),
@@ -49,14 +52,16 @@ pub(super) fn run(args: &Args) -> Outcome {
         let (_stop, stopped) = watch::channel(false);
         // The reporter begins with "serving", and that is so.
         let (_reporter, health) = tonic_health::server::health_reporter();
-        let mut serving = transport.serve(&health, Null::new(), &stopped)?;
+        let uds = transport.uds().map(Path::to_owned);
+        let questions = Routes::new(enforcement_server(Null::new(), &config.server));
+        let serving = transport.serve(health, questions, stopped);
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            Some(Ok(Err(error))) = serving.join_next() => return Err(error.into()),
+            ended = serving => return ended.map(|()| ExitCode::SUCCESS).map_err(Failure::from),
         }
-        if let Some(path) = transport.uds() {
+        if let Some(path) = uds {
             std::fs::remove_file(path)?;
         }
         Ok(ExitCode::SUCCESS)

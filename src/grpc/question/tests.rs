@@ -38,7 +38,7 @@ fn malformed_questions_name_the_field() {
     for (field, spoil) in cases {
         let mut question = well_formed();
         spoil(&mut question);
-        let status = Asked::new(Some(&question)).expect_err(field);
+        let status = tonic::Status::from(Asked::new(Some(&question)).expect_err(field));
         assert_eq!(status.code(), tonic::Code::InvalidArgument, "{field}");
         assert!(status.message().starts_with(field), "{field}: {}", status.message());
         assert!(!status.message().contains("secret-id"), "{}", status.message());
@@ -71,9 +71,10 @@ fn a_batch_question_takes_from_the_context_what_it_does_not_say() {
     assert_eq!(seen, [("p", "email", "acme"), ("p", "sms", "")]);
 
     let broken = [plain, v1::BatchQuestion::default()];
-    let status = shared.asks(&broken).expect_err("no subject");
+    let status = tonic::Status::from(shared.asks(&broken).expect_err("no subject"));
     assert!(status.message().starts_with("`questions[1].subject`"), "{}", status.message());
     let empty = v1::Context::default();
-    let status = Shared::new(&empty).expect("nothing wrong yet").asks(&questions).expect_err("no purpose");
+    let status =
+        tonic::Status::from(Shared::new(&empty).expect("nothing wrong yet").asks(&questions).expect_err("no purpose"));
     assert!(status.message().starts_with("`questions[0].purpose`"), "{}", status.message());
 }

@@ -19,6 +19,9 @@ use tonic::codegen::{Service, StdError};
 use tonic::transport::server::{Connected, Router};
 use tower::Layer;
 
+use super::ServeError;
+use crate::access::Caller;
+
 /// Time to wait after accepting failed, as it does while there are no file descriptors left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -33,6 +36,7 @@ pub(super) enum Incoming {
 #[derive(Debug)]
 pub(super) struct Counted<S> {
     stream: S,
+    caller: Caller,
     _place: OwnedSemaphorePermit,
 }
 
@@ -51,7 +55,7 @@ impl Incoming {
         router: Router<L>,
         connections: Arc<Semaphore>,
         stopped: impl Future<Output = ()>,
-    ) -> Result<(), tonic::transport::Error>
+    ) -> Result<(), ServeError>
     where
         L: Layer<tonic::service::Routes> + Clone,
         L::Service: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
@@ -72,14 +76,14 @@ impl Incoming {
                         Ok(stream)
                     }
                 };
-                router.serve_with_incoming_shutdown(counted(connections, accept), stopped).await
+                Ok(router.serve_with_incoming_shutdown(counted(connections, accept), stopped).await?)
             }
             Self::Uds(listener) => {
                 let accept = move || {
                     let listener = Arc::clone(&listener);
                     async move { Ok(listener.accept().await?.0) }
                 };
-                router.serve_with_incoming_shutdown(counted(connections, accept), stopped).await
+                Ok(router.serve_with_incoming_shutdown(counted(connections, accept), stopped).await?)
             }
         }
     }
@@ -95,6 +99,8 @@ where
     A: Fn() -> F + Send + Sync + 'static,
     F: Future<Output = io::Result<S>> + Send,
 {
+    // Whoever reaches the listener may ask.
+    let caller = Caller::unrestricted(String::new());
     let (accepted, connections) = mpsc::channel(1);
     tokio::spawn(async move {
         loop {
@@ -109,7 +115,7 @@ where
                         () = accepted.closed() => return,
                     };
                     let Ok(place) = place else { return };
-                    if accepted.send(Ok(Counted { stream, _place: place })).await.is_err() {
+                    if accepted.send(Ok(Counted { stream, caller: caller.clone(), _place: place })).await.is_err() {
                         return;
                     }
                 }
@@ -144,11 +150,11 @@ pub(super) async fn listen_uds(path: &Path, mode: u32) -> io::Result<UnixListene
     Ok(listener)
 }
 
-impl<S: Connected> Connected for Counted<S> {
-    type ConnectInfo = S::ConnectInfo;
+impl<S> Connected for Counted<S> {
+    type ConnectInfo = Caller;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
+        self.caller.clone()
     }
 }
 
