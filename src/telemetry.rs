@@ -12,9 +12,11 @@ mod decisions;
 mod latency;
 pub mod logs;
 mod metrics;
+mod refusals;
 mod trace;
 
 pub use decisions::{PURPOSES_MAX, Row};
 pub use latency::Call;
 pub use metrics::{Metrics, MetricsError};
+pub use refusals::{Refusal, Wire};
 pub use trace::TraceParent;
