@@ -29,6 +29,7 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 
 use crate::access::Rule;
 use crate::clock::Clock;
+use crate::domain::Time;
 use crate::proto;
 use crate::telemetry::Metrics;
 use connection::Connections;
@@ -233,9 +234,9 @@ fn show(metrics: &Metrics, max_connections: usize, places: &Arc<Semaphore>, tls:
         u32::try_from(taken).map_or(f64::INFINITY, f64::from)
     });
     let renewed = tls.cloned();
-    let help = "Until the TLS certificate ends; infinite without TLS.";
-    metrics.observe_gauge("consentd_tls_remaining_seconds", help, "s", move || {
-        renewed.as_ref().map_or(f64::INFINITY, |renewed| renewed.seconds_left())
+    let help = "When the TLS certificate ends, in Unix time; 0 without TLS.";
+    metrics.observe_gauge("consentd_tls_ends_timestamp_seconds", help, "s", move || {
+        renewed.as_ref().map_or(0.0, |renewed| renewed.ends().since(Time::from_unix_millis(0)).as_secs_f64())
     });
     let renewed = tls.cloned();
     let help = "1 when the TLS files as they are now cannot be used, else 0.";

@@ -14,6 +14,7 @@ use tokio_rustls::rustls::ServerConfig;
 use super::files::{Files, Fingerprint};
 use super::{Loaded, Tls, TlsError};
 use crate::clock::Clock;
+use crate::domain::Time;
 
 /// How often the files are looked at. A look reads a few KiB that the kernel has in memory.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -58,10 +59,9 @@ impl Renewed {
         Arc::clone(&self.loaded.load().config)
     }
 
-    /// Until our certificate ends, in seconds; negative once it has.
-    pub(in crate::transport) fn seconds_left(&self) -> f64 {
-        let (ends, now) = (self.loaded.load().lifetime.ends, self.clock.now());
-        ends.since(now).as_secs_f64() - now.since(ends).as_secs_f64()
+    /// When our certificate ends.
+    pub(in crate::transport) fn ends(&self) -> Time {
+        self.loaded.load().lifetime.ends
     }
 
     /// Whether the files as they are now cannot be used.
