@@ -74,7 +74,7 @@ impl Args {
         let (mut tcp, mut uds) = ("off".to_owned(), "off".to_owned());
         for address in &self.listen {
             match address {
-                Address::Tcp(address) => tcp.clone_from(address),
+                Address::Tcp(address) | Address::Tls(address, _) => tcp.clone_from(address),
                 Address::Uds(path) => uds = path.display().to_string(),
             }
         }
