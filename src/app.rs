@@ -140,6 +140,7 @@ pub fn transport_config(config: &Config) -> transport::Config {
     let server = &config.server;
     transport::Config {
         tcp: server.tcp,
+        http1: true,
         tls: server.tls.as_ref().map(|tls| transport::Tls {
             cert_file: tls.cert_file.clone(),
             key_file: tls.key_file.clone(),
@@ -286,7 +287,7 @@ impl Bound {
         report(&reporter, false).await;
         let mut serving = JoinSet::new();
         if let Some(transport) = self.transport.take() {
-            let questions = transport.serve(health, self.questions(&stopped), stopped.clone());
+            let questions = transport.serve(health, self.questions(&stopped), axum::Router::new(), stopped.clone());
             serving.spawn(async { questions.await.map_err(ServeError::from) });
         }
         if let Some(listener) = self.admin_listener.take() {

@@ -19,8 +19,10 @@ mod tls;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use axum::Router;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tonic::service::Routes;
@@ -48,6 +50,8 @@ pub struct Config {
     pub tcp: Option<SocketAddr>,
     /// TLS of the TCP listener; `None` is plain text.
     pub tls: Option<Tls>,
+    /// Whether HTTP/1.1 is spoken beside HTTP/2.
+    pub http1: bool,
     /// The Unix socket; `None` is off.
     pub uds: Option<PathBuf>,
     /// The socket's file mode.
@@ -145,6 +149,8 @@ impl Transport {
     }
 
     /// Serves questions, health and reflection over every listener until `stopped` says so and every connection has ended.
+    /// What is `unlimited` bounds itself: there a call that waits too long would end with an error, and an error is no
+    /// answer.
     ///
     /// # Errors
     /// If the services cannot be set up.
@@ -155,19 +161,21 @@ impl Transport {
         self,
         health: HealthServer<H>,
         questions: Routes,
+        unlimited: Router,
         stopped: watch::Receiver<bool>,
     ) -> Result<(), ServeError> {
         let Self { listeners, tls, metrics, clock, config, .. } = self;
         // Questions alone are held back: a probe that waits behind them would have a busy sidecar killed.
         let in_flight = GlobalConcurrencyLimitLayer::new(config.max_in_flight);
-        let questions = Routes::from(questions.into_axum_router().layer(in_flight));
+        let questions = Routes::from(questions.into_axum_router().layer(in_flight).merge(unlimited));
         let reflect =
             || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(proto::DESCRIPTORS);
         let routes =
             questions.add_service(health).add_service(reflect().build_v1()?).add_service(reflect().build_v1alpha()?);
 
         let places = Arc::new(Semaphore::new(config.max_connections));
-        show(&metrics, config.max_connections, &places, tls.as_ref().map(|(renewed, _)| renewed));
+        let accepted = Arc::new(AtomicU64::new(0));
+        show(&metrics, config.max_connections, &places, &accepted, tls.as_ref().map(|(renewed, _)| renewed));
         let mut beside = JoinSet::new();
         let tls = tls.map(|(renewed, fingerprint)| {
             beside.spawn(Arc::clone(&renewed).watch(fingerprint));
@@ -176,7 +184,13 @@ impl Transport {
         let connections = Arc::new(Connections::new(&config, routes, tls, metrics, clock));
         let mut accepting = JoinSet::new();
         for listener in listeners {
-            accepting.spawn(accept(listener, Arc::clone(&connections), Arc::clone(&places), stopped.clone()));
+            accepting.spawn(accept(
+                listener,
+                Arc::clone(&connections),
+                Arc::clone(&places),
+                Arc::clone(&accepted),
+                stopped.clone(),
+            ));
         }
         // A panic there has been told by whoever panicked.
         while accepting.join_next().await.is_some() {}
@@ -192,6 +206,7 @@ async fn accept(
     listener: Listener,
     connections: Arc<Connections>,
     places: Arc<Semaphore>,
+    accepted: Arc<AtomicU64>,
     stopped: watch::Receiver<bool>,
 ) {
     let mut serving = JoinSet::new();
@@ -203,6 +218,7 @@ async fn accept(
             };
             match carrier {
                 Ok(carrier) => {
+                    accepted.fetch_add(1, Ordering::Relaxed);
                     let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
                     let (connections, stopped) = (Arc::clone(&connections), stopped.clone());
                     serving.spawn(async move {
@@ -227,7 +243,16 @@ async fn accept(
 }
 
 /// Shows how connections do.
-fn show(metrics: &Metrics, max_connections: usize, places: &Arc<Semaphore>, tls: Option<&Arc<Renewed>>) {
+fn show(
+    metrics: &Metrics,
+    max_connections: usize,
+    places: &Arc<Semaphore>,
+    accepted: &Arc<AtomicU64>,
+    tls: Option<&Arc<Renewed>>,
+) {
+    let accepted = Arc::clone(accepted);
+    let help = "Connections of callers since the start.";
+    metrics.observe_counter("consentd_connections_total", help, "", move || accepted.load(Ordering::Relaxed));
     let places = Arc::clone(places);
     metrics.observe_gauge("consentd_connections", "Connections of callers.", "", move || {
         let taken = max_connections.saturating_sub(places.available_permits());

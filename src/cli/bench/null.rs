@@ -54,7 +54,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         let (_reporter, health) = tonic_health::server::health_reporter();
         let uds = transport.uds().map(Path::to_owned);
         let questions = Routes::new(enforcement_server(Null::new(), &config.server));
-        let serving = transport.serve(health, questions, stopped);
+        let serving = transport.serve(health, questions, axum::Router::new(), stopped);
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         tokio::select! {
             _ = terminate.recv() => {}
