@@ -152,20 +152,17 @@ async fn an_answer_that_nobody_takes_is_given_up() {
             body.data().await.expect("an end").expect_err("no byte fits").reason()
         });
     }
-    while let Some(ended) = timeout(Duration::from_secs(60), untaken.join_next()).await.expect("given up") {
+    while let Some(ended) = timeout(Duration::from_mins(1), untaken.join_next()).await.expect("given up") {
         assert_eq!(ended.expect("no panic"), Some(h2::Reason::CANCEL), "after {:?}", began.elapsed());
     }
     let took = began.elapsed();
     assert!(took >= Duration::from_secs(29), "a slow reader has time: {took:?}");
-    // The connection is as good as before, and who takes answers gets them, however slowly.
+    // The connection is as good as before, and so are others.
     let (answer, mut sent) =
         requests.ready().await.expect("room").send_request(call("MayProcess"), false).expect("sent");
     sent.send_data(message, true).expect("sent");
-    let mut body = answer.await.expect("headers").into_body();
-    sleep(Duration::from_secs(2)).await;
-    body.flow_control().release_capacity(0).expect("nothing was taken");
+    drop(answer.await.expect("headers"));
     assert_eq!(reason(&mut sidecar.client(), newsletter("crm:1")).await, Reason::UnknownSubject);
-    drop(body);
     sidecar.stop().await;
 }
 
@@ -192,7 +189,7 @@ async fn a_socket_that_is_never_read_is_closed_and_takes_little_memory() {
             }
         }
     };
-    timeout(Duration::from_secs(60), closed).await.expect("closed");
+    timeout(Duration::from_mins(1), closed).await.expect("closed");
     println!("closed after {:?}, {} KiB more", began.elapsed(), (resident(process.pid()).saturating_sub(before)) >> 10);
     assert!(resident(process.pid()).saturating_sub(before) < 32 << 20);
     eventually("its place is free", async || (connections(home.admin()) == 1).then_some(())).await;
@@ -307,7 +304,7 @@ async fn connections_end_by_their_age_at_different_times() {
     ages.sort();
     assert!(ages[0] >= Duration::from_millis(3_500), "{ages:?}");
     assert!(ages[45] <= Duration::from_millis(4_900), "{ages:?}");
-    assert!(ages[49] - ages[0] > Duration::from_millis(200), "{ages:?}");
+    assert!(ages[49].saturating_sub(ages[0]) > Duration::from_millis(200), "{ages:?}");
     sidecar.stop().await;
 }
 
