@@ -318,7 +318,7 @@ async fn ask_speaks_tls() {
     let answered = ask(&[ca.clone(), cert.clone(), key.clone()]).await;
     assert_eq!(answered.status.code(), Some(1), "{answered:?}");
     assert!(String::from_utf8_lossy(&answered.stdout).starts_with("DENY  UNKNOWN_SUBJECT"), "{answered:?}");
-    for incomplete in [&[], std::slice::from_ref(&ca), &[cert, key], &[ca, ("--tls-cert", own.cert())]] {
+    for incomplete in [&[], std::slice::from_ref(&ca), &[cert, key], &[ca.clone(), ("--tls-cert", own.cert())]] {
         let refused = ask(incomplete).await;
         assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     }
