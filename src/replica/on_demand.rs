@@ -8,7 +8,7 @@ mod table;
 mod took;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::cache::{CacheStats, Cached};
 use super::changes;
+use super::stop::Stop;
 use super::{Shared, SourceFactory, person};
 use crate::domain::{SubjectKey, SubjectState};
 use crate::ledger::nats::{self, SubjectReader};
@@ -102,7 +103,7 @@ impl OnDemand {
         config: OnDemandConfig,
         shared: Arc<Shared>,
         sources: SourceFactory,
-        stop: Arc<AtomicBool>,
+        stop: Stop,
         runtime: Handle,
     ) -> std::io::Result<(Arc<Self>, JoinHandle<()>)> {
         let on_demand = Arc::new(Self {

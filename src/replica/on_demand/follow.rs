@@ -1,7 +1,6 @@
 //! The thread that keeps loaded subjects current: follows the ledger from its end, tells the table, publishes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::OnDemand;
@@ -9,11 +8,11 @@ use crate::domain::Position;
 use crate::ledger::nats::{Beginning, Config, SubjectReader};
 use crate::ledger::{Delivery, FeedItem, LedgerId, Token};
 use crate::replica::SourceFactory;
-use crate::replica::applier::LOOK_INTERVAL;
 use crate::replica::changes::{self, Said};
 use crate::replica::in_force::InForce;
 use crate::replica::progress::Pace;
 use crate::replica::standing::{Published, Trouble};
+use crate::replica::stop::{LOOK_INTERVAL, Stop};
 
 /// How long the ledger may take to say where following begins.
 const BEGINNING_WITHIN: Duration = Duration::from_secs(10);
@@ -25,7 +24,7 @@ pub(super) struct Follower {
     pub(super) copy: Arc<OnDemand>,
     pub(super) ledger: Config,
     pub(super) sources: SourceFactory,
-    pub(super) stop: Arc<AtomicBool>,
+    pub(super) stop: Stop,
 }
 
 /// Where the following stands.
@@ -59,10 +58,10 @@ impl Follower {
         round.publish();
         let standing = &self.copy.shared.standing;
         let mut feed = (self.sources)().follow(resume);
-        while !self.stopped() {
+        while !self.stop.is_set() {
             let Ok(item) = feed.recv_within(LOOK_INTERVAL) else { continue };
             let Some(item) = item else {
-                standing.break_ledger("the thread that follows the ledger has ended; restart".to_owned());
+                standing.unfollowed();
                 break;
             };
             if !round.take(item) {
@@ -70,19 +69,17 @@ impl Follower {
             }
         }
         drop(feed);
-        while !self.stopped() {
-            self.pause(Duration::from_secs(1));
-        }
+        self.stop.pause(Duration::MAX);
     }
 
     /// Reaches the ledger and finds where to begin; `None` when told to stop.
     fn begin(&self) -> Option<Beginning> {
         let standing = &self.copy.shared.standing;
-        while !self.stopped() {
+        while !self.stop.is_set() {
             let begun = self.copy.runtime.block_on(async {
                 tokio::select! {
                     begun = SubjectReader::begin(&self.ledger, BEGINNING_WITHIN) => Some(begun),
-                    () = self.told_to_stop() => None,
+                    () = self.stop.told() => None,
                 }
             });
             match begun? {
@@ -91,34 +88,12 @@ impl Follower {
                     return Some(beginning);
                 }
                 Err(error) => {
-                    let sentence = error.to_string();
-                    tracing::warn!(cause = sentence, "the ledger cannot be read now; the view ages");
-                    standing.set_trouble(Some(Trouble::LedgerWaiting(sentence)));
-                    self.pause(RETRY);
+                    standing.waiting(error.to_string());
+                    self.stop.pause(RETRY);
                 }
             }
         }
         None
-    }
-
-    async fn told_to_stop(&self) {
-        while !self.stopped() {
-            tokio::time::sleep(LOOK_INTERVAL).await;
-        }
-    }
-
-    fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
-    /// Sleeps in short steps, so that stopping is prompt.
-    fn pause(&self, span: Duration) {
-        let step = Duration::from_millis(50);
-        let mut left = span;
-        while !self.stopped() && !left.is_zero() {
-            std::thread::sleep(step.min(left));
-            left = left.saturating_sub(step);
-        }
     }
 }
 
@@ -127,13 +102,10 @@ impl Round<'_> {
     fn take(&mut self, item: FeedItem) -> bool {
         let standing = &self.copy.shared.standing;
         match item {
-            FeedItem::Waiting(sentence) => {
-                tracing::warn!(cause = sentence, "the ledger cannot be read now; the view ages");
-                standing.set_trouble(Some(Trouble::LedgerWaiting(sentence)));
-            }
+            FeedItem::Waiting(sentence) => standing.waiting(sentence),
             FeedItem::Opened { ledger, last } => {
                 if ledger != self.ledger {
-                    standing.break_ledger("the ledger was replaced while it was opened; start again".to_owned());
+                    standing.broken(&"the ledger was replaced while it was opened; start again");
                     return false;
                 }
                 self.target = Some(last);
@@ -168,8 +140,7 @@ impl Round<'_> {
                 }
             }
             FeedItem::Broken(fault) => {
-                tracing::error!(fault = %fault, "the ledger cannot be trusted; everything is denied");
-                standing.break_ledger(fault.to_string());
+                standing.broken(&fault);
                 return false;
             }
         }
