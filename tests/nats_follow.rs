@@ -27,6 +27,8 @@ struct Central {
     home: Home,
     server: NatsServer,
     tls: Tls,
+    /// What its sidecars keep.
+    mode: &'static str,
 }
 
 impl Central {
@@ -44,7 +46,7 @@ impl Central {
             cert: Some(files.client_cert()),
             key: Some(files.client_key()),
         });
-        let central = Self { home, server: NatsServer::start(options), tls };
+        let central = Self { home, server: NatsServer::start(options), tls, mode: "full" };
         central.make().await;
         central
     }
@@ -90,6 +92,7 @@ impl Central {
             ("ledger.url", self.server.url()),
             ("ledger.subject_key_file", key),
             ("ledger.freshness_interval", "200ms".to_owned()),
+            ("replica.mode", self.mode.to_owned()),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into_iter()
@@ -302,9 +305,22 @@ async fn a_store_of_an_older_day_catches_up() {
     assert_eq!(reason(&sidecar, "crm:1").await, Reason::Withdrawn);
 }
 
+/// What a sidecar has of the ledger when it is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Has {
+    All,
+    /// Its store was damaged meanwhile.
+    DamagedStore,
+    /// It never had a store.
+    NoStore,
+}
+
 /// Sets the server's store back to what it was before a withdrawal was followed, then writes so many events.
-async fn set_back(events_after: usize) -> (Central, Sidecar, Home) {
+async fn set_back(has: Has, events_after: usize) -> (Central, Sidecar, Home) {
     let mut central = Central::start(&Options::default()).await;
+    if has == Has::NoStore {
+        central.mode = "on_demand";
+    }
     central.write(&[given("crm:1")]).await;
     central.server.kill();
     let kept = central.home.path("kept");
@@ -325,22 +341,65 @@ async fn set_back(events_after: usize) -> (Central, Sidecar, Home) {
     if !events.is_empty() {
         central.write(&events).await;
     }
+    if has == Has::DamagedStore {
+        sidecar::write_file(&home.data().join("replica/db"), &vec![0xa5; 100_000]);
+    }
     let sidecar = central.sidecar(&home).await;
     (central, sidecar, home)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_was_set_back_is_told() {
-    let (_central, sidecar, _home) = set_back(0).await;
+    let (_central, sidecar, _home) = set_back(Has::All, 0).await;
     until(&sidecar, "crm:1", Reason::LedgerBroken).await;
     until_unready(&sidecar, "was set back").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_was_set_back_and_has_grown_again_is_told() {
-    let (_central, sidecar, _home) = set_back(200).await;
+    let (_central, sidecar, _home) = set_back(Has::All, 200).await;
     until(&sidecar, "crm:1", Reason::LedgerBroken).await;
     until_unready(&sidecar, "was rewritten").await;
+}
+
+/// What it looks like without what was seen of it before: a sound ledger, by which the subject agrees.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_set_back_is_told_though_the_store_is_lost() {
+    told_without_a_store(Has::DamagedStore).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_set_back_is_told_on_demand() {
+    told_without_a_store(Has::NoStore).await;
+}
+
+async fn told_without_a_store(has: Has) {
+    for (events_after, sentence) in [(0, "was set back"), (200, "was rewritten")] {
+        let (central, sidecar, home) = set_back(has, events_after).await;
+        let decided = first_decided(&sidecar, "crm:1").await;
+        assert_eq!(decided, Reason::LedgerBroken, "{events_after} events later");
+        until_unready(&sidecar, sentence).await;
+        sidecar.stop().await;
+        let sidecar = central.sidecar(&home).await;
+        assert_eq!(first_decided(&sidecar, "crm:1").await, Reason::LedgerBroken, "also at the next start");
+        sidecar.stop().await;
+        std::fs::remove_dir_all(home.data().join("replica")).expect("removed");
+        let sidecar = central.ready(&home).await;
+        assert_eq!(reason(&sidecar, "crm:1").await, Reason::Consent, "when it is meant");
+    }
+}
+
+/// The first reason that is not that the view is being built.
+async fn first_decided(sidecar: &Sidecar, subject: &str) -> Reason {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match reason(sidecar, subject).await {
+            Reason::ReplicaBuilding | Reason::StoreUnavailable => {}
+            decided => return decided,
+        }
+        assert!(Instant::now() < deadline, "it is still being built: {}", causes(sidecar).await);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

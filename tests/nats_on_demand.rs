@@ -113,7 +113,13 @@ impl Central {
     /// A replica of what it is asked for.
     fn on_demand(&self, cache_bytes: u64, patience: Duration) -> Copy {
         let clock = Clock::system();
-        let config = OnDemandConfig { ledger: self.config.clone(), cache_bytes, secret: KEY, patience };
+        let config = OnDemandConfig {
+            folder: self.home.path("on-demand"),
+            ledger: self.config.clone(),
+            cache_bytes,
+            secret: KEY,
+            patience,
+        };
         let runtime = tokio::runtime::Handle::current();
         let sources = self.sources(&clock);
         let (replica, running) = Replica::start_on_demand(config, sources, clock, runtime).expect("started");

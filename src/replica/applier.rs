@@ -125,6 +125,7 @@ impl Applier {
             return Ended::Store(error.to_string());
         }
         let checker = self.check_in_background(engine);
+        self.witness.begin(resume);
         let mut feed = (self.sources)().follow(resume);
         let ended = loop {
             if self.stop.is_set() {
@@ -234,9 +235,9 @@ impl<'a> Round<'a> {
                 if !self.root.ledger.is_empty() && self.root.ledger != ledger.0 {
                     return Err(StoreError::OtherLedger);
                 }
-                // And where the store is gone, or an older one came back, what is remembered apart from it.
-                if let Err(regress) = self.applier.witness.check(ledger, last) {
-                    standing.broken(&regress);
+                // And where the store is gone, what is remembered apart from it.
+                if let Err(other) = self.applier.witness.check(ledger) {
+                    standing.broken(&other);
                     return Ok(false);
                 }
                 self.ledger = Some(ledger);
@@ -267,9 +268,16 @@ impl<'a> Round<'a> {
                 // Before the view is called complete: else the first questions would find a complete view that is older
                 // than anything.
                 standing.current(at);
-                if !self.built && self.target.is_some_and(|target| position >= target) {
+                if !self.built && self.has_reached(position) {
+                    // Of a ledger that was cut the end is reached as well.
+                    let Applier { witness, sources, stop, .. } = self.applier;
+                    let Some(least) = witness.confirm(sources, standing, stop) else { return Ok(false) };
+                    self.target = self.target.max(Some(least));
+                }
+                if !self.built && self.has_reached(position) {
                     self.built = true;
                     tracing::info!(position = position.0, subjects = self.root.subjects, "the local copy is complete");
+                    self.note();
                     self.publish();
                 }
                 if self.built {
@@ -282,6 +290,10 @@ impl<'a> Round<'a> {
             }
         }
         Ok(true)
+    }
+
+    fn has_reached(&self, position: Position) -> bool {
+        self.target.is_some_and(|target| position >= target)
     }
 
     /// Counts what was read while the view is built, and says now and then how far it has come.
@@ -351,8 +363,14 @@ impl<'a> Round<'a> {
             self.tell_cache(key, &state)?;
         }
         self.publish();
-        self.applier.witness.note(ledger, self.place.position);
+        self.note();
         Ok(())
+    }
+
+    fn note(&self) {
+        if let Some(ledger) = self.ledger {
+            self.applier.witness.note(Resume { ledger, place: self.place });
+        }
     }
 
     fn tell_cache(&self, key: SubjectKey, state: &SubjectState) -> Result<(), StoreError> {
@@ -446,3 +464,6 @@ impl OpeningMarker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,15 @@
 //! A copy that has only what was asked for: a subject is loaded from the ledger at its first question, kept current like
 //! any other from then on, and given up when there is no room for it.
 //!
-//! Nothing of it is on disk. What was given up, or was there before a restart, is loaded again.
+//! Nothing of it is on disk, but how far the ledger was read. What was given up, or was there before a restart, is loaded
+//! again.
 
 mod follow;
 mod table;
 mod took;
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -21,6 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use super::cache::{CacheStats, Cached};
 use super::changes;
 use super::stop::Stop;
+use super::witness::Witness;
 use super::{Shared, SourceFactory, person};
 use crate::domain::{SubjectKey, SubjectState};
 use crate::ledger::nats::{self, SubjectReader};
@@ -37,6 +40,8 @@ const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
 /// How a copy on demand is kept.
 #[derive(Debug, Clone)]
 pub struct OnDemandConfig {
+    /// Where it is written down how far the ledger was read, and nothing else.
+    pub folder: PathBuf,
     /// The ledger.
     pub ledger: nats::Config,
     /// The weight of kept subjects, in bytes.
@@ -115,7 +120,8 @@ impl OnDemand {
             permits: Arc::new(Semaphore::new(LOADS_MAX)),
             counts: Counts::new(),
         });
-        let follower = Follower { copy: Arc::clone(&on_demand), ledger: config.ledger, sources, stop };
+        let witness = Witness::load(&config.folder);
+        let follower = Follower { copy: Arc::clone(&on_demand), ledger: config.ledger, sources, stop, witness };
         let thread = std::thread::Builder::new().name("consentd-apply".to_owned()).spawn(move || follower.run())?;
         Ok((on_demand, thread))
     }

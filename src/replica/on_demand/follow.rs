@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use super::OnDemand;
 use crate::domain::Position;
 use crate::ledger::nats::{Beginning, Config, SubjectReader};
-use crate::ledger::{Delivery, FeedItem, LedgerId, Token};
+use crate::ledger::{Delivery, FeedItem, LedgerId, Place, Resume, Token};
 use crate::replica::SourceFactory;
 use crate::replica::changes::{self, Said};
 use crate::replica::in_force::InForce;
 use crate::replica::progress::Pace;
 use crate::replica::standing::{Published, Trouble};
 use crate::replica::stop::{LOOK_INTERVAL, Stop};
+use crate::replica::witness::Witness;
 
 /// How long the ledger may take to say where following begins.
 const BEGINNING_WITHIN: Duration = Duration::from_secs(10);
@@ -25,14 +26,16 @@ pub(super) struct Follower {
     pub(super) ledger: Config,
     pub(super) sources: SourceFactory,
     pub(super) stop: Stop,
+    pub(super) witness: Witness,
 }
 
 /// Where the following stands.
 struct Round<'a> {
+    follower: &'a Follower,
     copy: &'a OnDemand,
     in_force: InForce,
     ledger: LedgerId,
-    position: Position,
+    place: Place,
     target: Option<Position>,
     built: bool,
     quarantined: u64,
@@ -44,19 +47,21 @@ impl Follower {
         let Some(beginning) = self.begin() else { return };
         let Beginning { ledger, resume, catalogues } = beginning;
         let mut round = Round {
+            follower: self,
             copy: &self.copy,
             in_force: InForce::default(),
             ledger,
-            position: resume.map_or(Position(0), |resume| resume.place.position),
+            place: resume.map_or(Place { position: Position(0), mark: [0; 16] }, |resume| resume.place),
             target: None,
             built: false,
             quarantined: 0,
         };
         // A load that begins before the first event reads at least up to here.
-        self.copy.table.about_to_apply(round.position);
+        self.copy.table.about_to_apply(round.place.position);
         round.apply(catalogues);
         round.publish();
         let standing = &self.copy.shared.standing;
+        self.witness.begin(resume);
         let mut feed = (self.sources)().follow(resume);
         while !self.stop.is_set() {
             let Ok(item) = feed.recv_within(LOOK_INTERVAL) else { continue };
@@ -69,6 +74,7 @@ impl Follower {
             }
         }
         drop(feed);
+        self.witness.keep();
         self.stop.pause(Duration::MAX);
     }
 
@@ -110,27 +116,33 @@ impl Round<'_> {
                 }
                 self.target = Some(last);
                 tracing::info!(
-                    from = self.position.0,
+                    from = self.place.position.0,
                     to = last.0,
                     "following the ledger; subjects are loaded on demand"
                 );
                 let now = Instant::now();
-                let progress = Pace::new(self.position, last, now).progress(self.position, now);
+                let progress = Pace::new(self.place.position, last, now).progress(self.place.position, now);
                 standing.set_trouble(Some(Trouble::Building(progress)));
             }
             FeedItem::Events { deliveries, place } => {
                 // INVARIANT: before any subject is touched; a load that begins meanwhile reads at least up to here.
                 self.copy.table.about_to_apply(place.position);
                 self.apply(deliveries);
-                self.position = place.position;
+                self.place = place;
                 self.publish();
             }
             FeedItem::Current { position, at } => {
-                if position != self.position {
+                if position != self.place.position {
                     return true;
                 }
                 standing.current(at);
-                if !self.built && self.target.is_some_and(|target| position >= target) {
+                if !self.built && self.has_reached(position) {
+                    // A ledger that was cut since the last start has an end as well.
+                    let Follower { witness, sources, stop, .. } = self.follower;
+                    let Some(least) = witness.confirm(sources, standing, stop) else { return false };
+                    self.target = self.target.max(Some(least));
+                }
+                if !self.built && self.has_reached(position) {
                     self.built = true;
                     tracing::info!(position = position.0, "the end of the ledger is reached");
                     self.publish();
@@ -145,6 +157,10 @@ impl Round<'_> {
             }
         }
         true
+    }
+
+    fn has_reached(&self, position: Position) -> bool {
+        self.target.is_some_and(|target| position >= target)
     }
 
     fn apply(&mut self, deliveries: Vec<Delivery>) {
@@ -163,12 +179,15 @@ impl Round<'_> {
     fn publish(&self) {
         self.copy.shared.standing.publish(Published {
             ledger: Some(self.ledger),
-            position: self.position,
-            token: Token { ledger: self.ledger, position: self.position }.to_string().into(),
+            position: self.place.position,
+            token: Token { ledger: self.ledger, position: self.place.position }.to_string().into(),
             catalogue: self.in_force.catalogue(),
             built: self.built,
             quarantined: self.quarantined,
             engine: None,
         });
+        if self.built {
+            self.follower.witness.note(Resume { ledger: self.ledger, place: self.place });
+        }
     }
 }
