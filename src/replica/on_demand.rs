@@ -6,9 +6,9 @@
 
 mod follow;
 mod table;
-mod took;
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use hdrhistogram::{CreationError, Histogram};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
@@ -29,11 +30,13 @@ use crate::domain::{SubjectKey, SubjectState};
 use crate::ledger::nats::{self, SubjectReader};
 use follow::Follower;
 use table::{Found, Load, Outcome, Table};
-use took::Took;
 
 /// Subjects that are loaded at once. Enough to keep a server busy over a round trip of some milliseconds; more would only
 /// wait there instead of here, where a single question takes its turn between those of a large batch.
 const LOADS_MAX: usize = 64;
+/// The longest time of a load that is told apart, in microseconds: a minute. Told to a hundredth.
+const TOOK_US_MAX: u64 = 60_000_000;
+const TOOK_DIGITS: u8 = 2;
 /// The least time between two lines of the log about loads that failed.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -87,8 +90,8 @@ struct Counts {
     absent: AtomicU64,
     failed: AtomicU64,
     shared: AtomicU64,
-    /// How long loads took, failed ones included.
-    took: Mutex<Took>,
+    /// Microseconds that loads took, failed ones included.
+    took: Mutex<Histogram<u64>>,
     hits: AtomicU64,
     misses: AtomicU64,
     /// When a load that failed was last complained about, in milliseconds after `since`; 0 is never.
@@ -110,7 +113,7 @@ impl OnDemand {
         sources: SourceFactory,
         stop: Stop,
         runtime: Handle,
-    ) -> std::io::Result<(Arc<Self>, JoinHandle<()>)> {
+    ) -> io::Result<(Arc<Self>, JoinHandle<()>)> {
         let on_demand = Arc::new(Self {
             table: Arc::new(Table::new(config.cache_bytes)),
             reader: ArcSwapOption::empty(),
@@ -118,7 +121,7 @@ impl OnDemand {
             patience: config.patience,
             runtime,
             permits: Arc::new(Semaphore::new(LOADS_MAX)),
-            counts: Counts::new(),
+            counts: Counts::new().map_err(io::Error::other)?,
         });
         let witness = Witness::load(&config.folder);
         let follower = Follower { copy: Arc::clone(&on_demand), ledger: config.ledger, sources, stop, witness };
@@ -181,8 +184,8 @@ impl OnDemand {
             absent: count(&self.counts.absent),
             failed: count(&self.counts.failed),
             shared: count(&self.counts.shared),
-            p50: self.counts.took_within(500),
-            p99: self.counts.took_within(990),
+            p50: self.counts.took_within(0.5),
+            p99: self.counts.took_within(0.99),
         }
     }
 
@@ -316,26 +319,32 @@ async fn wait(mut receiver: watch::Receiver<Outcome>, until: Instant) -> Option<
 }
 
 impl Counts {
-    fn new() -> Self {
-        Self {
+    /// Nothing counted yet.
+    ///
+    /// # Errors
+    /// Never: the bounds are constants that the histogram takes.
+    fn new() -> Result<Self, CreationError> {
+        Ok(Self {
             loaded: AtomicU64::new(0),
             absent: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             shared: AtomicU64::new(0),
-            took: Mutex::default(),
+            took: Mutex::new(Histogram::new_with_bounds(1, TOOK_US_MAX, TOOK_DIGITS)?),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             complained_ms: AtomicU64::new(0),
             since: Instant::now(),
-        }
+        })
     }
 
     fn took(&self, span: Duration) {
-        self.took.lock().unwrap_or_else(PoisonError::into_inner).count(span);
+        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        self.took.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(micros);
     }
 
-    fn took_within(&self, per_mille: u64) -> Duration {
-        self.took.lock().unwrap_or_else(PoisonError::into_inner).within(per_mille)
+    /// The time within which this share of loads took place; zero where there were none.
+    fn took_within(&self, share: f64) -> Duration {
+        Duration::from_micros(self.took.lock().unwrap_or_else(PoisonError::into_inner).value_at_quantile(share))
     }
 
     /// Whether it is time for another line of the log; said to one only.
@@ -350,5 +359,27 @@ impl Counts {
 impl std::fmt::Debug for OnDemand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OnDemand").field("counts", &self.counts).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_times_of_loads_are_told() {
+        let counts = Counts::new().expect("its bounds are taken");
+        assert_eq!(counts.took_within(0.5), Duration::ZERO, "there were none");
+        for micros in 1..=100 {
+            counts.took(Duration::from_micros(micros * 10));
+        }
+        let near = |share, micros: u64| {
+            let told = counts.took_within(share).as_micros();
+            assert!((u128::from(micros)..=u128::from(micros + micros / 50)).contains(&told), "{micros}: {told}");
+        };
+        near(0.5, 500);
+        near(0.99, 990);
+        (0..1000).for_each(|_| counts.took(Duration::MAX));
+        near(0.99, TOOK_US_MAX);
     }
 }
