@@ -260,15 +260,7 @@ impl Follower {
         }
         match self.message_from(&stream, position.0).await? {
             Some(message) if message.sequence == position.0 => {
-                let id = message.headers.get(async_nats::header::NATS_MESSAGE_ID);
-                let stored = Stored {
-                    sequence: message.sequence,
-                    subject: &message.subject,
-                    time_nanos: message.time.unix_timestamp_nanos(),
-                    message_id: id.map_or("", |id| id.as_str()),
-                    payload: &message.payload,
-                };
-                if mark(stored) == self.place.mark {
+                if mark(Stored::of(&message)) == self.place.mark {
                     Ok(())
                 } else {
                     Err(Halt::Broken(LedgerFault::Rewritten { ledger: self.name.clone(), position }))
@@ -348,15 +340,7 @@ impl Follower {
     /// Hands messages on, and says what they prove.
     async fn take(&mut self, came: Vec<Placed>) -> Result<(), Halt> {
         let Some(last) = came.last() else { return Ok(()) };
-        let headers = last.message.headers.as_ref();
-        let id = headers.and_then(|headers| headers.get(async_nats::header::NATS_MESSAGE_ID));
-        let stored = Stored {
-            sequence: last.sequence,
-            subject: &last.message.subject,
-            time_nanos: last.time_nanos,
-            message_id: id.map_or("", |id| id.as_str()),
-            payload: &last.message.payload,
-        };
+        let stored = Stored::placed(last.sequence, last.time_nanos, &last.message);
         let place = Place { position: Position(last.sequence), mark: mark(stored) };
         let now = Instant::now();
         let mut proof: Option<BootTime> = None;
