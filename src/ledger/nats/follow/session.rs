@@ -25,7 +25,7 @@ use crate::ledger::nats::{
     Config, OpenError, SUBJECT_KEY_CHECK, Stored, kept_stream, ledger_id, mark, subject_key_check,
 };
 use crate::ledger::{FeedItem, LedgerFault, LedgerId, Place, Resume, SubjectHasher};
-use crate::nats::{KeptStream, Seen, StreamError, connect};
+use crate::nats::{KeptStream, Seen, StreamError, connect, with_causes};
 use crate::proto::v1;
 
 /// Between two looks at the connection and at what was sent: 100 ms.
@@ -210,7 +210,7 @@ impl Follower {
 
     /// Connects anew, with files read anew, and looks at the stream.
     async fn connect(&self) -> Result<(Context, Seen), Halt> {
-        let unreachable = |error: &dyn std::error::Error| Halt::Unreachable(chain(error));
+        let unreachable = |error: &dyn std::error::Error| Halt::Unreachable(with_causes(error));
         let client = connect(&self.config.connection).await.map_err(|error| unreachable(&error))?;
         let context =
             ContextBuilder::new().timeout(REQUEST_TIMEOUT.min(self.config.connection.request_timeout)).build(client);
@@ -515,15 +515,4 @@ fn is_leaders(info: &stream::Info) -> bool {
 fn has_holes(state: &stream::State) -> bool {
     let is_written = state.last_sequence > 0;
     is_written && (state.first_sequence != 1 || state.messages != state.last_sequence)
-}
-
-/// An error and what caused it, joined by colons.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut sentence = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        sentence = format!("{sentence}: {cause}");
-        source = cause.source();
-    }
-    sentence
 }
