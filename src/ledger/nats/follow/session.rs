@@ -221,7 +221,7 @@ impl Follower {
     /// Whether this is the stream that was followed, and still says what it said.
     async fn check(&self, context: &Context, seen: &Seen) -> Result<(), Halt> {
         let info = &seen.info;
-        if !is_leaders(info) {
+        if !seen.is_from_leader() {
             return Err(Halt::Unreachable(format!("the ledger `{}` has no leader now", self.name)));
         }
         match seen.metadata(SUBJECT_KEY_CHECK) {
@@ -412,7 +412,7 @@ impl Follower {
         // Where nothing is told, proofs stay away if that matters.
         let Ok(Ok(seen)) = looked else { return Ok(()) };
         let info = &seen.info;
-        if !is_leaders(info) {
+        if !seen.is_from_leader() {
             return Ok(());
         }
         // What seems wrong is looked at as when following begins, which asks again before it says so.
@@ -499,16 +499,6 @@ fn sequence_of(answer: &[u8]) -> Result<u64, String> {
     }
     let sequence = said.get("seq").and_then(serde_json::Value::as_u64).filter(|sequence| *sequence > 0);
     sequence.ok_or_else(|| "the stream's acknowledgement of a beat is not understood".to_owned())
-}
-
-/// Whether the stream's leader answered: whoever answers leaves itself out of the copies it lists, and where there is no
-/// leader every copy answers.
-fn is_leaders(info: &stream::Info) -> bool {
-    let Some(cluster) = &info.cluster else { return info.config.num_replicas <= 1 };
-    cluster
-        .leader
-        .as_ref()
-        .is_some_and(|leader| !leader.is_empty() && cluster.replicas.iter().all(|replica| replica.name != *leader))
 }
 
 /// Whether messages are missing between the first that was ever written and the last.
