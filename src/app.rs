@@ -201,8 +201,10 @@ fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), S
     };
     let secret = secret.map_err(|source| StartError::KeyFile { path: key_file.clone(), source })?;
     let sources = sources(config, clock);
+    let folder = config.data_dir.join("replica");
     if let (ReplicaMode::OnDemand, Some(central)) = (config.replica.mode, central) {
         let on_demand = replica::OnDemandConfig {
+            folder,
             ledger: central_config(central),
             cache_bytes: config.replica.cache_bytes,
             secret,
@@ -212,7 +214,7 @@ fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), S
         return started.map_err(StartError::Thread);
     }
     let replica_config = replica::Config {
-        folder: config.data_dir.join("replica"),
+        folder,
         cache_bytes: config.replica.cache_bytes,
         store_cache_bytes: config.replica.store_cache_bytes,
         secret,
