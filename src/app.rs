@@ -27,7 +27,8 @@ use crate::lifecycle::{LOOK_INTERVAL, Lifecycle};
 use crate::nats;
 use crate::proto::v1::enforcement_service_server::EnforcementService;
 use crate::replica::{self, Replica, Running, SourceFactory};
-use crate::telemetry::{Metrics, MetricsError};
+use crate::telemetry::otlp::{self, Exporter, OtlpError};
+use crate::telemetry::{Metrics, MetricsError, Sampling};
 use crate::transport::{self, Transport};
 
 /// The names in health checks: the service's own and the empty one mean the same.
@@ -61,6 +62,9 @@ pub enum StartError {
     /// Metrics cannot be set up.
     #[error("cannot set up the metrics")]
     Metrics(#[from] MetricsError),
+    /// Telemetry cannot be sent.
+    #[error("cannot send telemetry")]
+    Telemetry(#[from] OtlpError),
     /// The system gives no threads.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
@@ -90,6 +94,7 @@ pub struct Bound {
     evidence: EvidenceLog,
     lifecycle: Lifecycle,
     metrics: Metrics,
+    exporter: Option<Exporter>,
     running: Running,
     transport: Option<Transport>,
     admin_listener: Option<TcpListener>,
@@ -115,7 +120,9 @@ pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
     let metrics = Metrics::new()?;
     let lifecycle = shown::lifecycle(&replica, &evidence);
     shown::register(&metrics, &replica, &evidence, &lifecycle);
-    let enforcer = Enforcer::new(replica, evidence.clone(), metrics.clone(), clock, config.replica.max_wait);
+    let (traces, exporter) = otlp::start(otlp_config(config, &evidence), &metrics, &clock)?;
+    let enforcer =
+        Enforcer::new(replica, evidence.clone(), metrics.clone(), clock, config.replica.max_wait).traced(traces);
     Ok(Bound {
         tcp: transport.tcp(),
         uds: config.server.uds.clone(),
@@ -124,6 +131,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
         evidence,
         lifecycle,
         metrics,
+        exporter,
         running,
         transport: Some(transport),
         admin_listener,
@@ -164,6 +172,21 @@ fn evidence_config(config: &Config) -> evidence::Config {
         checkpoint_interval: config.evidence.checkpoint_interval,
         ship: shipping(config),
     }
+}
+
+/// Where telemetry is sent to, if anywhere.
+fn otlp_config(config: &Config, evidence: &EvidenceLog) -> Option<otlp::Config> {
+    let config::Telemetry { otlp_timeout, otlp_headers_file, otlp_ca_file, trace_ratio, slow_answer, .. } =
+        &config.telemetry;
+    Some(otlp::Config {
+        endpoint: config.telemetry.otlp_endpoint.clone()?,
+        timeout: *otlp_timeout,
+        headers_file: otlp_headers_file.clone(),
+        ca_file: otlp_ca_file.clone(),
+        sampling: trace_ratio.map(|ratio| Sampling { ratio, slow: *slow_answer }),
+        metrics_interval: config.telemetry.metrics_interval,
+        instance: evidence.instance().map(|instance| instance.to_string()).unwrap_or_default(),
+    })
 }
 
 /// Where evidence is shipped to, if anywhere.
@@ -314,14 +337,21 @@ impl Bound {
         Routes::new(enforcement_server(enforcement, &self.server))
     }
 
-    /// Ends what writes: the evidence is on the device and signed, the local copy flushed.
+    /// Ends what writes: the evidence is on the device and signed, the local copy flushed, telemetry sent if it can be.
     async fn close(self) {
-        let Self { evidence, running, uds, .. } = self;
+        let Self { evidence, exporter, running, uds, .. } = self;
         let closing = tokio::task::spawn_blocking(move || {
+            // The last spans leave while the evidence reaches the device.
+            if let Some(exporter) = &exporter {
+                exporter.stop();
+            }
             if let Err(error) = evidence.close() {
                 tracing::error!(%error, "the evidence could not be closed in order");
             }
             running.stop();
+            if let Some(exporter) = exporter {
+                exporter.join();
+            }
         });
         if closing.await.is_err() {
             tracing::error!("closing panicked");

@@ -20,7 +20,7 @@ mod units;
 
 pub use keys::{
     Admin, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
-    ReplicaMode, Server, Ship, ShipKind, Workers,
+    ReplicaMode, Server, Ship, ShipKind, Telemetry, Workers,
 };
 pub use problem::{Origin, Problem, Problems};
 pub use sources::{CONFIG_BYTES_MAX, CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Flag, Sources};
@@ -32,7 +32,7 @@ use reader::{Entry, Reader};
 use sources::Settings;
 
 /// The configuration of a sidecar.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The folder that everything the sidecar writes is in.
     pub data_dir: PathBuf,
@@ -46,12 +46,14 @@ pub struct Config {
     pub replica: Replica,
     /// The record of its answers.
     pub evidence: Evidence,
+    /// What it sends to a collector.
+    pub telemetry: Telemetry,
     /// What it says about itself.
     pub log: Log,
 }
 
 /// A configuration that passed, and what is worth saying about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,

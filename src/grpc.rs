@@ -331,7 +331,7 @@ impl Carried {
         Self {
             caller: request.extensions().get().cloned(),
             deadline: deadline.and_then(|deadline| came.checked_add(deadline)),
-            trace: text("traceparent").and_then(TraceParent::parse),
+            trace: TraceParent::of(request.metadata().get_all("traceparent").iter().map(|value| value.as_bytes())),
         }
     }
 

@@ -62,6 +62,14 @@ pub const DEFAULT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 pub const DEFAULT_SHIP_STREAM: &str = "CONSENT_EVIDENCE";
 /// Bytes, 1 MiB to 1 TiB. Two weeks of ten answers a second, or a quarter of an hour of 20,000, without a server.
 pub const DEFAULT_MAX_UNSHIPPED_BYTES: u64 = 4 << 30;
+/// Time, 100 ms to 1 min. As OTLP has it: nothing waits for it but the next batch.
+pub const DEFAULT_OTLP_TIMEOUT: Duration = Duration::from_secs(10);
+/// A share, 0 to 1. Of a busy sidecar's 20,000 answers a second 200 are enough to see; denials come on top.
+pub const DEFAULT_TRACE_RATIO: f64 = 0.01;
+/// Time, 1 ms to 1 min. Above what a busy sidecar's slowest answer in a thousand takes, below the 200 ms that proxies wait.
+pub const DEFAULT_SLOW_ANSWER: Duration = Duration::from_millis(50);
+/// Time, 1 s to 1 h. As OpenTelemetry has it.
+pub const DEFAULT_METRICS_INTERVAL: Duration = Duration::from_mins(1);
 /// A level or directives. Starts, stops and what somebody should look at; no line for an answer.
 pub const DEFAULT_LOG_LEVEL: &str = "info";
 
@@ -230,6 +238,25 @@ pub enum EvidenceStage {
     Written,
     /// On the device: survives a power loss, as far as the device keeps what it confirmed.
     Synced,
+}
+
+/// What the sidecar sends to a collector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Telemetry {
+    /// The collector; `None` is none.
+    pub otlp_endpoint: Option<String>,
+    /// How long it may take to take one request.
+    pub otlp_timeout: Duration,
+    /// Headers for it.
+    pub otlp_headers_file: Option<PathBuf>,
+    /// The authorities of its certificate; `None` are those of the system.
+    pub otlp_ca_file: Option<PathBuf>,
+    /// The share of answers that leave a span where their callers trace nothing; `None` is no spans at all.
+    pub trace_ratio: Option<f64>,
+    /// Answers that take longer always leave one.
+    pub slow_answer: Option<Duration>,
+    /// How often metrics are sent; `None` is never.
+    pub metrics_interval: Option<Duration>,
 }
 
 /// What the sidecar says about itself.

@@ -7,11 +7,15 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tonic::transport::Uri;
+
 use super::problem::{Origin, Problem};
 use super::sources::{Raw, Setting, Settings, variable};
 use super::units::{format_duration, format_size, parse_duration, parse_size};
 use crate::nats::Servers;
 
+/// The port of a collector that is not told otherwise. Source: OTLP specification, "OTLP/gRPC default port".
+const COLLECTOR_PORT: u16 = 4317;
 /// The word that turns a listener off.
 pub(super) const OFF: &str = "off";
 
@@ -177,6 +181,34 @@ impl Reader {
         self.optional(key, meaning, &limits, default, parse, |span| quote(&format_duration(*span)))
     }
 
+    /// A share between 0 and 1, or "off".
+    pub(super) fn share_or_off(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        default: Option<f64>,
+    ) -> Option<f64> {
+        let parse = |raw: &Raw| {
+            let text = match raw {
+                Raw::Text(text) | Raw::Fraction(text) => text.clone(),
+                Raw::Integer(number) => number.to_string(),
+                Raw::Other(kind) => return Err(format!("must be a number between 0 and 1, not {kind}")),
+            };
+            let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+            share.ok_or_else(|| format!("`{text}` is not a number between 0 and 1, nor `off`"))
+        };
+        self.optional(key, meaning, "a number between 0 and 1, or \"off\"", default, parse, |share: &f64| {
+            // With a point, as TOML wants a fraction.
+            format!("{share:?}")
+        })
+    }
+
+    /// The address of a collector, or "off".
+    pub(super) fn collector_or_off(&mut self, key: &'static str, meaning: &'static str) -> Option<String> {
+        let limits = "http://host:4317 or https://host:4317, or \"off\"";
+        self.optional(key, meaning, limits, None, |raw| collector(text(raw)?), |address| quote(address))
+    }
+
     /// The addresses of NATS servers, or "off".
     pub(super) fn servers_or_off(&mut self, key: &'static str, meaning: &'static str) -> Option<Servers> {
         // A text that is malformed may hold a password: the error says what may be said of it.
@@ -303,6 +335,7 @@ pub(super) fn text(raw: &Raw) -> Result<&str, String> {
     match raw {
         Raw::Text(text) => Ok(text),
         Raw::Integer(number) => Err(format!("`{number}` is a number and must be a text in quotes")),
+        Raw::Fraction(number) => Err(format!("`{number}` is a number and must be a text in quotes")),
         Raw::Other(kind) => Err(format!("must be a text in quotes, not {kind}")),
     }
 }
@@ -314,8 +347,27 @@ pub(super) fn number(raw: &Raw) -> Result<usize, String> {
         Raw::Text(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().map_err(|_| wrong(text)),
         Raw::Text(text) => Err(wrong(text)),
         Raw::Integer(number) => usize::try_from(*number).map_err(|_| wrong(number)),
+        Raw::Fraction(number) => Err(wrong(number)),
         Raw::Other(kind) => Err(format!("must be a whole number, not {kind}")),
     }
+}
+
+/// The address of a collector, with its port. What is malformed is not repeated: it may hold a password.
+fn collector(text: &str) -> Result<String, String> {
+    let uri: Uri = text.parse().map_err(|_| "is not an address such as `http://127.0.0.1:4317`".to_owned())?;
+    let scheme = uri.scheme_str().filter(|scheme| ["http", "https"].contains(scheme));
+    let authority = uri.authority().filter(|authority| !authority.host().is_empty());
+    let (Some(scheme), Some(authority)) = (scheme, authority) else {
+        return Err("must begin with `http://` or `https://`, and name a host".to_owned());
+    };
+    if authority.as_str().contains('@') {
+        return Err("must not hold a password; telemetry.otlp_headers_file is for that".to_owned());
+    }
+    if uri.path_and_query().is_some_and(|path| path != "/") {
+        return Err("has a path, which OTLP over gRPC has not; is it the address for HTTP?".to_owned());
+    }
+    let port = authority.port_u16().unwrap_or(COLLECTOR_PORT);
+    Ok(format!("{scheme}://{}:{port}", authority.host()))
 }
 
 fn path(raw: &Raw) -> Result<PathBuf, String> {
@@ -337,6 +389,7 @@ fn quoted<'r, T>(raw: &'r Raw, wanted: &str, parse: impl Fn(&str) -> Result<T, S
     match raw {
         Raw::Text(text) => Ok(text),
         Raw::Integer(number) => Err(parse(&number.to_string()).err().unwrap_or_else(|| format!("must be {wanted}"))),
+        Raw::Fraction(_) => Err(format!("must be {wanted}, not a number with a fraction")),
         Raw::Other(kind) => Err(format!("must be {wanted}, not {kind}")),
     }
 }

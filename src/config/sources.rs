@@ -52,6 +52,8 @@ pub(super) enum Raw {
     Text(String),
     /// A number in TOML.
     Integer(i64),
+    /// A number with a fraction in TOML, as it is spelt.
+    Fraction(String),
     /// Something in TOML that no key takes, by the name of its type.
     Other(&'static str),
 }
@@ -136,7 +138,7 @@ impl Settings {
                 DeValue::String(text) => Raw::Text(text.clone().into_owned()),
                 DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
                     .map_or(Raw::Other("a number that is too large"), Raw::Integer),
-                DeValue::Float(_) => Raw::Other("a number with a fraction"),
+                DeValue::Float(number) => Raw::Fraction(number.as_str().to_owned()),
                 DeValue::Boolean(_) => Raw::Other("true or false"),
                 DeValue::Datetime(_) => Raw::Other("a date"),
                 DeValue::Array(_) => Raw::Other("a list"),

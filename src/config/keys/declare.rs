@@ -8,7 +8,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::{
     Admin, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
-    ReplicaMode, Server, Ship, ShipKind, WORKERS_MAX, Workers,
+    ReplicaMode, Server, Ship, ShipKind, Telemetry, WORKERS_MAX, Workers,
 };
 use crate::config::reader::{Reader, number, quote, text};
 use crate::config::sources::Raw;
@@ -30,6 +30,7 @@ impl Config {
             ledger: Ledger::read(reader),
             replica: Replica::read(reader, data_dir.join(keys::DEFAULT_KEY_FILE_NAME)),
             evidence: Evidence::read(reader),
+            telemetry: Telemetry::read(reader),
             log: Log::read(reader),
             data_dir,
         };
@@ -340,6 +341,57 @@ impl Ship {
                 "How long after its end a month that was shipped is kept here; \"off\" keeps it for good.",
                 None,
                 Duration::ZERO..=Duration::from_hours(24 * 3660),
+            ),
+        }
+    }
+}
+
+impl Telemetry {
+    fn read(reader: &mut Reader) -> Self {
+        let otlp_endpoint =
+            reader.collector_or_off("telemetry.otlp_endpoint", "The collector that traces and metrics are sent to.");
+        let otlp_timeout = reader.duration(
+            "telemetry.otlp_timeout",
+            "How long the collector may take to take one request; no answer waits for it.",
+            keys::DEFAULT_OTLP_TIMEOUT,
+            Duration::from_millis(100)..=Duration::from_mins(1),
+        );
+        let mut file = |key, meaning| reader.path_or_off(key, meaning, PATH_BYTES_MAX, None);
+        let otlp_headers_file = file(
+            "telemetry.otlp_headers_file",
+            "Headers for the collector, such as a token: `name: value`, a line each. Read anew for each request.",
+        );
+        let otlp_ca_file = file(
+            "telemetry.otlp_ca_file",
+            "The authorities of the collector's certificate, in PEM; \"off\": those of the system.",
+        );
+        let (endpoint, ca) = ("telemetry.otlp_endpoint", "telemetry.otlp_ca_file");
+        let is_tls = otlp_endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("https://"));
+        if otlp_ca_file.is_some() && !is_tls && reader.is_sound(endpoint) {
+            reader.problem(ca, format!("is of no use where {endpoint} does not begin with `https://`"));
+        }
+        Self {
+            otlp_endpoint,
+            otlp_timeout,
+            otlp_headers_file,
+            otlp_ca_file,
+            trace_ratio: reader.share_or_off(
+                "telemetry.trace_ratio",
+                "The share of answers that leave a span where their callers bring no trace; \"off\" is no spans at all, \
+                 also of denials and slow answers.",
+                Some(keys::DEFAULT_TRACE_RATIO),
+            ),
+            slow_answer: reader.duration_or_off(
+                "telemetry.slow_answer",
+                "Answers that take longer leave a span, whatever the share.",
+                Some(keys::DEFAULT_SLOW_ANSWER),
+                Duration::from_millis(1)..=Duration::from_mins(1),
+            ),
+            metrics_interval: reader.duration_or_off(
+                "telemetry.metrics_interval",
+                "How often metrics are sent to the collector.",
+                Some(keys::DEFAULT_METRICS_INTERVAL),
+                Duration::from_secs(1)..=Duration::from_hours(1),
             ),
         }
     }
