@@ -56,6 +56,9 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] transport::ListenError),
+    /// A file of TLS is missing or wrong.
+    #[error(transparent)]
+    Tls(#[from] transport::TlsError),
     /// The evidence folder is not ours.
     #[error("cannot open the evidence")]
     Evidence(#[from] evidence::OpenError),
@@ -108,16 +111,16 @@ pub struct Bound {
 pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
     let folder = &config.data_dir;
     std::fs::create_dir_all(folder).map_err(|source| StartError::DataFolder { path: folder.clone(), source })?;
-    let transport = Transport::bind(transport_config(&config.server)).await?;
+    let metrics = Metrics::new()?;
+    let transport = Transport::bind(transport_config(config), metrics.clone(), &clock).await?;
     let admin_listener = match config.admin.tcp {
-        Some(address) => Some(transport::listen(address).await?),
+        Some(address) => Some(transport::listen(address)?),
         None => None,
     };
 
     // Last what writes: a second sidecar on the same addresses has failed by now.
     let evidence = EvidenceLog::open(evidence_config(config), &clock)?;
     let (replica, running) = start_replica(config, &clock)?;
-    let metrics = Metrics::new()?;
     let lifecycle = shown::lifecycle(&replica, &evidence);
     shown::register(&metrics, &replica, &evidence, &lifecycle);
     let (traces, exporter) = otlp::start(otlp_config(config, &evidence), &metrics, &clock)?;
@@ -141,15 +144,28 @@ pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
 
 /// How connections come in.
 #[must_use]
-pub fn transport_config(server: &config::Server) -> transport::Config {
+pub fn transport_config(config: &Config) -> transport::Config {
+    let server = &config.server;
     transport::Config {
         tcp: server.tcp,
+        tls: server.tls.as_ref().map(|tls| transport::Tls {
+            cert_file: tls.cert_file.clone(),
+            key_file: tls.key_file.clone(),
+            client_ca_file: tls.client_ca_file.clone(),
+            min_version: match tls.min_version {
+                config::TlsVersion::V12 => transport::TlsVersion::V12,
+                config::TlsVersion::V13 => transport::TlsVersion::V13,
+            },
+        }),
         uds: server.uds.clone(),
         uds_mode: server.uds_mode,
+        callers: config.callers.clone(),
         max_concurrent_streams: server.max_concurrent_streams,
         max_connections: server.max_connections,
         max_in_flight: server.max_in_flight,
         request_timeout: server.request_timeout,
+        max_connection_age: server.max_connection_age,
+        max_connection_age_grace: server.max_connection_age_grace,
     }
 }
 
@@ -261,6 +277,15 @@ fn sources(config: &Config, clock: &Clock) -> SourceFactory {
 fn central_config(central: &CentralLedger) -> ledger::nats::Config {
     let (stream, subject_key_file) = (central.stream.clone(), central.subject_key_file.clone());
     ledger::nats::Config { connection: connection(&central.server), stream, subject_key_file }
+}
+
+impl From<transport::BindError> for StartError {
+    fn from(error: transport::BindError) -> Self {
+        match error {
+            transport::BindError::Listen(error) => Self::Listen(error),
+            transport::BindError::Tls(error) => Self::Tls(error),
+        }
+    }
 }
 
 impl Bound {

@@ -11,6 +11,7 @@
 //!   come from that one declaration.
 //! - No key holds a secret, only paths to files that do, and values of unknown keys are never repeated.
 
+mod callers;
 pub mod keys;
 mod print;
 mod problem;
@@ -20,7 +21,7 @@ mod units;
 
 pub use keys::{
     Admin, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
-    ReplicaMode, Server, Ship, ShipKind, Telemetry, Workers,
+    ReplicaMode, Server, Ship, ShipKind, Telemetry, Tls, TlsVersion, Workers,
 };
 pub use problem::{Origin, Problem, Problems};
 pub use sources::{CONFIG_BYTES_MAX, CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Flag, Sources};
@@ -28,6 +29,7 @@ pub use units::parse_duration;
 
 use std::path::PathBuf;
 
+use crate::access::Rule;
 use reader::{Entry, Reader};
 use sources::Settings;
 
@@ -38,6 +40,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// How questions reach it.
     pub server: Server,
+    /// Who may ask; without any, whoever reaches a listener.
+    pub callers: Vec<Rule>,
     /// The local page: metrics and readiness.
     pub admin: Admin,
     /// What it follows.

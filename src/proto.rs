@@ -3,8 +3,10 @@
 //! No other behaviour lives here. Must not know who sends or reads the messages.
 
 pub mod time;
+mod timeout;
 mod words;
 
+pub use timeout::grpc_timeout;
 pub use words::Unspecified;
 
 /// Package `consent.v1`: the service, the ledger's events and the evidence records.

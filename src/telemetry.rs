@@ -14,11 +14,13 @@ mod latency;
 pub mod logs;
 mod metrics;
 pub mod otlp;
+mod refusals;
 mod trace;
 mod traces;
 
 pub use decisions::{PURPOSES_MAX, Row};
 pub use latency::Call;
 pub use metrics::{Metrics, MetricsError};
+pub use refusals::{Refusal, Wire};
 pub use trace::TraceParent;
 pub use traces::{Sampling, Span, Timing, Told, Traces};

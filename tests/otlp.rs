@@ -112,7 +112,8 @@ async fn a_span_says_what_an_answer_was_and_stands_in_its_callers_trace() {
     assert_eq!(said, BTreeMap::from(expected.map(|(key, value)| (key, value.to_owned()))));
 
     // The times are in order, and now.
-    let events: Vec<(&str, u64)> = span.events.iter().map(|event| (event.name.as_str(), event.time_unix_nano)).collect();
+    let events: Vec<(&str, u64)> =
+        span.events.iter().map(|event| (event.name.as_str(), event.time_unix_nano)).collect();
     let [("view taken", seen), ("decided", decided)] = events.as_slice() else { panic!("{events:?}") };
     let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
     assert!(start <= *seen && seen <= decided && *decided <= end, "{span:?}");
@@ -172,7 +173,10 @@ async fn denials_and_slow_answers_leave_spans_where_nothing_is_sampled() {
     assert_eq!(attribute(&span.attributes, "consentd.reason").as_deref(), Some("WITHDRAWN"));
     assert_eq!(span.status.as_ref().expect("a status").code(), StatusCode::Unset, "a denial is no error");
     let (in_trace, why) = said(&denied_in_trace);
-    assert_eq!((why.as_str(), hex(&in_trace.trace_id), hex(&in_trace.parent_span_id)), ("denied", TRACE.into(), SPAN.into()));
+    assert_eq!(
+        (why.as_str(), hex(&in_trace.trace_id), hex(&in_trace.parent_span_id)),
+        ("denied", TRACE.into(), SPAN.into())
+    );
     let (slow_span, why) = said(&slow);
     assert_eq!(why, "slow");
     let took = Duration::from_nanos(slow_span.end_time_unix_nano - slow_span.start_time_unix_nano);
@@ -235,8 +239,10 @@ async fn each_kind_of_call_leaves_one_span_an_answer() {
     let explained = client.explain(traced(explain, "01")).await.expect("answered").into_inner();
 
     let spans = until_spans(&collector, 4).await;
-    let by_evidence: BTreeMap<String, &Span> =
-        spans.iter().map(|span| (attribute(&span.attributes, "consentd.evidence_id").expect("evidence"), span)).collect();
+    let by_evidence: BTreeMap<String, &Span> = spans
+        .iter()
+        .map(|span| (attribute(&span.attributes, "consentd.evidence_id").expect("evidence"), span))
+        .collect();
     assert_eq!((spans.len(), by_evidence.len()), (4, 4));
     let span = by_evidence[&batch.evidence_id];
     assert_eq!(span.name, "may_process_batch");

@@ -31,6 +31,10 @@ pub const DEFAULT_MAX_IN_FLIGHT: usize = 4096;
 pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time, 0 s to 1 h. Below the 30 s after which Kubernetes kills.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+/// Time, 1 s to 30 days, or off. Callers spread over new sidecars within it, and what a certificate proved is asked anew.
+pub const DEFAULT_MAX_CONNECTION_AGE: Duration = Duration::from_mins(30);
+/// Time, 0 s to 1 day. Calls take milliseconds; a stream over all customers minutes.
+pub const DEFAULT_MAX_CONNECTION_AGE_GRACE: Duration = Duration::from_mins(5);
 /// The most threads that may be asked for. The work is microseconds a call: more threads than this never helped.
 pub const WORKERS_MAX: usize = 64;
 /// An address and port, or off. Loopback, beside the questions' port.
@@ -78,6 +82,10 @@ pub const DEFAULT_LOG_LEVEL: &str = "info";
 pub struct Server {
     /// The TCP listener; `None` is off.
     pub tcp: Option<SocketAddr>,
+    /// Its TLS; `None` is plain text.
+    pub tls: Option<Tls>,
+    /// Whether plain text may leave this machine.
+    pub plaintext: bool,
     /// The Unix socket; `None` is off.
     pub uds: Option<PathBuf>,
     /// The socket's file mode.
@@ -96,8 +104,34 @@ pub struct Server {
     pub request_timeout: Duration,
     /// How long calls in flight may take to finish when the sidecar stops.
     pub drain_timeout: Duration,
+    /// The age at which a connection is ended, give or take a tenth; `None` is never.
+    pub max_connection_age: Option<Duration>,
+    /// How long what is in flight then may take.
+    pub max_connection_age_grace: Duration,
     /// How many threads answer.
     pub workers: Workers,
+}
+
+/// TLS of the TCP listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate that is shown.
+    pub cert_file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+    /// The authorities of callers; with them a caller must have a certificate.
+    pub client_ca_file: Option<PathBuf>,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// 1.2.
+    V12,
+    /// 1.3.
+    V13,
 }
 
 /// How many threads answer.

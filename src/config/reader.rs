@@ -112,6 +112,11 @@ impl Reader {
         self.value(key, meaning, &list, default, parse, show)
     }
 
+    /// Whether something is so.
+    pub(super) fn switch(&mut self, key: &'static str, meaning: &'static str, default: bool) -> bool {
+        self.value(key, meaning, "true or false", default, boolean, ToString::to_string)
+    }
+
     /// A path.
     pub(super) fn path(&mut self, key: &'static str, meaning: &'static str, default: PathBuf) -> PathBuf {
         self.value(key, meaning, "a path", default, path, show_path)
@@ -192,7 +197,7 @@ impl Reader {
             let text = match raw {
                 Raw::Text(text) | Raw::Fraction(text) => text.clone(),
                 Raw::Integer(number) => number.to_string(),
-                Raw::Other(kind) => return Err(format!("must be a number between 0 and 1, not {kind}")),
+                other => return Err(format!("must be a number between 0 and 1, not {}", other.kind())),
             };
             let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
             share.ok_or_else(|| format!("`{text}` is not a number between 0 and 1, nor `off`"))
@@ -242,6 +247,19 @@ impl Reader {
         parse: impl Fn(&Raw) -> Result<T, String>,
         show: impl Fn(&T) -> String,
     ) -> T {
+        self.whole(key, meaning, limits, default, |raw| parse(raw).map_err(|what| vec![what]), show)
+    }
+
+    /// Like [`value`](Self::value), for one with parts, of which several may be wrong.
+    pub(super) fn whole<T>(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        limits: &str,
+        default: T,
+        parse: impl Fn(&Raw) -> Result<T, Vec<String>>,
+        show: impl Fn(&T) -> String,
+    ) -> T {
         let limits = match show(&default) {
             none if none.is_empty() => limits.to_owned(),
             default => format!("{limits}; default {default}"),
@@ -253,10 +271,10 @@ impl Reader {
             match parse(&setting.raw) {
                 Ok(parsed) => value = parsed,
                 // Also where a later source overrides it: a source that is wrong is wrong.
-                Err(what) => {
+                Err(wrong) => {
                     sound = false;
-                    let origin = setting.origin.clone();
-                    self.problems.push(Problem { key: Some(key.to_owned()), origin, what });
+                    let problem = |what| Problem { key: Some(key.to_owned()), origin: setting.origin.clone(), what };
+                    self.problems.extend(wrong.into_iter().map(problem));
                 }
             }
             origin = setting.origin;
@@ -335,8 +353,7 @@ pub(super) fn text(raw: &Raw) -> Result<&str, String> {
     match raw {
         Raw::Text(text) => Ok(text),
         Raw::Integer(number) => Err(format!("`{number}` is a number and must be a text in quotes")),
-        Raw::Fraction(number) => Err(format!("`{number}` is a number and must be a text in quotes")),
-        Raw::Other(kind) => Err(format!("must be a text in quotes, not {kind}")),
+        other => Err(format!("must be a text in quotes, not {}", other.kind())),
     }
 }
 
@@ -347,8 +364,16 @@ pub(super) fn number(raw: &Raw) -> Result<usize, String> {
         Raw::Text(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().map_err(|_| wrong(text)),
         Raw::Text(text) => Err(wrong(text)),
         Raw::Integer(number) => usize::try_from(*number).map_err(|_| wrong(number)),
-        Raw::Fraction(number) => Err(wrong(number)),
-        Raw::Other(kind) => Err(format!("must be a whole number, not {kind}")),
+        other => Err(format!("must be a whole number, not {}", other.kind())),
+    }
+}
+
+/// The `true` or `false` that a source gives.
+pub(super) fn boolean(raw: &Raw) -> Result<bool, String> {
+    match raw {
+        Raw::Boolean(is) => Ok(*is),
+        Raw::Text(text) => text.parse().map_err(|_| format!("`{text}` is not true or false")),
+        other => Err(format!("must be true or false, not {}", other.kind())),
     }
 }
 
@@ -389,8 +414,7 @@ fn quoted<'r, T>(raw: &'r Raw, wanted: &str, parse: impl Fn(&str) -> Result<T, S
     match raw {
         Raw::Text(text) => Ok(text),
         Raw::Integer(number) => Err(parse(&number.to_string()).err().unwrap_or_else(|| format!("must be {wanted}"))),
-        Raw::Fraction(_) => Err(format!("must be {wanted}, not a number with a fraction")),
-        Raw::Other(kind) => Err(format!("must be {wanted}, not {kind}")),
+        other => Err(format!("must be {wanted}, not {}", other.kind())),
     }
 }
 
@@ -417,12 +441,12 @@ fn unknown_key(key: &str, keys: &[&'static str]) -> String {
     format!("is not a key{}", did_you_mean(moved.or(near)))
 }
 
-fn did_you_mean(name: Option<&str>) -> String {
+pub(super) fn did_you_mean(name: Option<&str>) -> String {
     name.map_or_else(String::new, |name| format!(", did you mean `{name}`?"))
 }
 
 /// The name that takes the fewest edits, if these are few for its length.
-fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub(super) fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let (edits, found) = names.map(|other| (strsim::damerau_levenshtein(name, other), other)).min()?;
     (edits <= (found.len() / 3).min(5)).then_some(found)
 }

@@ -12,6 +12,7 @@ use prometheus::{Registry, TextEncoder};
 
 use super::decisions::{Decisions, PURPOSES_MAX, Row};
 use super::latency::{Call, Latencies};
+use super::refusals::{Refusal, Refusals, Wire};
 use crate::domain::Reason;
 
 const DECISIONS: &str = "consentd_decisions_total";
@@ -22,6 +23,7 @@ pub struct Metrics(Arc<Shared>);
 
 struct Shared {
     decisions: Arc<Decisions>,
+    refusals: Arc<Refusals>,
     latencies: Latencies,
     registry: Registry,
     meter: Meter,
@@ -73,13 +75,25 @@ impl Metrics {
                 }
             })
             .build();
+        let refusals = Arc::new(Refusals::default());
+        let shown = Arc::clone(&refusals);
+        meter
+            .u64_observable_counter("consentd_refused_total")
+            .with_description("What was not answered because of who asked, by wire and why.")
+            .with_callback(move |observer| {
+                for (wire, why, count) in shown.lines() {
+                    observer
+                        .observe(count, &[KeyValue::new("wire", wire.as_str()), KeyValue::new("why", why.as_str())]);
+                }
+            })
+            .build();
         meter
             .u64_observable_gauge("consentd_build_info")
             .with_description("Always 1; the label is the version.")
             .with_callback(|observer| observer.observe(1, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]))
             .build();
         let latencies = Latencies::default();
-        Ok(Self(Arc::new(Shared { decisions, latencies, registry, meter, _provider: provider })))
+        Ok(Self(Arc::new(Shared { decisions, refusals, latencies, registry, meter, _provider: provider })))
     }
 
     /// Gives these purposes, the catalogue's, counts of their own; the first [`PURPOSES_MAX`] of them. Those that stay
@@ -104,6 +118,11 @@ impl Metrics {
     #[inline]
     pub fn took(&self, call: Call, elapsed: Duration) {
         self.0.latencies.record(call, elapsed);
+    }
+
+    /// Counts what was not answered because of who asked.
+    pub fn refused(&self, wire: Wire, why: Refusal) {
+        self.0.refusals.add(wire, why);
     }
 
     /// Shows a value that can rise and fall. The name begins with `consentd_` and ends with its unit where it has one;

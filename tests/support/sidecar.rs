@@ -143,13 +143,17 @@ pub(crate) fn append(path: &Path, bytes: &[u8]) -> u64 {
 impl Sidecar {
     /// Starts one that need not become ready.
     pub(crate) async fn start(home: &Home, more: &[(&str, &str)]) -> Self {
-        let bound = app::build(&home.config(more), Clock::system()).await.expect("built");
+        let config = home.config(more);
+        let bound = app::build(&config, Clock::system()).await.expect("built");
         let (tcp, admin) = (bound.tcp.expect("TCP"), bound.admin);
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(bound.serve(async {
             let _ = stopped.await;
         }));
-        let channel = connect_tcp(tcp).await;
+        // Who speaks TLS does so for itself.
+        let is_plain = config.server.tls.is_none();
+        let channel =
+            if is_plain { connect_tcp(tcp).await } else { connect_uds(&home.uds()).await.expect("connected") };
         Self { channel, tcp, admin, stop, serving }
     }
 

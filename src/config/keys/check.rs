@@ -12,6 +12,15 @@ impl Config {
         if sound(reader, ["server.tcp", "server.uds"]) && self.server.tcp.is_none() && self.server.uds.is_none() {
             reader.problem("server.tcp", "is off and so is server.uds: nobody could ask");
         }
+        if sound(reader, ["server.tcp", "server.plaintext"])
+            && sound(reader, ["server.tls_cert_file", "server.tls_key_file"])
+            && let Some(address) = self.server.tcp.filter(|address| !address.ip().is_loopback())
+            && self.server.tls.is_none()
+            && !self.server.plaintext
+        {
+            let how = "set server.tls_cert_file and server.tls_key_file, or server.plaintext to true";
+            reader.problem("server.tcp", format!("`{address}` would speak plain text beyond this machine: {how}"));
+        }
         if sound(reader, ["server.tcp", "admin.tcp"])
             && let (Some(server), Some(admin)) = (self.server.tcp, self.admin.tcp)
             && clash(server, admin)
@@ -48,7 +57,8 @@ impl Config {
     /// What is allowed and yet deserves a second look.
     pub(in crate::config) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        let listeners = [("server.tcp", self.server.tcp, "ask"), ("admin.tcp", self.admin.tcp, "read the metrics")];
+        let plain = self.server.tcp.filter(|_| self.server.tls.is_none());
+        let listeners = [("server.tcp", plain, "ask"), ("admin.tcp", self.admin.tcp, "read the metrics")];
         for (key, address, what) in listeners {
             if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
                 warnings.push(format!(
@@ -65,6 +75,12 @@ impl Config {
         if self.server.uds.is_some() && self.server.uds_mode & 0o002 != 0 {
             let mode = self.server.uds_mode;
             warnings.push(format!("server.uds_mode: `{mode:04o}` lets every user of this machine ask"));
+        }
+        let proves_nothing = self.server.tls.as_ref().is_none_or(|tls| tls.client_ca_file.is_none());
+        if let Some(address) = self.server.tcp.filter(|_| proves_nothing && !self.callers.is_empty()) {
+            warnings.push(format!(
+                "callers: over `{address}` nobody can show who they are, and so nobody may ask; set server.tls_client_ca_file"
+            ));
         }
         warnings
     }
