@@ -75,7 +75,7 @@ fn settings<'a>(endpoint: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str,
     [&[("telemetry.otlp_endpoint", endpoint), ("telemetry.trace_ratio", "0")], more].concat()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_span_says_what_an_answer_was_and_stands_in_its_callers_trace() {
     let collector = Collector::start(Mood::Takes).await;
     let home = home();
@@ -130,7 +130,7 @@ async fn a_span_says_what_an_answer_was_and_stands_in_its_callers_trace() {
     assert_eq!(hex(&record(&home, &answered.evidence_id).trace_id), TRACE);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn denials_and_slow_answers_leave_spans_where_nothing_is_sampled() {
     let collector = Collector::start(Mood::Takes).await;
     let home = home();
@@ -187,7 +187,7 @@ async fn denials_and_slow_answers_leave_spans_where_nothing_is_sampled() {
     assert_eq!(hex(&record(&home, &allowed[1].evidence_id).trace_id), TRACE);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_share_of_the_answers_leaves_spans_and_off_leaves_none() {
     let collector = Collector::start(Mood::Takes).await;
     for (ratio, kept) in [("1", 40..=40), ("0.5", 5..=35), ("off", 0..=0)] {
@@ -214,7 +214,7 @@ async fn a_share_of_the_answers_leaves_spans_and_off_leaves_none() {
     assert!(spans.iter().all(|span| attribute(&span.attributes, "consentd.kept").as_deref() == Some("ratio")));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_kind_of_call_leaves_one_span_an_answer() {
     let collector = Collector::start(Mood::Takes).await;
     let home = home();
@@ -257,7 +257,7 @@ async fn each_kind_of_call_leaves_one_span_an_answer() {
     sidecar.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_malformed_or_doubled_parent_is_none() {
     let collector = Collector::start(Mood::Takes).await;
     let home = home();
@@ -280,7 +280,7 @@ async fn a_malformed_or_doubled_parent_is_none() {
     sidecar.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_of_the_sidecar_is_an_error_and_a_denial_is_none() {
     let collector = Collector::start(Mood::Takes).await;
     let home = home();
@@ -295,7 +295,7 @@ async fn a_failure_of_the_sidecar_is_an_error_and_a_denial_is_none() {
     sidecar.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_is_sent_names_a_subject() {
     let collector = Collector::start(Mood::Takes).await;
     let home = home();
@@ -326,4 +326,180 @@ async fn nothing_that_is_sent_names_a_subject() {
     for name in ["ayse", "yilmaz", "example.org"] {
         assert!(!holds(name), "`{name}` was sent");
     }
+}
+
+/// Series of the local page: `name{labels}` and value.
+fn series(page: &str) -> BTreeMap<String, f64> {
+    let samples = page.lines().filter(|line| !line.starts_with('#'));
+    samples.map(|line| line.rsplit_once(' ').expect("a sample")).map(|(id, value)| (id.to_owned(), value.parse().expect("a number"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_are_those_of_the_page() {
+    let collector = Collector::start(Mood::Takes).await;
+    let home = home();
+    let more = [("telemetry.metrics_interval", "1s"), ("admin.tcp", "127.0.0.1:0"), ("telemetry.trace_ratio", "off")];
+    let sidecar = Sidecar::ready(&home, &settings(&collector.endpoint(), &more)).await;
+    let mut client = sidecar.client();
+    for subject in ["crm:allowed", "crm:denied", "crm:denied"] {
+        ask(&mut client, newsletter(subject)).await;
+    }
+    let asked = r#"consentd_answer_duration_seconds_count{call="may_process"}"#;
+    let pushed = eventually("a push has the answers", async || {
+        let metrics = collector.metrics()?;
+        let counted = metrics.iter().find(|metric| metric.name == "consentd_answer_duration_seconds")?;
+        let Some(Data::Histogram(histogram)) = &counted.data else { panic!("{counted:?}") };
+        histogram.data_points.iter().any(|point| point.count == 3).then_some(metrics)
+    })
+    .await;
+    let shown = series(&page(sidecar.admin.expect("a page"), "/metrics").1);
+    assert_eq!(shown[asked], 3.0);
+
+    // What moves by itself may differ; everything else is the same number.
+    let moves = ["_age_", "staleness", "consentd_ready", "bytes", "consentd_evidence_records", "load_duration", "position"];
+    let mut seen = BTreeSet::new();
+    for metric in &pushed {
+        seen.insert(metric.name.as_str());
+        assert_eq!(metric.unit == "s", metric.name.ends_with("_seconds"), "{}", metric.name);
+        let id = |labels: &[opentelemetry_proto::tonic::common::v1::KeyValue]| {
+            let text: Vec<String> = labels
+                .iter()
+                .map(|label| format!("{}=\"{}\"", label.key, attribute(labels, &label.key).expect("a text")))
+                .collect();
+            if text.is_empty() { metric.name.clone() } else { format!("{}{{{}}}", metric.name, text.join(",")) }
+        };
+        let points = match metric.data.as_ref().expect("data") {
+            Data::Sum(sum) => {
+                assert!(sum.is_monotonic && sum.aggregation_temporality == 2, "{}", metric.name);
+                assert!(metric.name.ends_with("_total"), "{}", metric.name);
+                &sum.data_points
+            }
+            Data::Gauge(gauge) => &gauge.data_points,
+            Data::Histogram(histogram) => {
+                assert_eq!(histogram.aggregation_temporality, 2);
+                for point in &histogram.data_points {
+                    assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
+                    assert_eq!(point.bucket_counts.iter().sum::<u64>(), point.count);
+                    let label = attribute(&point.attributes, "call").expect("a call");
+                    assert_eq!(shown[&format!("{}_count{{call=\"{label}\"}}", metric.name)], point.count as f64);
+                    let mut below = 0;
+                    for (count, bound) in point.bucket_counts.iter().zip(&point.explicit_bounds) {
+                        below += count;
+                        let bucket = format!("{}_bucket{{call=\"{label}\",le=\"{bound}\"}}", metric.name);
+                        assert_eq!(shown[&bucket], below as f64, "{bucket}");
+                    }
+                }
+                continue;
+            }
+            other => panic!("{other:?}"),
+        };
+        assert!(!points.is_empty());
+        for point in points {
+            assert!(point.start_time_unix_nano <= point.time_unix_nano && point.start_time_unix_nano > 0);
+            let value = match point.value.expect("a value") {
+                Value::AsDouble(value) => value,
+                Value::AsInt(value) => value as f64,
+            };
+            let id = id(&point.attributes);
+            let have = shown.get(&id).unwrap_or_else(|| panic!("`{id}` is not on the page"));
+            assert!(moves.iter().any(|part| id.contains(part)) || *have == value, "{id}: {have} {value}");
+        }
+    }
+    let names = shown.keys().map(|id| id.split('{').next().expect("a name"));
+    let names: BTreeSet<&str> = names
+        .map(|name| if name.starts_with("consentd_answer_duration") { "consentd_answer_duration_seconds" } else { name })
+        .collect();
+    assert_eq!(names, seen, "all that the page shows was pushed");
+    sidecar.stop().await;
+    assert_eq!(collector.spans().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_collector_refuses_is_counted() {
+    for (mood, dropped, requests) in [
+        (Mood::Refuses(Code::Unauthenticated), ("undelivered", 3.0), 1),
+        (Mood::Refuses(Code::ResourceExhausted), ("undelivered", 3.0), 1),
+        (Mood::Refuses(Code::Unavailable), ("undelivered", 3.0), 3),
+        (Mood::RefusesSpans(2), ("refused", 2.0), 1),
+        (Mood::TakesAfter(2), ("undelivered", 0.0), 3),
+    ] {
+        let collector = Collector::start(mood).await;
+        let home = home();
+        let more = [("admin.tcp", "127.0.0.1:0"), ("telemetry.metrics_interval", "off")];
+        let sidecar = Sidecar::ready(&home, &settings(&collector.endpoint(), &more)).await;
+        let denied = ["crm:denied"; 3].map(sidecar::batch_question);
+        let context = v1::Context { purpose: "newsletter".into(), channel: "email".into(), ..v1::Context::default() };
+        // Together, so that they leave in one request.
+        let asks = denied.map(|question| {
+            let message =
+                v1::MayProcessBatchRequest { context: Some(context.clone()), questions: vec![question] };
+            let mut client = sidecar.client();
+            async move { client.may_process_batch(message).await.expect("answered") }
+        });
+        let [one, two, three] = asks;
+        tokio::join!(one, two, three);
+        let admin = sidecar.admin.expect("a page");
+        let (why, count) = dropped;
+        eventually(&format!("{mood:?}: the spans are accounted for"), async || {
+            let shown = series(&page(admin, "/metrics").1);
+            let dropped = |why: &str| shown[&format!("consentd_spans_dropped_total{{why=\"{why}\"}}")];
+            let all = dropped("queue_full") + dropped("undelivered") + dropped("refused");
+            (all + shown["consentd_spans_sent_total"] >= 3.0).then(|| assert_eq!((all, dropped(why)), (count, count)))
+        })
+        .await;
+        let shown = series(&page(admin, "/metrics").1);
+        let failed = shown[r#"consentd_otlp_failed_requests_total{signal="traces"}"#];
+        let taken = usize::from(!matches!(mood, Mood::Refuses(_)));
+        assert_eq!((collector.requests(), failed), (requests, (requests - taken) as f64), "{mood:?}");
+        sidecar.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_that_comes_back_gets_what_follows() {
+    let collector = Collector::start(Mood::Takes).await;
+    let home = home();
+    let more = [("telemetry.metrics_interval", "off")];
+    let sidecar = Sidecar::ready(&home, &settings(&collector.endpoint(), &more)).await;
+    let mut client = sidecar.client();
+    ask(&mut client, newsletter("crm:denied")).await;
+    until_spans(&collector, 1).await;
+    let address = collector.go();
+    ask(&mut client, newsletter("crm:denied")).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let collector = Collector::serve(address, Mood::Takes, None).await;
+    let answered = eventually("a span arrives again", async || {
+        let answered = ask(&mut client, newsletter("crm:denied")).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        (!collector.spans().is_empty()).then_some(answered)
+    })
+    .await;
+    assert!(!answered.evidence_id.is_empty());
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_is_sent_at_the_end_and_the_end_is_not_held_up() {
+    let collector = Collector::start(Mood::Takes).await;
+    let home = home();
+    let more = [("telemetry.metrics_interval", "1h")];
+    let sidecar = Sidecar::ready(&home, &settings(&collector.endpoint(), &more)).await;
+    let mut client = sidecar.client();
+    for _ in 0..20 {
+        ask(&mut client, newsletter("crm:denied")).await;
+    }
+    drop(client);
+    sidecar.stop().await;
+    assert_eq!(collector.spans().len(), 20);
+    assert!(collector.metrics().is_some(), "the last metrics too");
+
+    // One that takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let endpoint = format!("http://{}", silent.local_addr().expect("an address"));
+    let sidecar = Sidecar::ready(&home, &settings(&endpoint, &[("telemetry.otlp_timeout", "1m")])).await;
+    ask(&mut sidecar.client(), newsletter("crm:denied")).await;
+    let began = Instant::now();
+    sidecar.stop().await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }
