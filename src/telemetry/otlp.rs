@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use tokio::sync::{Notify, mpsc, watch};
+use tonic::transport::Channel;
 
 pub use headers::HeadersError;
 pub use link::LinkError;
@@ -31,7 +32,6 @@ use super::traces::{Sampling, Traces};
 use crate::clock::Clock;
 use figures::Figures;
 use headers::Headers;
-use link::Link;
 use spans::Spans;
 
 /// Spans in one request. At some 500 bytes each a request stays far below the 4 MiB that collectors take.
@@ -81,6 +81,16 @@ pub struct Exporter {
     thread: JoinHandle<()>,
 }
 
+/// What both signals are sent with.
+#[derive(Debug, Clone)]
+struct Way {
+    channel: Channel,
+    timeout: Duration,
+    headers: Headers,
+    resource: Resource,
+    counts: Arc<Counts>,
+}
+
 /// What became of spans.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
@@ -104,32 +114,50 @@ pub fn start(
     let counts = Arc::new(Counts::default());
     counts.show(metrics);
     let Some(config) = config else { return Ok((Traces::off(), None)) };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let link = {
-        // Its connection is made on this runtime, not on the caller's.
-        let _entered = runtime.enter();
-        Link::new(&config)?
-    };
+    let endpoint = link::endpoint(&config)?;
     let headers = Headers::read(config.headers_file.clone())?;
-    let resource = resource(&config.instance);
-    let (mut traces, mut spans) = (Traces::off(), None);
+    let (mut traces, mut waiting) = (Traces::off(), None);
     if let Some(sampling) = config.sampling {
-        let (queue, waiting) = mpsc::channel(QUEUE_SPANS);
+        let (queue, spans) = mpsc::channel(QUEUE_SPANS);
         let batch = Arc::new(Notify::new());
         traces = Traces::new(sampling, queue, Arc::clone(&batch), Arc::clone(&counts), clock.clone());
-        spans = Some(Spans::new(link.clone(), headers.clone(), resource.clone(), waiting, batch, Arc::clone(&counts)));
+        waiting = Some((spans, batch));
     }
-    let figures = config
-        .metrics_interval
-        .map(|interval| Figures::new(link, headers, resource, metrics.clone(), clock.clone(), interval, counts));
     let (stopping, stopped) = watch::channel(false);
+    let (metrics, clock) = (metrics.clone(), clock.clone());
     let send = move || {
-        runtime.block_on(run(spans, figures, stopped));
+        // Made on the runtime that its connection is to live on.
+        let way = Way {
+            channel: endpoint.connect_lazy(),
+            headers,
+            counts,
+            resource: resource(&config.instance),
+            timeout: config.timeout,
+        };
+        let spans = waiting.map(|(spans, batch)| Spans::new(way.clone(), spans, batch));
+        let figures = config.metrics_interval.map(|interval| Figures::new(way, metrics, clock, interval));
+        run(spans, figures, stopped)
+    };
+    Ok((traces, Some(Exporter { stopping, thread: spawn(send)? })))
+}
+
+/// Starts a thread with a runtime of its own for one piece of work.
+fn spawn<F: Future<Output = ()>>(work: impl FnOnce() -> F + Send + 'static) -> Result<JoinHandle<()>, std::io::Error> {
+    let (told, began) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name("consentd-otlp".to_owned()).spawn(move || {
+        let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = match built {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(told.send(Err(error))),
+        };
+        let _ = told.send(Ok(()));
+        runtime.block_on(async { work().await });
         // A name that is being looked up is not waited for.
         runtime.shutdown_background();
-    };
-    let thread = std::thread::Builder::new().name("consentd-otlp".to_owned()).spawn(send)?;
-    Ok((traces, Some(Exporter { stopping, thread })))
+    })?;
+    // Gone without a word it has panicked, and said so.
+    began.recv().unwrap_or_else(|gone| Err(std::io::Error::other(gone)))?;
+    Ok(thread)
 }
 
 impl Exporter {

@@ -20,7 +20,7 @@ use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::runtime::Runtime;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Server, ServerTlsConfig};
@@ -42,7 +42,8 @@ pub(crate) enum Mood {
 pub(crate) struct Collector {
     pub(crate) address: SocketAddr,
     kept: Arc<Mutex<Kept>>,
-    serving: JoinHandle<()>,
+    /// Its own, so that its connections end with it.
+    runtime: Option<Runtime>,
 }
 
 #[derive(Debug)]
@@ -64,7 +65,9 @@ impl Collector {
 
     /// On an address of before, or with TLS.
     pub(crate) async fn serve(address: SocketAddr, mood: Mood, tls: Option<ServerTlsConfig>) -> Self {
-        let listener = TcpListener::bind(address).await.expect("bound");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let listener = runtime.spawn(TcpListener::bind(address)).await.expect("no panic").expect("bound");
         let address = listener.local_addr().expect("an address");
         let (traces, metrics, headers) = (Vec::new(), Vec::new(), Vec::new());
         let kept = Arc::new(Mutex::new(Kept { mood, requests: 0, traces, metrics, headers }));
@@ -76,10 +79,10 @@ impl Collector {
         let router = server
             .add_service(TraceServiceServer::new(service.clone()))
             .add_service(MetricsServiceServer::new(service));
-        let serving = tokio::spawn(async move {
+        runtime.spawn(async move {
             router.serve_with_incoming(TcpListenerStream::new(listener)).await.expect("served");
         });
-        Self { address, kept, serving }
+        Self { address, kept, runtime: Some(runtime) }
     }
 
     pub(crate) fn endpoint(&self) -> String {
@@ -131,17 +134,17 @@ impl Collector {
         traces.chain(kept.metrics.iter().flat_map(|request| request.encode_to_vec())).collect()
     }
 
-    /// Goes away: its connections are cut, and its port is free.
-    pub(crate) async fn go(mut self) -> SocketAddr {
-        self.serving.abort();
-        let _ = (&mut self.serving).await;
+    /// Goes away: its connections are cut, and its port is free soon.
+    pub(crate) fn go(self) -> SocketAddr {
         self.address
     }
 }
 
 impl Drop for Collector {
     fn drop(&mut self) {
-        self.serving.abort();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

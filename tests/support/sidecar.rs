@@ -180,9 +180,15 @@ impl Sidecar {
 impl Process {
     /// Starts the binary; it may not answer yet.
     pub(crate) fn spawn(home: &Home, more: &[(&str, &str)]) -> Self {
+        Self::spawn_in(home, more, &[])
+    }
+
+    /// As [`Process::spawn`], in an environment.
+    pub(crate) fn spawn_in(home: &Home, more: &[(&str, &str)], environment: &[(&str, &str)]) -> Self {
         let log = OpenOptions::new().append(true).create(true).open(home.log()).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_consentd"));
-        command.arg("serve").env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.arg("serve").env_clear().envs(environment.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         for (key, value) in home.settings(&[&[("server.tcp", "off")], more].concat()) {
             command.arg("--set").arg(format!("{key}={value}"));
         }
@@ -202,6 +208,10 @@ impl Process {
             assert!(Instant::now() < deadline, "the sidecar takes no connection");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

@@ -2,7 +2,6 @@
 //!
 //! They are read where the page reads them, so that nothing is counted twice and both always agree.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -19,10 +18,8 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use prometheus::proto::{self, MetricFamily, MetricType};
 use tonic::transport::Channel;
 
-use super::headers::Headers;
-use super::link::Link;
 use super::sender::Sender;
-use super::{Counts, spans, value};
+use super::{Way, spans, value};
 use crate::clock::Clock;
 use crate::telemetry::metrics::Metrics;
 
@@ -31,30 +28,20 @@ use crate::telemetry::metrics::Metrics;
 pub(super) struct Figures {
     client: MetricsServiceClient<Channel>,
     sender: Sender,
-    headers: Headers,
-    resource: Resource,
+    way: Way,
     metrics: Metrics,
     clock: Clock,
     interval: Duration,
     /// Since when is counted, on the wall clock.
     since_ns: u64,
-    counts: Arc<Counts>,
 }
 
 impl Figures {
-    pub(super) fn new(
-        link: Link,
-        headers: Headers,
-        resource: Resource,
-        metrics: Metrics,
-        clock: Clock,
-        interval: Duration,
-        counts: Arc<Counts>,
-    ) -> Self {
-        let sender = Sender::new("metrics", link.timeout);
-        let client = MetricsServiceClient::new(link.channel);
+    pub(super) fn new(way: Way, metrics: Metrics, clock: Clock, interval: Duration) -> Self {
+        let sender = Sender::new("metrics", way.timeout);
+        let client = MetricsServiceClient::new(way.channel.clone());
         let since_ns = clock.unix_nanos();
-        Self { client, sender, headers, resource, metrics, clock, interval, since_ns, counts }
+        Self { client, sender, way, metrics, clock, interval, since_ns }
     }
 
     /// Sends the metrics each interval. Ends never.
@@ -70,13 +57,13 @@ impl Figures {
         let at = At { since_ns: self.since_ns, now_ns: self.clock.unix_nanos() };
         let metrics = self.metrics.families().iter().filter_map(|family| metric(family, at)).collect();
         let scope_metrics = vec![ScopeMetrics { scope: Some(spans::scope()), metrics, ..ScopeMetrics::default() }];
-        let resource = Some(self.resource.clone());
+        let resource = Some(self.way.resource.clone());
         let resource_metrics = vec![ResourceMetrics { resource, scope_metrics, ..ResourceMetrics::default() }];
         let message = ExportMetricsServiceRequest { resource_metrics };
         let client = &mut self.client;
-        let sent = self.sender.send(message, self.headers.now(), async |request| client.export(request).await);
+        let sent = self.sender.send(message, self.way.headers.now(), async |request| client.export(request).await);
         if sent.await.is_err() {
-            self.counts.failed_metrics.fetch_add(1, Ordering::Relaxed);
+            self.way.counts.failed_metrics.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

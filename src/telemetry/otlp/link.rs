@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
 use super::Config;
 
@@ -40,30 +40,21 @@ pub enum LinkError {
     },
 }
 
-/// A way to the collector; clones share its connection.
-#[derive(Debug, Clone)]
-pub(super) struct Link {
-    pub(super) channel: Channel,
-    pub(super) timeout: Duration,
-}
-
-impl Link {
-    /// A way that is not yet connected. Must be made on the runtime that the connection is to live on.
-    pub(super) fn new(config: &Config) -> Result<Self, LinkError> {
-        let malformed = |source| LinkError::Endpoint { endpoint: config.endpoint.clone(), source };
-        let mut endpoint = Endpoint::from_shared(config.endpoint.clone()).map_err(malformed)?;
-        if config.endpoint.starts_with("https://") {
-            endpoint = endpoint.tls_config(tls(config)?).map_err(malformed)?;
-        }
-        let endpoint = endpoint
-            .user_agent(concat!("consentd/", env!("CARGO_PKG_VERSION")))
-            .map_err(malformed)?
-            .connect_timeout(config.timeout)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-        Ok(Self { channel: endpoint.connect_lazy(), timeout: config.timeout })
+/// Where to connect to, and how.
+pub(super) fn endpoint(config: &Config) -> Result<Endpoint, LinkError> {
+    let malformed = |source| LinkError::Endpoint { endpoint: config.endpoint.clone(), source };
+    let mut endpoint = Endpoint::from_shared(config.endpoint.clone()).map_err(malformed)?;
+    if config.endpoint.starts_with("https://") {
+        endpoint = endpoint.tls_config(tls(config)?).map_err(malformed)?;
     }
+    let endpoint = endpoint
+        .user_agent(concat!("consentd/", env!("CARGO_PKG_VERSION")))
+        .map_err(malformed)?
+        .connect_timeout(config.timeout)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    Ok(endpoint)
 }
 
 fn tls(config: &Config) -> Result<ClientTlsConfig, LinkError> {

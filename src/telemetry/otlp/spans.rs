@@ -14,10 +14,8 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Spa
 use tokio::sync::{Notify, mpsc};
 use tonic::transport::Channel;
 
-use super::headers::Headers;
-use super::link::Link;
 use super::sender::Sender;
-use super::{BATCH_SPANS, Counts, value};
+use super::{BATCH_SPANS, Way, value};
 use crate::domain::{Reason, Verdict};
 use crate::telemetry::traces::{Finished, Kept, Told};
 
@@ -35,27 +33,18 @@ const SAMPLED: u32 = 1;
 pub(super) struct Spans {
     client: TraceServiceClient<Channel>,
     sender: Sender,
-    headers: Headers,
-    resource: Resource,
+    way: Way,
     waiting: mpsc::Receiver<Finished>,
     ready: Arc<Notify>,
     /// On its way.
     batch: Vec<Finished>,
-    counts: Arc<Counts>,
 }
 
 impl Spans {
-    pub(super) fn new(
-        link: Link,
-        headers: Headers,
-        resource: Resource,
-        waiting: mpsc::Receiver<Finished>,
-        ready: Arc<Notify>,
-        counts: Arc<Counts>,
-    ) -> Self {
-        let sender = Sender::new("traces", link.timeout);
-        let client = TraceServiceClient::new(link.channel);
-        Self { client, sender, headers, resource, waiting, ready, batch: Vec::new(), counts }
+    pub(super) fn new(way: Way, waiting: mpsc::Receiver<Finished>, ready: Arc<Notify>) -> Self {
+        let sender = Sender::new("traces", way.timeout);
+        let client = TraceServiceClient::new(way.channel.clone());
+        Self { client, sender, way, waiting, ready, batch: Vec::new() }
     }
 
     /// Sends what comes, when there is a batch of it and each second. Ends never.
@@ -100,28 +89,29 @@ impl Spans {
         while self.waiting.try_recv().is_ok() {
             left += 1;
         }
-        self.counts.undelivered.fetch_add(left, Ordering::Relaxed);
+        self.way.counts.undelivered.fetch_add(left, Ordering::Relaxed);
         left
     }
 
     /// Sends the batch, several times if need be, and counts what became of it.
     async fn send(&mut self) {
         let spans = count(self.batch.len());
+        let counts = Arc::clone(&self.way.counts);
         let mut pause = RETRY_AFTER;
         for attempt in 1..=ATTEMPTS {
-            let message = request(&self.resource, &self.batch);
+            let message = request(&self.way.resource, &self.batch);
             let client = &mut self.client;
-            let sent = self.sender.send(message, self.headers.now(), async |request| client.export(request).await);
+            let sent = self.sender.send(message, self.way.headers.now(), async |request| client.export(request).await);
             match sent.await {
                 Ok(response) => {
                     let refused = response.partial_success.map_or(0, |partial| partial.rejected_spans);
                     let refused = u64::try_from(refused).unwrap_or(0).min(spans);
-                    self.counts.refused.fetch_add(refused, Ordering::Relaxed);
-                    self.counts.sent.fetch_add(spans - refused, Ordering::Relaxed);
+                    counts.refused.fetch_add(refused, Ordering::Relaxed);
+                    counts.sent.fetch_add(spans - refused, Ordering::Relaxed);
                     return;
                 }
                 Err(failed) => {
-                    self.counts.failed_spans.fetch_add(1, Ordering::Relaxed);
+                    counts.failed_spans.fetch_add(1, Ordering::Relaxed);
                     if !failed.is_passing || attempt == ATTEMPTS {
                         break;
                     }
@@ -130,7 +120,7 @@ impl Spans {
                 }
             }
         }
-        self.counts.undelivered.fetch_add(spans, Ordering::Relaxed);
+        counts.undelivered.fetch_add(spans, Ordering::Relaxed);
     }
 }
 
