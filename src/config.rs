@@ -19,7 +19,7 @@ mod sources;
 mod units;
 
 pub use keys::{
-    Admin, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
+    Admin, Authzen, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
     ReplicaMode, Server, Ship, ShipKind, Workers,
 };
 pub use problem::{Origin, Problem, Problems};
@@ -38,6 +38,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// How questions reach it.
     pub server: Server,
+    /// How questions are understood that come as `AuthZEN`.
+    pub authzen: Authzen,
     /// The local page: metrics and readiness.
     pub admin: Admin,
     /// What it follows.

@@ -43,6 +43,8 @@ pub struct Config {
     pub uds: Option<PathBuf>,
     /// The socket's file mode.
     pub uds_mode: u32,
+    /// Whether HTTP/1.1 is spoken beside HTTP/2. No gRPC client needs it, and web pages cannot speak HTTP/2 in plain text.
+    pub http1: bool,
     /// The most calls at once on one connection.
     pub max_concurrent_streams: usize,
     /// The most connections.
@@ -140,6 +142,7 @@ impl Transport {
         let mut serving = JoinSet::new();
         for incoming in incoming {
             let router = Server::builder()
+                .accept_http1(config.http1)
                 .timeout(config.request_timeout)
                 .max_concurrent_streams(u32::try_from(config.max_concurrent_streams).unwrap_or(u32::MAX))
                 .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -87,6 +87,11 @@ impl Reader {
         self.value(key, meaning, &limits, default, parse, ToString::to_string)
     }
 
+    /// A switch.
+    pub(super) fn switch(&mut self, key: &'static str, meaning: &'static str, default: bool) -> bool {
+        self.value(key, meaning, "true or false", default, boolean, ToString::to_string)
+    }
+
     /// One of a few words.
     pub(super) fn choice<T: Copy + PartialEq>(
         &mut self,
@@ -183,6 +188,30 @@ impl Reader {
         let parse = |raw: &Raw| text(raw)?.parse::<Servers>().map_err(|error| error.to_string());
         let limits = "nats://host:4222 or tls://host:4222, several with commas between them, or \"off\"";
         self.optional(key, meaning, limits, None, parse, |servers| quote(&servers.to_string()))
+    }
+
+    /// Where others reach us over HTTPS, or "off".
+    pub(super) fn url_or_off(&mut self, key: &'static str, meaning: &'static str) -> Option<String> {
+        let parse = |raw: &Raw| {
+            let text = text(raw)?;
+            let wrong = |what: &str| Err(format!("`{text}` {what}"));
+            let Some(rest) = text.strip_prefix("https://") else {
+                return wrong("does not begin with `https://`, as AuthZEN demands of it");
+            };
+            let authority = rest.split('/').next().unwrap_or_default();
+            if authority.is_empty() || authority.contains('@') {
+                return wrong("names no host, or a user");
+            }
+            if !text.bytes().all(|b| b.is_ascii_graphic()) || text.contains(['?', '#', '"', '\\', '{', '}']) {
+                return wrong("has a query, a fragment, or characters that a URL has not");
+            }
+            if text.ends_with('/') {
+                return wrong("ends with a slash, which would stand twice in the addresses made of it");
+            }
+            Ok(text.to_owned())
+        };
+        let limits = "https://host or https://host/path, or \"off\"";
+        self.optional(key, meaning, limits, None, parse, |url| quote(url))
     }
 
     /// The name of a stream of NATS. Source: nats-server 2.15, names of streams: they stand in subjects and are folders.
@@ -303,7 +332,18 @@ pub(super) fn text(raw: &Raw) -> Result<&str, String> {
     match raw {
         Raw::Text(text) => Ok(text),
         Raw::Integer(number) => Err(format!("`{number}` is a number and must be a text in quotes")),
+        Raw::Boolean(_) => Err("must be a text in quotes, not true or false".to_owned()),
         Raw::Other(kind) => Err(format!("must be a text in quotes, not {kind}")),
+    }
+}
+
+/// The switch that a source gives.
+fn boolean(raw: &Raw) -> Result<bool, String> {
+    match raw {
+        Raw::Boolean(value) => Ok(*value),
+        Raw::Text(text) => text.parse().map_err(|_| format!("`{text}` is neither true nor false")),
+        Raw::Integer(number) => Err(format!("`{number}` is neither true nor false")),
+        Raw::Other(kind) => Err(format!("must be true or false, not {kind}")),
     }
 }
 
@@ -314,6 +354,7 @@ pub(super) fn number(raw: &Raw) -> Result<usize, String> {
         Raw::Text(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().map_err(|_| wrong(text)),
         Raw::Text(text) => Err(wrong(text)),
         Raw::Integer(number) => usize::try_from(*number).map_err(|_| wrong(number)),
+        Raw::Boolean(_) => Err("must be a whole number, not true or false".to_owned()),
         Raw::Other(kind) => Err(format!("must be a whole number, not {kind}")),
     }
 }
@@ -337,6 +378,7 @@ fn quoted<'r, T>(raw: &'r Raw, wanted: &str, parse: impl Fn(&str) -> Result<T, S
     match raw {
         Raw::Text(text) => Ok(text),
         Raw::Integer(number) => Err(parse(&number.to_string()).err().unwrap_or_else(|| format!("must be {wanted}"))),
+        Raw::Boolean(_) => Err(format!("must be {wanted}, not true or false")),
         Raw::Other(kind) => Err(format!("must be {wanted}, not {kind}")),
     }
 }

@@ -52,6 +52,8 @@ pub(super) enum Raw {
     Text(String),
     /// A number in TOML.
     Integer(i64),
+    /// `true` or `false` in TOML.
+    Boolean(bool),
     /// Something in TOML that no key takes, by the name of its type.
     Other(&'static str),
 }
@@ -137,7 +139,7 @@ impl Settings {
                 DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
                     .map_or(Raw::Other("a number that is too large"), Raw::Integer),
                 DeValue::Float(_) => Raw::Other("a number with a fraction"),
-                DeValue::Boolean(_) => Raw::Other("true or false"),
+                DeValue::Boolean(value) => Raw::Boolean(*value),
                 DeValue::Datetime(_) => Raw::Other("a date"),
                 DeValue::Array(_) => Raw::Other("a list"),
                 DeValue::Table(_) => Raw::Other("a table"),
