@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, HeaderName};
-use axum::http::{HeaderMap, Uri};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderName};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, Version};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{any, get, post};
@@ -94,16 +94,21 @@ pub fn router(enforcer: Enforcer, metrics: Metrics, config: Config) -> Router {
         .route("/access/{*rest}", any(async || Refusal::NotServed))
         .route("/.well-known/authzen-configuration", get(metadata))
         .route("/.well-known/authzen-configuration/{*rest}", get(metadata))
-        .layer(middleware::from_fn(echo))
+        .layer(middleware::from_fn(finish))
         .with_state(service)
 }
 
-/// Gives the response the identifier of its request, whatever the response is.
-async fn echo(request: Request, next: Next) -> Response {
+/// What every response has, whatever it is: the identifier of its request, and whether the connection is of use after it.
+async fn finish(request: Request, next: Next) -> Response {
+    let version = request.version();
     let ids: Vec<_> = request.headers().get_all(REQUEST_ID).iter().cloned().collect();
     let mut response = next.run(request).await;
     for id in ids {
         response.headers_mut().append(REQUEST_ID, id);
+    }
+    // The request may not have been read to its end. The client has to know, or its next request is lost.
+    if version <= Version::HTTP_11 && !matches!(response.status(), StatusCode::OK | StatusCode::BAD_REQUEST) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
@@ -140,30 +145,38 @@ async fn metadata(State(service): State<Arc<Service>>, uri: Uri) -> Result<Respo
 }
 
 impl Service {
-    /// The body of a request that its sender says is JSON, from somebody who may ask about something.
+    /// The body of a request that its sender says is JSON, from somebody who may ask.
     async fn read(&self, carried: &Carried, (headers, body): (HeaderMap, Body)) -> Result<Vec<u8>, Refusal> {
-        // Before anything is read: whoever may not ask is told nothing about what they wrote.
-        if carried.caller.is_none() {
-            return Err(Refusal::UnknownCaller);
-        }
-        if !is_json(&headers) {
-            return Err(Refusal::NotJson);
-        }
+        let refusal = match &carried.caller {
+            None => Some(Refusal::UnknownCaller),
+            Some(_) if !is_json(&headers) => Some(Refusal::NotJson),
+            Some(_) => None,
+        };
         let body_bytes_max = self.config.body_bytes_max;
         let mut bytes = Vec::new();
+        let mut length: usize = 0;
         let mut chunks = body.into_data_stream();
+        // Also what is not looked at: a connection of HTTP/1.1 whose request was not read to its end has to be closed.
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|_| Refusal::CutOff)?;
-            if chunk.len() > body_bytes_max.saturating_sub(bytes.len()) {
-                return Err(Refusal::TooLarge { body_bytes_max });
+            length = length.saturating_add(chunk.len());
+            if length > body_bytes_max {
+                return Err(refusal.unwrap_or(Refusal::TooLarge { body_bytes_max }));
             }
-            bytes.extend_from_slice(&chunk);
+            if refusal.is_none() {
+                bytes.extend_from_slice(&chunk);
+            }
         }
-        Ok(bytes)
+        refusal.map_or(Ok(bytes), Err)
     }
 
+    /// What a request comes to within its time.
     async fn in_time(&self, answering: impl Future<Output = Result<Response, Refusal>>) -> Result<Response, Refusal> {
-        tokio::time::timeout(self.config.timeout, answering).await.unwrap_or(Err(Refusal::TooLate))
+        let answered = tokio::time::timeout(self.config.timeout, answering).await.unwrap_or(Err(Refusal::TooLate));
+        if let Err(Refusal::UnknownCaller | Refusal::NotPermitted { .. }) = &answered {
+            // refused
+        }
+        answered
     }
 
     /// One evaluation, and its decision alone.

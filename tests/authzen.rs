@@ -1,0 +1,358 @@
+//! The sidecar as AuthZEN's clients meet it: over HTTP/1.1 and HTTP/2, TCP and Unix socket, with clients that are not ours.
+
+#![allow(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "tests may fail loudly")]
+
+#[path = "support/http.rs"]
+mod http;
+#[path = "support/sidecar.rs"]
+mod sidecar;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use consentd::evidence::Archive;
+use consentd::evidence::record::{CallKind, EvidenceRecord};
+use consentd::proto::v1;
+use consentd::proto::v1::Reason;
+use http::{Got, Http};
+use hyper::{StatusCode, Version};
+use serde_json::{Value, json};
+use sidecar::{
+    Home, PATIENCE, Sidecar, ask, erasure, given, newsletter, now_ms, question, said, token_at, until_reason, withdrawn,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+const ONE: &str = "/access/v1/evaluation";
+const MANY: &str = "/access/v1/evaluations";
+const ON: (&str, &str) = ("authzen.enabled", "true");
+
+/// What is asked of the catalogue that every home begins with.
+fn evaluation(subject: &str, purpose: &str, channel: &str) -> Value {
+    let (space, id) = subject.split_once(':').expect("`space:id`");
+    json!({
+        "subject": {"type": space, "id": id},
+        "action": {"name": channel},
+        "resource": {"type": "purpose", "id": purpose},
+    })
+}
+
+fn about(subject: &str) -> Value {
+    evaluation(subject, "newsletter", "email")
+}
+
+/// A value with another member.
+fn with(mut value: Value, path: &str, member: Value) -> Value {
+    let (object, name) = path.rsplit_once('/').expect("a place");
+    value.pointer_mut(object).expect("an object")[name] = member;
+    value
+}
+
+/// A value without one of its members.
+fn without(mut value: Value, path: &str) -> Value {
+    let (object, name) = path.rsplit_once('/').expect("a place");
+    let object = value.pointer_mut(object).and_then(Value::as_object_mut);
+    object.and_then(|object| object.remove(name)).expect("a member");
+    value
+}
+
+fn decisions(got: &Got) -> Vec<bool> {
+    assert_eq!(got.status, StatusCode::OK, "{got:?}");
+    let body = got.json();
+    assert!(body.get("decision").is_none(), "{body}");
+    let items = body["evaluations"].as_array().expect("a list");
+    items.iter().map(|item| item["decision"].as_bool().expect("a decision")).collect()
+}
+
+fn reason_of(context: &Value) -> &str {
+    context["context"]["reason"].as_str().expect("a reason")
+}
+
+fn record(home: &Home, id: &str) -> EvidenceRecord {
+    let archive = Archive::open(&home.data().join("evidence")).expect("a log");
+    archive.find(&id.parse().expect("an id")).expect("readable").expect("evidence of the answer")
+}
+
+async fn connect(sidecar: &Sidecar) -> Http {
+    Http::tcp(sidecar.tcp, Version::HTTP_11).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_public_certification_scenario_passes() {
+    const BASE: &str = "https://pdp.example.com";
+    let home = Home::new();
+    let channels = r#"["read","write","delete"]"#;
+    let purpose = |key| format!(r#"{{"key":"{key}","legalBasis":"LEGAL_BASIS_CONSENT","channels":{channels}}}"#);
+    home.append(&format!(
+        r#"{{"eventId":"catalogue","eventTime":"2025-01-01T00:00:00Z","catalogue":{{"version":"1","channels":[{{"key":"read"}},{{"key":"write"}},{{"key":"delete"}}],"purposes":[{},{}]}}}}"#,
+        purpose("record-1"),
+        purpose("record-2"),
+    ));
+    for (subject, channel) in [("user:alice", "read"), ("user:alice", "write"), ("user:bob", "read")] {
+        home.append(&said(subject, "record-1", channel, "GIVEN", now_ms() - 60_000));
+    }
+    let sidecar = Sidecar::ready(&home, &[ON, ("authzen.resource_type", "record"), ("authzen.url", BASE)]).await;
+    let uds = format!("unix:{}", home.uds().display());
+    for address in [sidecar.tcp.to_string(), uds] {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/authzen/certification.py");
+        let command = async || {
+            let mut command = Command::new("python3");
+            command.arg(script).args([&*address, BASE]);
+            tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("python3 is needed")
+        };
+        let output = command().await;
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "over {address}:\n{told}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(told.ends_with("35 passed, 0 failed\n"), "{told}");
+    }
+    sidecar.stop().await;
+}
+
+/// The four ways in say the same as gRPC, and each answer's evidence is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_are_those_of_grpc_and_have_evidence() {
+    let home = Home::with_catalogue();
+    home.append(&given("crm:1"));
+    home.append(&given("crm:2"));
+    home.append(&withdrawn("crm:2"));
+    home.append(&given("crm:3"));
+    home.append(&erasure("crm:3", now_ms() - 1000));
+    let sidecar = Sidecar::ready(&home, &[ON]).await;
+    let mut evidence = Vec::new();
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        for mut http in [Http::tcp(sidecar.tcp, version).await, Http::uds(&home.uds(), version).await] {
+            for (subject, purpose, channel) in [
+                ("crm:1", "newsletter", "email"),
+                ("crm:2", "newsletter", "email"),
+                ("crm:3", "newsletter", "email"),
+                ("crm:4", "newsletter", "email"),
+                ("crm:1", "newsletter", "sms"),
+                ("crm:1", "newsletter", "post"),
+                ("crm:1", "newsletter", "fax"),
+                ("crm:1", "unheard.of", "email"),
+                ("crm:9", "billing", "email"),
+                ("crm:9", "analytics", "sms"),
+            ] {
+                let wanted = ask(&mut sidecar.client(), question(subject, purpose, channel)).await;
+                let wanted = wanted.answer.expect("an answer");
+                let got = http.post(ONE, &evaluation(subject, purpose, channel)).await;
+                assert_eq!(got.decision(), wanted.verdict() == v1::Verdict::Allow, "{subject} {purpose} {channel}");
+                let body = got.json();
+                let reason = format!("REASON_{}", reason_of(&body));
+                assert_eq!(reason, wanted.reason().as_str_name(), "{subject} {purpose} {channel}");
+                let context = &body["context"];
+                assert_eq!(context.get("valid_until").is_some(), got.decision(), "{body}");
+                assert_eq!(context.get("reason_admin").is_some(), !got.decision(), "{body}");
+                assert_eq!(got.headers["cache-control"], "no-store");
+                evidence.push((context["evidence_id"].as_str().expect("evidence").to_owned(), wanted.reason()));
+            }
+        }
+    }
+    sidecar.stop().await;
+    assert_eq!(evidence.len(), 40);
+    for (id, reason) in evidence {
+        let record = record(&home, &id);
+        assert_eq!((record.call(), record.reasons().collect::<Vec<_>>()), (CallKind::Authzen, vec![reason]), "{id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_question_is_400_and_names_what_is_wrong() {
+    let home = Home::with_catalogue();
+    home.append(&given("crm:secret-subject"));
+    let sidecar = Sidecar::ready(&home, &[ON]).await;
+    let mut http = connect(&sidecar).await;
+    let whole = about("crm:secret-subject");
+    assert!(http.post(ONE, &whole).await.decision(), "what all others are made from is allowed");
+
+    let mut cases: Vec<(String, String)> = Vec::new();
+    for (path, name) in [
+        ("/subject", "subject"),
+        ("/action", "action"),
+        ("/resource", "resource"),
+        ("/subject/type", "subject.type"),
+        ("/subject/id", "subject.id"),
+        ("/action/name", "action.name"),
+        ("/resource/type", "resource.type"),
+        ("/resource/id", "resource.id"),
+    ] {
+        cases.push((without(whole.clone(), path).to_string(), format!("`{name}` is missing")));
+        let is_entity = !name.contains('.');
+        for other in [json!(null), json!(1), json!(true), json!(["crm", "secret-subject"])] {
+            let kind = if is_entity { "an object" } else { "a text" };
+            cases.push((with(whole.clone(), path, other).to_string(), format!("`{name}` is not {kind}")));
+        }
+        if !is_entity {
+            cases.push((with(whole.clone(), path, json!("")).to_string(), format!("`{name}` is missing")));
+        }
+    }
+    for (path, value, message) in [
+        ("/subject/type", json!("CRM"), "`subject.type` is malformed: space: 1 to 64"),
+        ("/subject/id", json!("secret-subject\u{7}"), "`subject.id` is malformed: id: 1 to 256"),
+        ("/subject/id", json!("s".repeat(257)), "`subject.id` is malformed: id: 1 to 256"),
+        ("/subject/properties", json!([]), "`subject.properties` is not an object"),
+        ("/action/name", json!("e".repeat(65)), "`action.name` is longer than 64 bytes"),
+        ("/resource/id", json!("p".repeat(129)), "`resource.id` is longer than 128 bytes"),
+        ("/resource/type", json!("t".repeat(129)), "`resource.type` is longer than 128 bytes"),
+        ("/context", json!(null), "`context` is not an object"),
+        ("/context", json!({"sec_gpc": 1}), "`context.sec_gpc` is not a text"),
+        ("/context", json!({"sec_gpc": true}), "`context.sec_gpc` is not a text"),
+        ("/context", json!({"sec_gpc": null}), "`context.sec_gpc` is not a text"),
+        ("/context", json!({"sec_gpc": "1".repeat(17)}), "`context.sec_gpc` is longer than 16 bytes"),
+        ("/context", json!({"jurisdiction": "Turkey"}), "`context.jurisdiction` is not an ISO 3166 code"),
+        ("/context", json!({"max_staleness": "soon"}), "`context.max_staleness` is not a span of seconds"),
+        ("/context", json!({"max_staleness": "-1s"}), "`context.max_staleness` is not a span of seconds"),
+        ("/context", json!({"at_least_as_fresh": "now"}), "`context.at_least_as_fresh` is "),
+        ("/resource/properties", json!({"recipient": "a\tb"}), "`resource.properties.recipient` has control characters"),
+    ] {
+        cases.push((with(whole.clone(), path, value).to_string(), message.to_owned()));
+    }
+    let twice = with(whole.clone(), "/context", json!({"recipient": "one"}));
+    let twice = with(twice, "/action/properties", json!({"recipient": "two"}));
+    let message = "`context.recipient` says something else than `action.properties.recipient`";
+    cases.push((twice.to_string(), message.to_owned()));
+    let text = whole.to_string();
+    for (body, message) in [
+        (String::new(), "`body` is empty"),
+        ("secret-subject".to_owned(), "`body` is not JSON"),
+        (text[..text.len() - 1].to_owned(), "`body` is not JSON"),
+        (format!("{text}{text}"), "`body` is not JSON"),
+        (format!("\u{feff}{text}"), "`body` is not JSON"),
+        (format!("[{text}]"), "`body` is not an object"),
+        ("null".to_owned(), "`body` is not an object"),
+        (text.replacen('{', r#"{"subject":{"type":"crm","id":"other"},"#, 1), "`subject` is there twice"),
+        (text.replacen(r#""id""#, r#""\u0069d":"other","id""#, 1), "id` is there twice"),
+        (text.replacen("secret-subject", r"\ud800", 1), "`subject.id` is not a text"),
+    ] {
+        cases.push((body, message.to_owned()));
+    }
+    assert!(cases.len() > 70, "{}", cases.len());
+    for (body, message) in &cases {
+        for path in [ONE, MANY] {
+            let headers = [("content-type", "application/json"), ("x-request-id", "r-1")];
+            let got = http.ask("POST", path, &headers, body.as_bytes()).await;
+            assert_eq!(got.status, StatusCode::BAD_REQUEST, "{body}: {got:?}");
+            assert!(got.message().contains(message), "{body}: {}", got.message());
+            assert!(!got.message().contains("secret"), "{body}: {}", got.message());
+            assert_eq!(got.headers["x-request-id"], "r-1");
+        }
+    }
+    let got = http.ask("POST", ONE, &[("content-type", "application/json")], b"\"\xff\"").await;
+    assert_eq!(got.message(), "`body` is not JSON");
+
+    for types in [
+        &[][..],
+        &["text/plain"],
+        &["application/jsonx"],
+        &["application/json", "text/plain"],
+        &["application/json", "application/json"],
+    ] {
+        let headers: Vec<(&str, &str)> = types.iter().map(|own| ("content-type", *own)).collect();
+        let got = http.ask("POST", ONE, &headers, text.as_bytes()).await;
+        assert_eq!(got.status, StatusCode::BAD_REQUEST, "{types:?}");
+        assert!(got.message().starts_with("the header `Content-Type` must be there once"), "{types:?}");
+    }
+    for own in ["application/json; charset=utf-8", "Application/JSON", " application/json ;x=y"] {
+        let got = http.ask("POST", ONE, &[("content-type", own)], text.as_bytes()).await;
+        assert!(got.decision(), "{own}");
+    }
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_evaluations_take_defaults_whole_and_keep_their_order() {
+    let home = Home::with_catalogue();
+    home.append(&given("crm:1"));
+    home.append(&given("crm:2"));
+    home.append(&withdrawn("crm:2"));
+    let sidecar = Sidecar::ready(&home, &[ON]).await;
+    let mut http = connect(&sidecar).await;
+    let subject = |id: &str| json!({"subject": {"type": "crm", "id": id}});
+    let mut request = about("crm:1");
+    request["evaluations"] = json!([
+        {},
+        subject("2"),
+        {"action": {"name": "sms"}},
+        {"resource": {"type": "purpose", "id": "billing"}},
+        // No merging within an entity: the type is not the default's.
+        {"subject": {"id": "1"}},
+        "crm:1",
+        {"resource": {"type": "order", "id": "newsletter"}},
+        {"context": {"sec_gpc": "1, 0"}, "foo": "bar"},
+        subject("1"),
+    ]);
+    let got = http.post(MANY, &request).await;
+    assert_eq!(decisions(&got), [true, false, false, true, false, false, false, true, true]);
+    let body = got.json();
+    let items = body["evaluations"].as_array().expect("a list");
+    let reasons: Vec<&str> = items.iter().filter_map(|item| item["context"]["reason"].as_str()).collect();
+    let expected = ["CONSENT", "WITHDRAWN", "NO_CONSENT", "CONTRACT", "UNKNOWN_PURPOSE", "CONSENT", "CONSENT"];
+    assert_eq!(reasons, expected);
+    let errors: Vec<&Value> = items.iter().filter_map(|item| item["context"].get("error")).collect();
+    assert_eq!(errors[0], &json!({"status": 400, "message": "`subject.type` is missing"}));
+    assert_eq!(errors[1], &json!({"status": 400, "message": "`evaluation` is not an object"}));
+    assert_eq!(errors.len(), 2);
+
+    // One leaf for all that were answered, with what differs.
+    let id = items[0]["context"]["evidence_id"].as_str().expect("evidence");
+    assert!(items.iter().filter_map(|item| item["context"].get("evidence_id")).all(|other| other == id));
+    let record = record(&home, id);
+    assert_eq!((record.call(), record.reasons.len()), (CallKind::AuthzenBatch, expected.len()));
+    let differs = |index: u32| record.overrides.iter().find(|own| own.index == index).expect("it differs");
+    assert_eq!(differs(2).channel(), "sms");
+    assert_eq!(differs(3).purpose(), "billing");
+    assert_eq!(differs(4).purpose(), "type:order", "an id of who knows what is not kept");
+    assert_eq!(differs(5).signals.as_ref().expect("a signal").sec_gpc, "1");
+    assert_eq!(record.overrides.len(), 4);
+
+    // Nothing to answer is nothing to leave evidence of.
+    let got = http.post(MANY, &json!({"evaluations": [{}, 7]})).await;
+    assert_eq!(decisions(&got), [false, false]);
+    // A default that is malformed is nobody's own.
+    let wrong = json!({"subject": "crm:1", "evaluations": [about("crm:1")]});
+    assert_eq!(http.post(MANY, &wrong).await.message(), "`subject` is not an object");
+    for list in [json!(null), json!({}), json!("x")] {
+        let got = http.post(MANY, &with(about("crm:1"), "/evaluations", list)).await;
+        assert_eq!(got.message(), "`evaluations` is not a list");
+    }
+    // A single evaluation takes no list, as nothing that it does not know.
+    assert!(http.post(ONE, &request).await.decision());
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_short_semantics_end_at_what_decides() {
+    let home = Home::with_catalogue();
+    home.append(&given("crm:1"));
+    let sidecar = Sidecar::ready(&home, &[ON]).await;
+    let mut http = connect(&sidecar).await;
+    let (yes, no, wrong) = (about("crm:1"), about("crm:2"), json!({}));
+    let (all, deny, permit) = ("execute_all", "deny_on_first_deny", "permit_on_first_permit");
+    for (semantic, list, expected) in [
+        (all, vec![&yes, &no, &yes], vec![true, false, true]),
+        (deny, vec![&yes, &no, &yes], vec![true, false]),
+        (deny, vec![&yes, &wrong, &yes], vec![true, false]),
+        (deny, vec![&wrong, &yes], vec![false]),
+        (deny, vec![&yes, &yes], vec![true, true]),
+        (permit, vec![&yes, &no, &yes], vec![true]),
+        (permit, vec![&no, &wrong, &yes, &no], vec![false, false, true]),
+        (permit, vec![&wrong, &no], vec![false, false]),
+        (permit, vec![&wrong], vec![false]),
+    ] {
+        let options = json!({"evaluations_semantic": semantic, "another_option": "value"});
+        let got = http.post(MANY, &json!({"options": options, "evaluations": list})).await;
+        assert_eq!(decisions(&got), expected, "{semantic} {list:?}");
+        let body = got.json();
+        let items = body["evaluations"].as_array().expect("a list");
+        let answered: Vec<&Value> = items.iter().filter_map(|item| item["context"].get("evidence_id")).collect();
+        let Some(id) = answered.first().and_then(|id| id.as_str()) else { continue };
+        assert_eq!(record(&home, id).reasons.len(), answered.len(), "what is reported is in evidence, and nothing else");
+    }
+    for options in [json!(null), json!({"evaluations_semantic": "EXECUTE_ALL"}), json!({"evaluations_semantic": null})] {
+        let got = http.post(MANY, &json!({"options": options, "evaluations": [yes]})).await;
+        assert_eq!(got.status, StatusCode::BAD_REQUEST, "{options}");
+        assert!(got.message().starts_with("`options"), "{options}");
+    }
+    sidecar.stop().await;
+}
