@@ -11,8 +11,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use consentd::domain::Position;
 use consentd::evidence::Archive;
 use consentd::evidence::record::{CallKind, EvidenceRecord};
+use consentd::ledger::{LedgerId, Token};
 use consentd::proto::v1;
 use consentd::proto::v1::Reason;
 use http::{Got, Http};
@@ -354,5 +356,204 @@ async fn the_short_semantics_end_at_what_decides() {
         assert_eq!(got.status, StatusCode::BAD_REQUEST, "{options}");
         assert!(got.message().starts_with("`options"), "{options}");
     }
+    sidecar.stop().await;
+}
+
+/// A withdrawal's token, and the bound of a view's age, narrow what is answered, and hold for a whole request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn freshness_is_as_it_is_over_grpc() {
+    let home = Home::with_catalogue();
+    home.append(&given("crm:1"));
+    let sidecar = Sidecar::ready(&home, &[ON, ("ledger.poll_interval", "200ms")]).await;
+    let mut http = connect(&sidecar).await;
+    let in_context = |name: &str, text: &str| with(about("crm:1"), "/context", json!({ name: text }));
+
+    let token = http.post(ONE, &about("crm:1")).await.json()["context"]["ledger_token"].clone();
+    let token = token.as_str().expect("a token").to_owned();
+    let end = home.append(&withdrawn("crm:1"));
+    let withdrawal = token_at(&token, end);
+    let got = http.post(ONE, &in_context("at_least_as_fresh", &withdrawal)).await;
+    assert_eq!(reason_of(&got.json()), "WITHDRAWN", "the answer waits for the withdrawal");
+
+    let later = token_at(&token, end + 1_000_000);
+    let began = Instant::now();
+    let got = http.post(ONE, &in_context("at_least_as_fresh", &later)).await;
+    assert_eq!((got.decision(), reason_of(&got.json())), (false, "STALE"));
+    assert!(began.elapsed() >= Duration::from_millis(400), "it was waited for");
+    let foreign = Token { ledger: LedgerId([9; 8]), position: Position(1) }.to_string();
+    let got = http.post(ONE, &in_context("at_least_as_fresh", &foreign)).await;
+    assert_eq!(reason_of(&got.json()), "FOREIGN_TOKEN");
+
+    // Of several the latest, wherever it stands.
+    let billing = evaluation("crm:1", "billing", "email");
+    let of_billing = |place: &str, name: &str, text: &str| with(billing.clone(), place, json!({ name: text }));
+    let early = of_billing("/context", "at_least_as_fresh", &token);
+    let late = of_billing("/action/properties", "at_least_as_fresh", &later);
+    for list in [[&early, &late], [&late, &early]] {
+        let got = http.post(MANY, &json!({"evaluations": list})).await;
+        assert_eq!(decisions(&got), [false, false]);
+        assert!(got.json()["evaluations"].as_array().expect("a list").iter().all(|own| reason_of(own) == "STALE"));
+    }
+    let elsewhere = of_billing("/context", "at_least_as_fresh", &foreign);
+    let got = http.post(MANY, &json!({"evaluations": [early, elsewhere]})).await;
+    assert_eq!(got.status, StatusCode::BAD_REQUEST);
+    assert!(got.message().contains("two ledgers"), "{}", got.message());
+
+    // The strictest bound, which is in the evidence.
+    let strict = of_billing("/resource/properties", "max_staleness", "0s");
+    let loose = of_billing("/context", "max_staleness", "3600s");
+    let got = http.post(MANY, &json!({"evaluations": [loose, billing, strict]})).await;
+    assert_eq!(decisions(&got), [false, false, false]);
+    let id = got.json()["evaluations"][1]["context"]["evidence_id"].as_str().expect("evidence").to_owned();
+    let record = record(&home, &id);
+    assert_eq!(record.max_staleness.expect("a bound").seconds, 0);
+    assert!(record.overrides.is_empty(), "{:?}", record.overrides);
+    assert!(http.post(ONE, &loose).await.decision());
+    sidecar.stop().await;
+}
+
+/// Words of ours are read wherever a client can put them, and are in the evidence.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn recipient_jurisdiction_and_signals_are_read_wherever_they_stand() {
+    let home = Home::with_catalogue();
+    home.append(&given("crm:1"));
+    let sidecar = Sidecar::ready(&home, &[ON]).await;
+    let mut http = connect(&sidecar).await;
+    for place in ["/subject/properties", "/action/properties", "/resource/properties", "/context"] {
+        let words = json!({"recipient": "partner.example", "jurisdiction": "TR", "sec_gpc": "0,1", "tcf": "CP-tcf", "gpp": "DB-gpp"});
+        let headers = [
+            ("content-type", "application/json"),
+            ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ];
+        let body = with(about("crm:1"), place, words).to_string();
+        let got = http.ask("POST", ONE, &headers, body.as_bytes()).await;
+        assert!(!got.decision(), "{place}: consent to us is none to a recipient");
+        let record = record(&home, got.json()["context"]["evidence_id"].as_str().expect("evidence"));
+        assert_eq!((&*record.recipient, &*record.jurisdiction), ("partner.example", "TR"), "{place}");
+        assert_eq!((&*record.purpose, &*record.channel), ("newsletter", "email"), "{place}");
+        let signals = record.signals.expect("signals");
+        assert_eq!((&*signals.sec_gpc, signals.tcf_digest.len(), signals.gpp_digest.len()), ("1", 16, 16), "{place}");
+        assert_eq!(record.trace_id[..2], [0x0a, 0xf7], "{place}");
+    }
+    // The same in two places is no contradiction.
+    let both = with(about("crm:1"), "/context", json!({"recipient": ""}));
+    let both = with(both, "/action/properties", json!({"recipient": ""}));
+    assert!(http.post(ONE, &both).await.decision());
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_are_answered_and_the_connection_lives_or_says_that_it_does_not() {
+    let home = Home::with_catalogue();
+    home.append(&given("crm:1"));
+    let settings = [ON, ("server.max_message_bytes", "64KiB"), ("server.max_batch", "3")];
+    let sidecar = Sidecar::ready(&home, &settings).await;
+    let id = [("content-type", "application/json"), ("x-request-id", "one"), ("x-request-id", "two")];
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        let mut http = Http::tcp(sidecar.tcp, version).await;
+        let got = http.post(MANY, &json!({"evaluations": [{}, {}, {}, {}]})).await;
+        assert_eq!(got.status, StatusCode::BAD_REQUEST);
+        assert_eq!(got.message(), "`evaluations` has 4, allowed are 3");
+        let full = about("crm:1").to_string();
+        let padded = format!("{full}{}", " ".repeat((64 << 10) - full.len()));
+        assert!(http.ask("POST", ONE, &id, padded.as_bytes()).await.decision(), "a full one is taken");
+        for (method, path, body, status) in [
+            ("POST", ONE, format!("{padded} "), StatusCode::PAYLOAD_TOO_LARGE),
+            ("GET", ONE, String::new(), StatusCode::METHOD_NOT_ALLOWED),
+            ("POST", "/access/v1/search/subject", full.clone(), StatusCode::NOT_FOUND),
+            ("GET", "/.well-known/authzen-configuration", String::new(), StatusCode::NOT_FOUND),
+        ] {
+            let mut http = Http::tcp(sidecar.tcp, version).await;
+            let got = http.ask(method, path, &id, body.as_bytes()).await;
+            assert_eq!(got.status, status, "{method} {path}");
+            let ids: Vec<_> = got.headers.get_all("x-request-id").iter().collect();
+            assert_eq!(ids, ["one", "two"], "{method} {path}");
+            let closes = got.headers.get("connection").is_some_and(|value| value == "close");
+            assert_eq!(closes, version == Version::HTTP_11, "{method} {path}");
+        }
+        let got = http.ask("POST", ONE, &[("content-type", "text/plain")], full.as_bytes()).await;
+        assert_eq!(got.status, StatusCode::BAD_REQUEST);
+        assert!(http.post(ONE, &about("crm:1")).await.decision(), "the connection is of use after a refusal");
+    }
+    sidecar.stop().await;
+}
+
+/// Who sends a request slowly, or half of it, is answered in time and holds nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_does_not_end_is_answered_in_time() {
+    let home = Home::with_catalogue();
+    let settings = [ON, ("server.request_timeout", "1s"), ("server.max_in_flight", "1")];
+    let sidecar = Sidecar::ready(&home, &settings).await;
+    let mut stream = TcpStream::connect(sidecar.tcp).await.expect("connected");
+    let head = "POST /access/v1/evaluation HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nx-request-id: slow\r\ncontent-length: 100\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let mut told = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut told)).await.expect("in time").expect("read");
+    assert!(told.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{told}");
+    assert!(told.contains("\r\nx-request-id: slow\r\n") && told.contains("\r\nconnection: close\r\n"), "{told}");
+    assert!(told.ends_with("\r\n\r\n\"there was no answer in time; nothing is permitted, ask again\""), "{told}");
+    assert!(!connect(&sidecar).await.post(ONE, &about("crm:1")).await.decision(), "its place is free again");
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_evidence_nothing_is_permitted() {
+    let home = Home::with_catalogue();
+    home.append(&given("crm:1"));
+    Sidecar::ready(&home, &[]).await.stop().await;
+    sidecar::write_file(&home.data().join("evidence/instance"), b"not a name");
+    let sidecar = Sidecar::start(&home, &[ON]).await;
+    until_reason(&sidecar.client(), &newsletter("crm:1"), Reason::EvidenceUnavailable).await;
+    let mut http = connect(&sidecar).await;
+    let got = http.post(ONE, &about("crm:1")).await;
+    assert_eq!((got.decision(), reason_of(&got.json())), (false, "EVIDENCE_UNAVAILABLE"));
+    assert!(got.json()["context"].get("evidence_id").is_none());
+    let list = [about("crm:1"), json!({}), about("crm:1")];
+    for (semantic, count) in [("execute_all", 3), ("deny_on_first_deny", 1), ("permit_on_first_permit", 3)] {
+        let request = json!({"options": {"evaluations_semantic": semantic}, "evaluations": list});
+        let got = http.post(MANY, &request).await;
+        assert_eq!(decisions(&got), vec![false; count], "{semantic}");
+    }
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metadata_is_told_of_the_configured_address_only() {
+    const PATH: &str = "/.well-known/authzen-configuration";
+    let home = Home::with_catalogue();
+    for (base, found, missing) in [
+        ("https://pdp.example.com", "", "/tenant1"),
+        ("https://pdp.example.com:8443/tenant1", "/tenant1", ""),
+        ("https://pdp.example.com/a/:b/*c", "/a/:b/*c", "/a"),
+    ] {
+        let sidecar = Sidecar::ready(&home, &[ON, ("authzen.url", base)]).await;
+        let mut http = connect(&sidecar).await;
+        let got = http.ask("GET", &format!("{PATH}{found}"), &[], b"").await;
+        assert_eq!(got.status, StatusCode::OK, "{base}");
+        let wanted = json!({
+            "policy_decision_point": base,
+            "access_evaluation_endpoint": format!("{base}{ONE}"),
+            "access_evaluations_endpoint": format!("{base}{MANY}"),
+        });
+        assert_eq!(got.json(), wanted);
+        let got = http.ask("GET", &format!("{PATH}{missing}"), &[], b"").await;
+        assert_eq!(got.status, StatusCode::NOT_FOUND, "{base}");
+        sidecar.stop().await;
+    }
+}
+
+/// Without AuthZEN there is no HTTP/1.1, and its paths are gRPC's to refuse.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_off_unless_it_is_switched_on() {
+    let home = Home::with_catalogue();
+    let sidecar = Sidecar::ready(&home, &[]).await;
+    let got = Http::tcp(sidecar.tcp, Version::HTTP_2).await.post(ONE, &about("crm:1")).await;
+    assert_eq!(got.headers["grpc-status"], "12", "{got:?}");
+    assert_eq!(got.body, "");
+    let mut stream = TcpStream::connect(sidecar.tcp).await.expect("connected");
+    stream.write_all(b"POST /access/v1/evaluation HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+    let mut told = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut told)).await.expect("it is closed");
+    assert!(read.is_err() || !told.starts_with(b"HTTP/1"), "{told:?}");
     sidecar.stop().await;
 }
