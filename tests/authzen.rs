@@ -206,7 +206,11 @@ async fn what_is_no_question_is_400_and_names_what_is_wrong() {
         ("/context", json!({"max_staleness": "soon"}), "`context.max_staleness` is not a span of seconds"),
         ("/context", json!({"max_staleness": "-1s"}), "`context.max_staleness` is not a span of seconds"),
         ("/context", json!({"at_least_as_fresh": "now"}), "`context.at_least_as_fresh` is "),
-        ("/resource/properties", json!({"recipient": "a\tb"}), "`resource.properties.recipient` has control characters"),
+        (
+            "/resource/properties",
+            json!({"recipient": "a\tb"}),
+            "`resource.properties.recipient` has control characters",
+        ),
     ] {
         cases.push((with(whole.clone(), path, value).to_string(), message.to_owned()));
     }
@@ -349,9 +353,14 @@ async fn the_short_semantics_end_at_what_decides() {
         let items = body["evaluations"].as_array().expect("a list");
         let answered: Vec<&Value> = items.iter().filter_map(|item| item["context"].get("evidence_id")).collect();
         let Some(id) = answered.first().and_then(|id| id.as_str()) else { continue };
-        assert_eq!(record(&home, id).reasons.len(), answered.len(), "what is reported is in evidence, and nothing else");
+        assert_eq!(
+            record(&home, id).reasons.len(),
+            answered.len(),
+            "what is reported is in evidence, and nothing else"
+        );
     }
-    for options in [json!(null), json!({"evaluations_semantic": "EXECUTE_ALL"}), json!({"evaluations_semantic": null})] {
+    for options in [json!(null), json!({"evaluations_semantic": "EXECUTE_ALL"}), json!({"evaluations_semantic": null})]
+    {
         let got = http.post(MANY, &json!({"options": options, "evaluations": [yes]})).await;
         assert_eq!(got.status, StatusCode::BAD_REQUEST, "{options}");
         assert!(got.message().starts_with("`options"), "{options}");

@@ -16,7 +16,9 @@ pub(super) enum Refusal {
     #[error("the sidecar does not know this caller; name it in `callers`")]
     UnknownCaller,
     /// It may ask, but not about this.
-    #[error("the caller `{caller}` may not ask about `{purpose}` over `{channel}`; see `callers` in the sidecar's configuration")]
+    #[error(
+        "the caller `{caller}` may not ask about `{purpose}` over `{channel}`; see `callers` in the sidecar's configuration"
+    )]
     NotPermitted { caller: String, purpose: String, channel: String },
     /// The body is not said to be JSON.
     #[error("the header `Content-Type` must be there once and say `application/json`")]
@@ -31,7 +33,9 @@ pub(super) enum Refusal {
     #[error("`at_least_as_fresh` names places in two ledgers: ask in two requests")]
     TwoLedgers,
     /// The body is larger than the sidecar takes.
-    #[error("the body is larger than {body_bytes_max} bytes: ask in several requests, or raise `server.max_message_bytes`")]
+    #[error(
+        "the body is larger than {body_bytes_max} bytes: ask in several requests, or raise `server.max_message_bytes`"
+    )]
     TooLarge { body_bytes_max: usize },
     /// There was no answer in time.
     #[error("there was no answer in time; nothing is permitted, ask again")]
