@@ -141,13 +141,12 @@ fn may_be_allowed(own: &Tree, defaults: Option<&Tree>) -> Result<bool, Wrong> {
         }
         recipient = place.text("recipient")?.unwrap_or(recipient);
     }
-    if (resource.required("type")?, action.required("name")?) != ("purpose", "email") {
-        return Ok(false);
-    }
     let (space, id) = (subject.required("type")?, subject.required("id")?);
-    Ok(match resource.required("id")? {
-        "newsletter" => (space, id, recipient) == ("crm", "1", ""),
-        "billing" => !space.is_empty() && !id.is_empty(),
+    let (kind, purpose, channel) = (resource.required("type")?, resource.required("id")?, action.required("name")?);
+    Ok(match (kind, purpose, channel) {
+        ("purpose", "newsletter", "email") => (space, id, recipient) == ("crm", "1", ""),
+        // On the contract, whoever it is.
+        ("purpose", "billing", "email" | "sms") => !space.is_empty() && !id.is_empty(),
         _ => false,
     })
 }
