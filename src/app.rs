@@ -161,7 +161,7 @@ pub fn enforcement_server<S: EnforcementService>(service: S, server: &config::Se
     EnforcementServiceServer::new(service).max_decoding_message_size(message_bytes)
 }
 
-/// How `AuthZEN` is answered, with the limits that gRPC has.
+/// How AuthZEN is answered, with the limits that gRPC has.
 fn authzen_config(config: &Config) -> authzen::Config {
     let (part, whole) = AUTHZEN_TIMEOUT_SHARE;
     authzen::Config {

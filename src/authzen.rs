@@ -1,4 +1,4 @@
-//! Wire to domain and back: the Authorization API 1.0 of `AuthZEN`, JSON over HTTP, over the enforcer.
+//! Wire to domain and back: the Authorization API 1.0 of AuthZEN, JSON over HTTP, over the enforcer.
 //!
 //! Owns how an evaluation becomes a question, and how answers and refusals look over HTTP. Must not know how an answer
 //! comes about, nor which listener a request came over.
@@ -36,7 +36,7 @@ use tokio_stream::StreamExt as _;
 use crate::access::Caller;
 use crate::domain::Question;
 use crate::enforcer::wellformed::Malformed;
-use crate::enforcer::{Ask, Call, CallKind, Enforcer};
+use crate::enforcer::{Answer, Ask, Call, CallKind, Enforcer};
 use crate::telemetry::{self, Metrics, TraceParent};
 use answer::Shared;
 use batch::{Evaluations, Semantic};
@@ -85,7 +85,6 @@ struct Carried {
 
 /// The paths of the API. Everything below its prefixes is answered here: elsewhere what nobody serves is told in the
 /// words of gRPC, whose status is 200.
-#[must_use]
 pub fn router(enforcer: Enforcer, metrics: Metrics, config: Config) -> Router {
     let service = Arc::new(Service { enforcer, metrics, config });
     Router::new()
@@ -211,9 +210,12 @@ impl Service {
             None => None,
             Some(first) => {
                 let call = self.call(CallKind::AuthzenBatch, carried, first.question, batch.terms);
-                Some(match batch.last() {
+                Some(match batch.deciding() {
                     None => self.enforcer.answer(&call, &batch.asks).await,
-                    Some(last) => self.enforcer.answer_until(&call, &batch.asks, |own| own.verdict() == last).await,
+                    Some(deciding) => {
+                        let is_last = |answer: &Answer| answer.verdict() == deciding;
+                        self.enforcer.answer_until(&call, &batch.asks, is_last).await
+                    }
                 })
             }
         };

@@ -38,7 +38,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// How questions reach it.
     pub server: Server,
-    /// How questions are understood that come as `AuthZEN`.
+    /// How questions are understood that come as AuthZEN.
     pub authzen: Authzen,
     /// The local page: metrics and readiness.
     pub admin: Admin,

@@ -7,8 +7,9 @@ mod http;
 #[path = "support/sidecar.rs"]
 mod sidecar;
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use consentd::domain::Position;
@@ -565,4 +566,54 @@ async fn it_is_off_unless_it_is_switched_on() {
     let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut told)).await.expect("it is closed");
     assert!(read.is_err() || !told.starts_with(b"HTTP/1"), "{told:?}");
     sidecar.stop().await;
+}
+
+/// Whether a value has all that another has.
+fn has(value: &Value, wanted: &Value) -> bool {
+    match (value, wanted) {
+        (Value::Object(value), Value::Object(wanted)) => {
+            wanted.iter().all(|(name, own)| value.get(name).is_some_and(|value| has(value, own)))
+        }
+        (Value::Array(value), Value::Array(wanted)) => {
+            value.len() == wanted.len() && value.iter().zip(wanted).all(|(value, wanted)| has(value, wanted))
+        }
+        (value, wanted) => value == wanted,
+    }
+}
+
+/// A process that ends with its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What the document shows is what the quickstart answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_examples_of_the_document_are_answered_as_they_are_shown() {
+    const DOCUMENT: &str = include_str!("../docs/authzen.md");
+    let home = Home::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_consentd"));
+    command.args(["quickstart", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0"]).env_clear();
+    let child = command.current_dir(home.path("")).stdout(Stdio::piped()).spawn().expect("started");
+    let mut quickstart = Killed(child);
+    let mut lines = BufReader::new(quickstart.0.stdout.take().expect("piped")).lines();
+    let serving = lines.find_map(|line| line.expect("text").strip_prefix("Serving on ").map(str::to_owned));
+    let serving = serving.expect("it serves");
+    let address = serving.split([' ', ',']).next().expect("an address").trim_end_matches('.').parse();
+    let mut http = Http::tcp(address.expect("an address"), Version::HTTP_11).await;
+    let mut shown = 0;
+    for block in DOCUMENT.split("```sh\ncurl http://127.0.0.1:7311").skip(1) {
+        let (path, rest) = block.split_once(" -H 'content-type: application/json' -d '").expect("a request");
+        let (request, rest) = rest.split_once("'\n```\n\n```json\n").expect("an answer");
+        let (answer, _) = rest.split_once("```").expect("its end");
+        let wanted: Value = serde_json::from_str(answer).expect("JSON");
+        let got = http.post(path, &serde_json::from_str(request).expect("JSON")).await;
+        assert!(has(&got.json(), &wanted), "{path} {request}: {}", got.json());
+        shown += 1;
+    }
+    assert_eq!(shown, 3);
 }

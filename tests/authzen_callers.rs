@@ -34,7 +34,7 @@ struct Inside {
 impl Inside {
     async fn start(home: &Home) -> Self {
         let clock = Clock::system();
-        let (ledger, of_source) = (file::Config::new(&home.ledger()), clock.clone());
+        let (ledger, of_source) = (file::Config::new(home.ledger()), clock.clone());
         let sources = move || -> Box<dyn LedgerSource> { Box::new(FileSource::new(ledger.clone(), of_source.clone())) };
         let config = replica::Config {
             folder: home.path("replica"),

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
 use super::refusal::Refusal;
-use crate::domain::{Reason, Verdict};
+use crate::domain::{LegalBasis, Reason, Status, Verdict};
 use crate::enforcer::wellformed::Malformed;
 use crate::enforcer::{Answer, Answered};
 use crate::proto::time::{duration, timestamp};
@@ -107,8 +107,8 @@ impl<'a> Decision<'a> {
         let told = |text| (verdict == Verdict::Deny).then_some(ByStatus { forbidden: text });
         let explanation = Explanation {
             reason: answer.reason.as_str(),
-            legal_basis: answer.legal_basis.map(|basis| basis.as_str()),
-            status: answer.status.map(|status| status.as_str()),
+            legal_basis: answer.legal_basis.map(LegalBasis::as_str),
+            status: answer.status.map(Status::as_str),
             valid_until: answer.valid_until.map(timestamp),
             failed_purpose: answer.failed_purpose.as_deref(),
             notice: answer.notice.as_ref().map(|(id, version)| Notice { id, version: *version }),

@@ -112,7 +112,7 @@ impl<'a> Evaluations<'a> {
 
 impl Batch<'_> {
     /// The verdict after which nothing is answered any more.
-    pub(super) const fn last(&self) -> Option<Verdict> {
+    pub(super) const fn deciding(&self) -> Option<Verdict> {
         match self.semantic {
             Semantic::All => None,
             Semantic::UntilFirst(verdict) => Some(verdict),

@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn what_is_of_another_type_or_there_twice_is_named_and_not_repeated() {
-        let said = |json| members(raw(json), "subject", ["id"]).expect_err(json).to_string();
+        let said = |json: &str| members(raw(json), "subject", ["id"]).expect_err(json).to_string();
         for other in ["null", "true", "1", r#""secret""#, r#"["secret"]"#] {
             assert_eq!(said(other), "`subject` is not an object");
             let twice = format!(r#"{{"id": "secret", "x": 1, "\u0069d": {other}}}"#);

@@ -70,7 +70,7 @@ pub(super) fn question<'a>(own: &'a Evaluation<'_>, defaults: &'a Evaluation<'_>
     Ok(Asked { ask: Ask { space: &subject.space, id: &subject.id, question }, terms })
 }
 
-impl<'a> Terms<'a> {
+impl Terms<'_> {
     /// Adds what one more evaluation demands.
     ///
     /// # Errors

@@ -103,7 +103,7 @@ pub enum Workers {
     Fixed(NonZeroUsize),
 }
 
-/// How questions are understood that come as `AuthZEN`.
+/// How questions are understood that come as AuthZEN.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authzen {
     /// Whether they are answered.
