@@ -247,7 +247,16 @@ async fn what_is_no_question_is_400_and_names_what_is_wrong() {
     }
     let got = http.ask("POST", ONE, &[("content-type", "application/json")], b"\"\xff\"").await;
     assert_eq!(got.message(), "`body` is not JSON");
+    sidecar.stop().await;
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_must_be_said_to_be_json() {
+    let home = Home::with_catalogue();
+    home.append(&given("crm:1"));
+    let sidecar = Sidecar::ready(&home, &[ON]).await;
+    let mut http = connect(&sidecar).await;
+    let text = about("crm:1").to_string();
     for types in [
         &[][..],
         &["text/plain"],

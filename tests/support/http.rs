@@ -9,6 +9,7 @@ use std::path::Path;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{http1, http2};
+use hyper::header::HeaderValue;
 use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
@@ -95,7 +96,7 @@ impl Http {
 
 impl Got {
     pub(crate) fn json(&self) -> Value {
-        assert_eq!(self.headers.get("content-type").map(|value| value.as_bytes()), Some(&b"application/json"[..]));
+        assert_eq!(self.headers.get("content-type").map(HeaderValue::as_bytes), Some(&b"application/json"[..]));
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
     }
 
