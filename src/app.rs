@@ -17,6 +17,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::admin;
+use crate::authzen;
 use crate::clock::Clock;
 use crate::config::{self, CentralLedger, Config, EvidenceStage, NatsServer, ReplicaMode};
 use crate::enforcer::Enforcer;
@@ -33,6 +34,10 @@ use crate::transport::{self, Transport};
 
 /// The names in health checks: the service's own and the empty one mean the same.
 const SERVICES: [&str; 2] = ["", "consent.v1.EnforcementService"];
+
+/// The part of the longest call that an answer over HTTP may take. At its end gRPC's own limit says in gRPC's words that
+/// there was no answer, with HTTP's status 200.
+const AUTHZEN_TIMEOUT_SHARE: (u32, u32) = (9, 10);
 
 /// Why the sidecar cannot start. Everything else it starts with, denies, and says why it is not ready.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +107,7 @@ pub struct Bound {
     transport: Option<Transport>,
     admin_listener: Option<TcpListener>,
     server: config::Server,
+    authzen: Option<authzen::Config>,
 }
 
 /// Builds a sidecar. It begins to follow the ledger at once.
@@ -139,6 +145,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
         transport: Some(transport),
         admin_listener,
         server: config.server.clone(),
+        authzen: config.authzen.enabled.then(|| authzen_config(config)),
     })
 }
 
@@ -174,6 +181,18 @@ pub fn transport_config(config: &Config) -> transport::Config {
 pub fn enforcement_server<S: EnforcementService>(service: S, server: &config::Server) -> EnforcementServiceServer<S> {
     let message_bytes = usize::try_from(server.max_message_bytes).unwrap_or(usize::MAX);
     EnforcementServiceServer::new(service).max_decoding_message_size(message_bytes)
+}
+
+/// How AuthZEN is answered, with the limits that gRPC has.
+fn authzen_config(config: &Config) -> authzen::Config {
+    let (part, whole) = AUTHZEN_TIMEOUT_SHARE;
+    authzen::Config {
+        resource_type: config.authzen.resource_type.clone(),
+        url: config.authzen.url.clone(),
+        body_bytes_max: usize::try_from(config.server.max_message_bytes).unwrap_or(usize::MAX),
+        batch_max: config.server.max_batch,
+        timeout: config.server.request_timeout.saturating_mul(part) / whole,
+    }
 }
 
 fn evidence_config(config: &Config) -> evidence::Config {
@@ -359,7 +378,12 @@ impl Bound {
     fn questions(&self, stopped: &watch::Receiver<bool>) -> Routes {
         let (enforcer, metrics) = (self.enforcer.clone(), self.metrics.clone());
         let enforcement = Enforcement::new(enforcer, metrics, self.server.max_batch, stopped.clone());
-        Routes::new(enforcement_server(enforcement, &self.server))
+        let mut routes = Routes::new(enforcement_server(enforcement, &self.server));
+        if let Some(config) = self.authzen.clone() {
+            let authzen = authzen::router(self.enforcer.clone(), self.metrics.clone(), config);
+            routes = Routes::from(routes.into_axum_router().merge(authzen));
+        }
+        routes
     }
 
     /// Ends what writes: the evidence is on the device and signed, the local copy flushed, telemetry sent if it can be.

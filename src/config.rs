@@ -20,7 +20,7 @@ mod sources;
 mod units;
 
 pub use keys::{
-    Admin, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
+    Admin, Authzen, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
     ReplicaMode, Server, Ship, ShipKind, Telemetry, Tls, TlsVersion, Workers,
 };
 pub use problem::{Origin, Problem, Problems};
@@ -42,6 +42,8 @@ pub struct Config {
     pub server: Server,
     /// Who may ask; without any, whoever reaches a listener.
     pub callers: Vec<Rule>,
+    /// How questions are understood that come as AuthZEN.
+    pub authzen: Authzen,
     /// The local page: metrics and readiness.
     pub admin: Admin,
     /// What it follows.

@@ -138,12 +138,33 @@ impl Enforcer {
     /// As [`Enforcer::answer`].
     pub async fn answer_in(&self, sight: Sight, call: &Call<'_>, asks: &[Ask<'_>]) -> Answered {
         let looked = self.look(sight, call, asks).await;
-        let catalogue = looked.view.published.catalogue.as_deref();
-        let decide = |ask: &Ask<'_>, state: &State| {
-            Answer::from(&decide(&ask.question, state.view(), catalogue, &looked.freshness, looked.now))
-        };
-        let answers = asks.iter().zip(&looked.states).map(|(ask, state)| decide(ask, state)).collect();
+        let answers = looked.decisions(asks).collect();
         self.settle(call, asks, &looked, answers).await
+    }
+
+    /// As [`Enforcer::answer`], up to the first answer that is the `last`, and with it: what comes after it is not
+    /// answered, nor is it in the evidence.
+    ///
+    /// # Cancel safety
+    /// As [`Enforcer::answer`].
+    pub async fn answer_until(
+        &self,
+        call: &Call<'_>,
+        asks: &[Ask<'_>],
+        last: impl Fn(&Answer) -> bool + Send,
+    ) -> Answered {
+        let sight = self.sight(self.reach(call).await);
+        let looked = self.look(sight, call, asks).await;
+        let mut answers = Vec::new();
+        for answer in looked.decisions(asks) {
+            let is_last = last(&answer);
+            answers.push(answer);
+            if is_last {
+                break;
+            }
+        }
+        let answered = asks.get(..answers.len()).unwrap_or(asks);
+        self.settle(call, answered, &looked, answers).await
     }
 
     /// Answers one question and lists the rules that led there. Leaves evidence like any other answer.
@@ -344,6 +365,16 @@ struct Looked {
     now: Time,
     /// When the view had been taken.
     seen: Instant,
+}
+
+impl Looked {
+    /// The decision about each question, made when it is asked for.
+    fn decisions<'l>(&'l self, asks: &'l [Ask<'_>]) -> impl Iterator<Item = Answer> + 'l {
+        let catalogue = self.view.published.catalogue.as_deref();
+        asks.iter().zip(&self.states).map(move |(ask, state)| {
+            Answer::from(&decide(&ask.question, state.view(), catalogue, &self.freshness, self.now))
+        })
+    }
 }
 
 /// A subject's state, or that it cannot be had.

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! updates    ledger source ──▶ replica (apply ▶ store ▶ cache)                      freshness
-//! questions  gRPC ──▶ enforcer ──▶ replica ─▶ decide ─▶ evidence ─▶ answer
+//! questions  gRPC | AuthZEN ──▶ enforcer ──▶ replica ─▶ decide ─▶ evidence ─▶ answer
 //! evidence   write-ahead log ──▶ tree, signed checkpoint
 //! ```
 //!
@@ -14,6 +14,7 @@
 pub mod access;
 pub mod admin;
 pub mod app;
+pub mod authzen;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -37,6 +37,8 @@ pub const DEFAULT_MAX_CONNECTION_AGE: Duration = Duration::from_mins(30);
 pub const DEFAULT_MAX_CONNECTION_AGE_GRACE: Duration = Duration::from_mins(5);
 /// The most threads that may be asked for. The work is microseconds a call: more threads than this never helped.
 pub const WORKERS_MAX: usize = 64;
+/// 1 to 64 bytes. What the id of a question's resource is here.
+pub const DEFAULT_AUTHZEN_RESOURCE_TYPE: &str = "purpose";
 /// An address and port, or off. Loopback, beside the questions' port.
 pub const DEFAULT_ADMIN_TCP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7312);
 /// Time, 1 ms to 10 s. A line that another process appended is enforced within it; an idle look costs microseconds.
@@ -141,6 +143,17 @@ pub enum Workers {
     Auto,
     /// This many.
     Fixed(NonZeroUsize),
+}
+
+/// How questions are understood that come as AuthZEN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authzen {
+    /// Whether they are answered.
+    pub enabled: bool,
+    /// Where its clients reach the sidecar, for discovery; `None` is off. An `https` URL without query, fragment and final slash.
+    pub url: Option<String>,
+    /// The type of resources that are purposes.
+    pub resource_type: String,
 }
 
 /// The local page.

@@ -91,6 +91,11 @@ impl Reader {
         self.value(key, meaning, &limits, default, parse, ToString::to_string)
     }
 
+    /// A switch.
+    pub(super) fn switch(&mut self, key: &'static str, meaning: &'static str, default: bool) -> bool {
+        self.value(key, meaning, "true or false", default, boolean, ToString::to_string)
+    }
+
     /// One of a few words.
     pub(super) fn choice<T: Copy + PartialEq>(
         &mut self,
@@ -110,11 +115,6 @@ impl Reader {
             quote(found.map_or("", |(word, _)| *word))
         };
         self.value(key, meaning, &list, default, parse, show)
-    }
-
-    /// Whether something is so.
-    pub(super) fn switch(&mut self, key: &'static str, meaning: &'static str, default: bool) -> bool {
-        self.value(key, meaning, "true or false", default, boolean, ToString::to_string)
     }
 
     /// A path.
@@ -220,6 +220,30 @@ impl Reader {
         let parse = |raw: &Raw| text(raw)?.parse::<Servers>().map_err(|error| error.to_string());
         let limits = "nats://host:4222 or tls://host:4222, several with commas between them, or \"off\"";
         self.optional(key, meaning, limits, None, parse, |servers| quote(&servers.to_string()))
+    }
+
+    /// Where others reach us over HTTPS, or "off".
+    pub(super) fn url_or_off(&mut self, key: &'static str, meaning: &'static str) -> Option<String> {
+        let parse = |raw: &Raw| {
+            let text = text(raw)?;
+            let wrong = |what: &str| Err(format!("`{text}` {what}"));
+            let Some(rest) = text.strip_prefix("https://") else {
+                return wrong("does not begin with `https://`, as AuthZEN demands of it");
+            };
+            let authority = rest.split('/').next().unwrap_or_default();
+            if authority.is_empty() || authority.contains('@') {
+                return wrong("names no host, or a user");
+            }
+            if !text.bytes().all(|b| b.is_ascii_graphic()) || text.contains(['?', '#', '"', '\\', '{', '}']) {
+                return wrong("has a query, a fragment, or characters that a URL has not");
+            }
+            if text.ends_with('/') {
+                return wrong("ends with a slash, which would stand twice in the addresses made of it");
+            }
+            Ok(text.to_owned())
+        };
+        let limits = "https://host or https://host/path, or \"off\"";
+        self.optional(key, meaning, limits, None, parse, |url| quote(url))
     }
 
     /// The name of a stream of NATS. Source: nats-server 2.15, names of streams: they stand in subjects and are folders.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{
-    Admin, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
+    Admin, Authzen, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
     ReplicaMode, Server, Ship, ShipKind, Telemetry, Tls, TlsVersion, WORKERS_MAX, Workers,
 };
 use crate::config::reader::{Reader, number, quote, text};
@@ -26,6 +26,7 @@ impl Config {
             reader.path("data_dir", "The folder of everything that is written.", keys::DEFAULT_DATA_DIR.into());
         let config = Self {
             server: Server::read(reader),
+            authzen: Authzen::read(reader),
             admin: Admin::read(reader),
             ledger: Ledger::read(reader),
             replica: Replica::read(reader, data_dir.join(keys::DEFAULT_KEY_FILE_NAME)),
@@ -175,6 +176,34 @@ impl Tls {
             }
         }
         Some(Self { cert_file: cert_file?, key_file: key_file?, client_ca_file, min_version })
+    }
+}
+
+impl Authzen {
+    fn read(reader: &mut Reader) -> Self {
+        let authzen = Self {
+            enabled: reader.switch(
+                "authzen.enabled",
+                "Whether questions are answered that come as AuthZEN, over HTTP, on the same listeners.",
+                false,
+            ),
+            url: reader.url_or_off(
+                "authzen.url",
+                "Where AuthZEN's clients reach the sidecar; without it there is no metadata for them to discover.",
+            ),
+            resource_type: reader.value(
+                "authzen.resource_type",
+                "The type of the resources whose id is a purpose; about others the answer is no.",
+                "1 to 64 characters",
+                keys::DEFAULT_AUTHZEN_RESOURCE_TYPE.to_owned(),
+                parse_resource_type,
+                |text| quote(text),
+            ),
+        };
+        if authzen.url.is_some() && !authzen.enabled && reader.is_sound("authzen.enabled") {
+            reader.problem("authzen.url", "is of no use where authzen.enabled is false");
+        }
+        authzen
     }
 }
 
@@ -476,6 +505,14 @@ impl Log {
             ),
         }
     }
+}
+
+fn parse_resource_type(raw: &Raw) -> Result<String, String> {
+    let text = text(raw)?;
+    if (1..=64).contains(&text.len()) && !text.chars().any(char::is_control) {
+        return Ok(text.to_owned());
+    }
+    Err("is not 1 to 64 bytes without control characters".to_owned())
 }
 
 fn parse_mode(raw: &Raw) -> Result<u32, String> {
