@@ -34,9 +34,7 @@ fn compile_own(out: &Path) -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(OWN, ["proto"])?;
     let encoded = descriptors.encode_to_vec();
     std::fs::write(out.join("consent.v1.descriptors.bin"), &encoded)?;
-    tonic_prost_build::configure()
-        .compile_well_known_types(true)
-        .compile_fds_with_config(descriptors, config())?;
+    tonic_prost_build::configure().compile_well_known_types(true).compile_fds_with_config(descriptors, config())?;
     pbjson_build::Builder::new().register_descriptors(&encoded)?.build(&[".consent.v1"])?;
     Ok(())
 }

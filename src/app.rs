@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::{self, CentralLedger, Config, EvidenceStage, NatsServer, ReplicaMode};
 use crate::enforcer::Enforcer;
 use crate::evidence::{self, EvidenceLog};
+use crate::ext_authz::{self, Checker};
 use crate::grpc::{Enforcement, EnforcementServiceServer};
 use crate::ledger;
 use crate::lifecycle::{LOOK_INTERVAL, Lifecycle};
@@ -94,6 +95,7 @@ pub struct Bound {
     transport: Option<Transport>,
     admin_listener: Option<TcpListener>,
     server: config::Server,
+    mapping: Option<ext_authz::Mapping>,
 }
 
 /// Builds a sidecar. It begins to follow the ledger at once.
@@ -128,6 +130,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
         transport: Some(transport),
         admin_listener,
         server: config.server.clone(),
+        mapping: config.ext_authz.clone(),
     })
 }
 
@@ -148,8 +151,11 @@ pub fn transport_config(server: &config::Server) -> transport::Config {
 /// The gRPC service with the limit of its messages.
 #[must_use]
 pub fn enforcement_server<S: EnforcementService>(service: S, server: &config::Server) -> EnforcementServiceServer<S> {
-    let message_bytes = usize::try_from(server.max_message_bytes).unwrap_or(usize::MAX);
-    EnforcementServiceServer::new(service).max_decoding_message_size(message_bytes)
+    EnforcementServiceServer::new(service).max_decoding_message_size(message_bytes_max(server))
+}
+
+fn message_bytes_max(server: &config::Server) -> usize {
+    usize::try_from(server.max_message_bytes).unwrap_or(usize::MAX)
 }
 
 fn evidence_config(config: &Config) -> evidence::Config {
@@ -308,8 +314,14 @@ impl Bound {
     /// Every wire that questions come over.
     fn questions(&self, stopped: &watch::Receiver<bool>) -> Routes {
         let (enforcer, metrics) = (self.enforcer.clone(), self.metrics.clone());
+        let limits = ext_authz::Limits {
+            message_bytes_max: message_bytes_max(&self.server),
+            in_flight_max: self.server.max_in_flight,
+            timeout: self.server.request_timeout,
+        };
+        let checker = Checker::new(enforcer.clone(), metrics.clone(), self.mapping.clone(), limits);
         let enforcement = Enforcement::new(enforcer, metrics, self.server.max_batch, stopped.clone());
-        Routes::new(enforcement_server(enforcement, &self.server))
+        Routes::new(enforcement_server(enforcement, &self.server)).add_service(checker)
     }
 
     /// Ends what writes: the evidence is on the device and signed, the local copy flushed.

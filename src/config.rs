@@ -28,6 +28,7 @@ pub use units::parse_duration;
 
 use std::path::PathBuf;
 
+use crate::ext_authz::Mapping;
 use reader::{Entry, Reader};
 use sources::Settings;
 
@@ -46,6 +47,8 @@ pub struct Config {
     pub replica: Replica,
     /// The record of its answers.
     pub evidence: Evidence,
+    /// Where a check of Envoy says what it asks; `None` denies them all.
+    pub ext_authz: Option<Mapping>,
     /// What it says about itself.
     pub log: Log,
 }

@@ -27,7 +27,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::access::Caller;
 use crate::domain::Question;
 use crate::enforcer::wellformed::{self, Malformed};
-use crate::enforcer::{Ask, Call, CallKind, Enforcer, Sight, Token};
+use crate::enforcer::{Ask, Call, CallKind, Enforcer, Sight, Token, patience};
 use crate::proto::v1;
 use crate::proto::v1::enforcement_service_server::EnforcementService;
 use crate::telemetry::{self, Metrics, TraceParent};
@@ -45,8 +45,6 @@ const STREAM_ANSWERED: usize = 1;
 /// While the sidecar stops, a stream on which nothing was asked for this long is ended: a caller that has questions left
 /// sends the next message within milliseconds, and one that holds a stream open would hold the end up.
 const STOPPING_PATIENCE: Duration = Duration::from_millis(500);
-/// The part of a caller's deadline that may be spent waiting for a token: the rest is for the answer's way back.
-const DEADLINE_SHARE: (u32, u32) = (4, 5);
 
 /// The service; clones share the enforcer.
 #[derive(Debug, Clone)]
@@ -316,10 +314,7 @@ fn call<'a>(
     shared: Question<'a>,
     at_least_as_fresh: Option<(Token, &'a str)>,
 ) -> Call<'a> {
-    let (part, whole) = DEADLINE_SHARE;
-    let patience = carried
-        .deadline
-        .map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(since).saturating_mul(part) / whole);
+    let patience = patience::until(carried.deadline, since);
     let caller = carried.caller.as_ref().map_or("", Caller::name);
     Call { kind, shared, at_least_as_fresh, patience, since, caller, trace: carried.trace }
 }
@@ -327,7 +322,7 @@ fn call<'a>(
 impl Carried {
     fn of<M>(request: &Request<M>, came: Instant) -> Self {
         let text = |name: &str| request.metadata().get(name).and_then(|value| value.to_str().ok());
-        let deadline = text("grpc-timeout").and_then(grpc_timeout);
+        let deadline = text("grpc-timeout").and_then(patience::grpc_timeout);
         Self {
             caller: request.extensions().get().cloned(),
             deadline: deadline.and_then(|deadline| came.checked_add(deadline)),
@@ -353,22 +348,6 @@ impl Carried {
     }
 }
 
-/// The deadline that a caller set. Source: gRPC over HTTP/2, `Timeout`: at most eight digits and a unit.
-fn grpc_timeout(text: &str) -> Option<Duration> {
-    let (unit_at, unit) = text.char_indices().next_back()?;
-    let digits = text.get(..unit_at).filter(|digits| (1..=8).contains(&digits.len()))?;
-    let value: u64 = digits.parse().ok()?;
-    match unit {
-        'H' => Some(Duration::from_hours(value)),
-        'M' => Some(Duration::from_mins(value)),
-        'S' => Some(Duration::from_secs(value)),
-        'm' => Some(Duration::from_millis(value)),
-        'u' => Some(Duration::from_micros(value)),
-        'n' => Some(Duration::from_nanos(value)),
-        _ => None,
-    }
-}
-
 /// Of two tokens of one ledger the later. One of another ledger stands, and is answered as such.
 fn later<'a>(asked: Option<(Token, &'a str)>, pin: Option<(Token, &'a str)>) -> Option<(Token, &'a str)> {
     match (asked, pin) {
@@ -382,18 +361,4 @@ fn later<'a>(asked: Option<(Token, &'a str)>, pin: Option<(Token, &'a str)>) -> 
 /// An [`Ask`] of a question and its subject.
 const fn ask<'a>(subject: &'a v1::Subject, question: Question<'a>) -> Ask<'a> {
     Ask { space: subject.space.as_str(), id: subject.id.as_str(), question }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn deadlines_are_read_as_grpc_writes_them() {
-        assert_eq!(grpc_timeout("200m"), Some(Duration::from_millis(200)));
-        assert_eq!(grpc_timeout("99999999H"), Some(Duration::from_hours(99_999_999)));
-        for malformed in ["", "m", "1", "1x", "-1m", "123456789m", "1 m"] {
-            assert_eq!(grpc_timeout(malformed), None, "{malformed}");
-        }
-    }
 }

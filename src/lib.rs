@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! updates    ledger source ──▶ replica (apply ▶ store ▶ cache)                      freshness
-//! questions  gRPC ──▶ enforcer ──▶ replica ─▶ decide ─▶ evidence ─▶ answer
+//! questions  gRPC | ext_authz ──▶ enforcer ──▶ replica ─▶ decide ─▶ evidence ─▶ answer
 //! evidence   write-ahead log ──▶ tree, signed checkpoint
 //! ```
 //!
@@ -20,6 +20,7 @@ pub mod config;
 pub mod domain;
 pub mod enforcer;
 pub mod evidence;
+pub mod ext_authz;
 pub mod grpc;
 pub mod ledger;
 pub mod lifecycle;

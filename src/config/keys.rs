@@ -3,6 +3,7 @@
 
 mod check;
 mod declare;
+mod mapping;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -62,6 +63,8 @@ pub const DEFAULT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 pub const DEFAULT_SHIP_STREAM: &str = "CONSENT_EVIDENCE";
 /// Bytes, 1 MiB to 1 TiB. Two weeks of ten answers a second, or a quarter of an hour of 20,000, without a server.
 pub const DEFAULT_MAX_UNSHIPPED_BYTES: u64 = 4 << 30;
+/// Sources. The header that browsers send; it only ever denies, so that nobody is let in by being able to set it.
+pub const DEFAULT_EXT_AUTHZ_SEC_GPC: &str = "header:sec-gpc";
 /// A level or directives. Starts, stops and what somebody should look at; no line for an answer.
 pub const DEFAULT_LOG_LEVEL: &str = "info";
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::problem::{Origin, Problem};
 use super::sources::{Raw, Setting, Settings, variable};
 use super::units::{format_duration, format_size, parse_duration, parse_size};
+use crate::ext_authz::{Field, Sources};
 use crate::nats::Servers;
 
 /// The word that turns a listener off.
@@ -183,6 +184,15 @@ impl Reader {
         let parse = |raw: &Raw| text(raw)?.parse::<Servers>().map_err(|error| error.to_string());
         let limits = "nats://host:4222 or tls://host:4222, several with commas between them, or \"off\"";
         self.optional(key, meaning, limits, None, parse, |servers| quote(&servers.to_string()))
+    }
+
+    /// Where a part of the question of a check comes from, or "off".
+    pub(super) fn sources(&mut self, field: Field, key: &'static str, meaning: &'static str, default: &str) -> Sources {
+        let parse = |text: &str| if text == OFF { Ok(Sources::default()) } else { Sources::parse(text, field) };
+        let show = |sources: &Sources| quote(&if sources.is_empty() { OFF.to_owned() } else { sources.to_string() });
+        let default = parse(default).unwrap_or_default();
+        let limits = "sources with commas between them, or \"off\"";
+        self.value(key, meaning, limits, default, |raw| parse(text(raw)?), show)
     }
 
     /// The name of a stream of NATS. Source: nats-server 2.15, names of streams: they stand in subjects and are folders.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::LevelFilter;
 
+use super::mapping;
 use super::{
     Admin, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
     ReplicaMode, Server, Ship, ShipKind, WORKERS_MAX, Workers,
@@ -30,6 +31,7 @@ impl Config {
             ledger: Ledger::read(reader),
             replica: Replica::read(reader, data_dir.join(keys::DEFAULT_KEY_FILE_NAME)),
             evidence: Evidence::read(reader),
+            ext_authz: mapping::read(reader),
             log: Log::read(reader),
             data_dir,
         };
