@@ -267,7 +267,7 @@ impl Bound {
         report(&reporter, false).await;
         let mut serving = JoinSet::new();
         if let Some(transport) = self.transport.take() {
-            let questions = transport.serve(health, self.questions(&stopped), stopped.clone());
+            let questions = transport.serve(health, self.questions(&stopped), self.checks(), stopped.clone());
             serving.spawn(async { questions.await.map_err(ServeError::from) });
         }
         if let Some(listener) = self.admin_listener.take() {
@@ -314,14 +314,19 @@ impl Bound {
     /// Every wire that questions come over.
     fn questions(&self, stopped: &watch::Receiver<bool>) -> Routes {
         let (enforcer, metrics) = (self.enforcer.clone(), self.metrics.clone());
+        let enforcement = Enforcement::new(enforcer, metrics, self.server.max_batch, stopped.clone());
+        Routes::new(enforcement_server(enforcement, &self.server))
+    }
+
+    /// Envoy's checks, each of which is answered, also where there are too many.
+    fn checks(&self) -> axum::Router {
         let limits = ext_authz::Limits {
             message_bytes_max: message_bytes_max(&self.server),
             in_flight_max: self.server.max_in_flight,
             timeout: self.server.request_timeout,
         };
-        let checker = Checker::new(enforcer.clone(), metrics.clone(), self.mapping.clone(), limits);
-        let enforcement = Enforcement::new(enforcer, metrics, self.server.max_batch, stopped.clone());
-        Routes::new(enforcement_server(enforcement, &self.server)).add_service(checker)
+        let (enforcer, metrics) = (self.enforcer.clone(), self.metrics.clone());
+        Checker::new(enforcer, metrics, self.mapping.clone(), limits).into_router()
     }
 
     /// Ends what writes: the evidence is on the device and signed, the local copy flushed.

@@ -85,6 +85,12 @@ impl Checker {
         Self(Arc::new(Shared { enforcer, metrics, mapping, limits, turns }))
     }
 
+    /// The service under its path.
+    #[must_use]
+    pub fn into_router(self) -> axum::Router {
+        axum::Router::new().route_service(service::PATH, self)
+    }
+
     fn message_bytes_max(&self) -> usize {
         self.0.limits.message_bytes_max
     }
@@ -136,7 +142,8 @@ impl Checker {
         };
         let answered = enforcer.answer(&call, std::slice::from_ref(&asked.ask)).await;
         metrics.took(telemetry::Call::ExtAuthz, came.elapsed());
-        Ok(Told::answer(&answered, &question).into_response(attributes.header_names()))
+        let told = Told::answer(answered.answers(), answered.seen(), answered.evidence(), &question);
+        Ok(told.into_response(attributes.header_names()))
     }
 
     fn carried<M>(&self, request: &Request<M>) -> Carried {
@@ -180,4 +187,20 @@ async fn whatever_happens<T>(work: impl Future<Output = Result<T, Refusal>>) -> 
         polled.unwrap_or(Poll::Ready(Err(Refusal::Defect)))
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_refusal() {
+        assert_eq!(whatever_happens(async { Ok::<_, Refusal>(7) }).await, Ok(7));
+        let panics = whatever_happens(async {
+            tokio::task::yield_now().await;
+            let nothing: Option<u8> = None;
+            Ok(nothing.expect("a defect"))
+        });
+        assert_eq!(panics.await, Err(Refusal::Defect));
+    }
 }

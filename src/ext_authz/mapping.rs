@@ -170,3 +170,6 @@ fn consent_string<'a>(
     }
     problem.map_or(Ok(found), |problem| Err(Malformed::new(field.name(), problem)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::PREFIX;
 use crate::domain::{Question, Reason, Time, Verdict};
 use crate::enforcer::wellformed::Malformed;
-use crate::enforcer::{Answer, Answered, EvidenceId, Seen};
+use crate::enforcer::{Answer, EvidenceId, Seen};
 use crate::proto::foreign::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use crate::proto::foreign::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
 use crate::proto::foreign::envoy::service::auth::v3::check_response::HttpResponse;
@@ -88,14 +88,18 @@ pub(super) struct Told<'a> {
 }
 
 impl<'a> Told<'a> {
-    /// What an answer to a question says.
-    pub(super) fn answer(answered: &'a Answered, question: &Question<'a>) -> Self {
-        let Seen { token, .. } = answered.seen();
-        let answer = match answered.answers() {
+    /// What the one answer to a question says.
+    pub(super) fn answer(
+        answers: &'a [Answer],
+        seen: &'a Seen,
+        evidence: Option<EvidenceId>,
+        question: &Question<'a>,
+    ) -> Self {
+        let answer = match answers {
             [answer] => Some(answer),
             _ => None,
         };
-        let evidence_id = answered.evidence().as_ref().map(EvidenceId::to_string);
+        let evidence_id = evidence.as_ref().map(EvidenceId::to_string);
         let reason = answer.map_or(Reason::EvidenceUnavailable, |answer| answer.reason);
         // P1 says that there is no ALLOW without evidence; here it is not taken on trust.
         let reason = if evidence_id.is_none() { Reason::EvidenceUnavailable } else { reason };
@@ -108,8 +112,8 @@ impl<'a> Told<'a> {
             failed_purpose: answer.and_then(|answer| answer.failed_purpose.as_deref()),
             field: None,
             problem: None,
-            ledger_token: Some(token).filter(|token| !token.is_empty()).map(|token| &**token),
-            valid_until: answer.and_then(|answer: &Answer| answer.valid_until).and_then(rfc3339),
+            ledger_token: Some(&*seen.token).filter(|token| !token.is_empty()),
+            valid_until: answer.and_then(|answer| answer.valid_until).and_then(rfc3339),
         }
     }
 
@@ -217,3 +221,6 @@ fn rfc3339(time: Time) -> Option<String> {
     let time = DateTime::from_timestamp_millis(time.unix_millis())?;
     Some(time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::codegen::{Body as HttpBody, BoxFuture, Service, StdError};
-use tonic::server::{ClientStreamingService, Grpc, NamedService};
+use tonic::server::{ClientStreamingService, Grpc};
 use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 
@@ -21,10 +21,6 @@ use crate::proto::foreign::envoy::service::auth::v3::{CheckRequest, CheckRespons
 pub(super) const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// What a message is compressed with; none is understood.
 const ENCODING: &str = "grpc-encoding";
-
-impl NamedService for Checker {
-    const NAME: &'static str = "envoy.service.auth.v3.Authorization";
-}
 
 impl<B> Service<Request<B>> for Checker
 where
@@ -40,11 +36,6 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        if request.uri().path() != PATH {
-            return Box::pin(async {
-                Ok(Status::unimplemented("the one method of this service is `Check`").into_http())
-            });
-        }
         // A message that claims to be compressed then fails when it is read, which is answered, and not before.
         request.headers_mut().remove(ENCODING);
         let came = Instant::now();

@@ -53,6 +53,9 @@ impl Template {
     /// or dotted segments, with escaped slashes, with parameters behind a semicolon, with escapes that are none.
     pub(super) fn find<'p>(&self, path: &'p str) -> Result<Option<Cow<'p, str>>, Ambiguous> {
         let Some(path) = path.strip_prefix('/') else { return Ok(None) };
+        if path.is_empty() {
+            return Ok(None);
+        }
         let path = path.strip_suffix('/').unwrap_or(path);
         let mut template = self.0.iter().peekable();
         let mut found = None;
@@ -137,6 +140,7 @@ mod tests {
             ("/*/{subject}/*", "/a/42", None),
             ("/users/{subject}", "*", None),
             ("/users/{subject}", "", None),
+            ("/{subject}", "/", None),
         ] {
             assert_eq!(template(text).find(path), Ok(found.map(Cow::Borrowed)), "{path} by {text}");
             assert_eq!(template(text).to_string(), text);
@@ -146,7 +150,7 @@ mod tests {
     #[test]
     fn a_path_that_servers_read_differently_is_ambiguous() {
         for path in [
-            "/",
+            "//",
             "//users/42",
             "/users//42",
             "/users/42//",
