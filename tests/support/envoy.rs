@@ -254,9 +254,9 @@ impl Envoy {
 
     /// A counter of a listener's filter, such as `denied`.
     pub(crate) async fn count(&self, name: &str, counter: &str) -> u64 {
-        let wanted = format!("ext_authz.{name}.{counter}");
-        let page = Client::connect(self.admin).await.get(&format!("/stats?filter={wanted}$"), &[]).await.body;
-        page.lines().filter_map(|line| line.split_once(": ")?.1.parse::<u64>().ok()).sum()
+        let wanted = format!("cluster.upstream.ext_authz.{name}.{counter}");
+        let page = Client::connect(self.admin).await.get(&format!("/stats?filter=^{wanted}$"), &[]).await.body;
+        page.lines().find_map(|line| line.strip_prefix(&format!("{wanted}: "))?.parse().ok()).unwrap_or(0)
     }
 
     /// The lines of the access log that are about a path, as soon as there are so many.
