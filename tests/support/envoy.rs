@@ -159,6 +159,14 @@ fn cluster(name: &str, at: &Value, is_grpc: bool) -> Value {
     cluster
 }
 
+/// A port that nobody listens on, below those that the kernel gives to outgoing connections, so that it is still free when
+/// a sidecar that was killed is started again.
+pub(crate) fn free_port() -> u16 {
+    let begin = u16::try_from(std::process::id() % 20_000).expect("small");
+    let mut ports = (0..20_000).map(|step| 12_000 + (begin + step) % 20_000);
+    ports.find(|port| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).expect("a free port")
+}
+
 /// A running Envoy. It ends with the test.
 pub(crate) struct Envoy {
     child: Child,
