@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -159,11 +160,14 @@ fn cluster(name: &str, at: &Value, is_grpc: bool) -> Value {
     cluster
 }
 
-/// A port that nobody listens on, below those that the kernel gives to outgoing connections, so that it is still free when
-/// a sidecar that was killed is started again.
+/// A port that nobody listens on, and no other test of this process was given. It is below those that the kernel gives to
+/// outgoing connections, so that it is still free when a sidecar that was killed is started again.
 pub(crate) fn free_port() -> u16 {
-    let begin = u16::try_from(std::process::id() % 20_000).expect("small");
-    let mut ports = (0..20_000).map(|step| 12_000 + (begin + step) % 20_000);
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const PORTS: u16 = 20_000;
+    // Processes that run at the same time begin far from each other.
+    let begin = u16::try_from(std::process::id().wrapping_mul(7919) % u32::from(PORTS)).expect("small");
+    let mut ports = (0..PORTS).map(|_| 12_000 + begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS);
     ports.find(|port| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).expect("a free port")
 }
 
