@@ -307,11 +307,7 @@ fn wild() -> impl Strategy<Value = CheckRequest> {
     let extensions = hash_map(Just("purpose".to_owned()), select(&["newsletter", "unheard.of", ""][..]), 0..2);
     let parts = (path(), hash_map(name(), value(), 0..4), raw, extensions, option::of(metadata()));
     parts.prop_map(|(path, headers, raw, extensions, metadata)| {
-        let header = |(key, raw_value): (String, Vec<u8>)| HeaderValue {
-            key,
-            raw_value: raw_value.into(),
-            ..HeaderValue::default()
-        };
+        let header = |(key, raw_value): (String, Vec<u8>)| HeaderValue { key, raw_value, ..HeaderValue::default() };
         let header_map = Some(HeaderMap { headers: raw.into_iter().map(header).collect() });
         let http = HttpRequest { headers, path, header_map };
         let filter_metadata: HashMap<_, _> = metadata.map(|fields| ("jwt".to_owned(), fields)).into_iter().collect();
@@ -366,8 +362,8 @@ async fn whatever_comes_the_answer_is_explicit_and_only_a_consent_allows() {
     let runtime = tokio::runtime::Handle::current();
     let mut runner = TestRunner::new(Config { cases: 4000, failure_persistence: None, ..Config::default() });
     let seen = std::cell::RefCell::new((&mut told, &mut evidence));
-    let outcome = tokio::task::block_in_place(|| {
-        runner.run(&asked, |(sent, is_known, headers)| {
+    tokio::task::block_in_place(|| {
+        let outcome = runner.run(&asked, |(sent, is_known, headers)| {
             let caller = is_known.then(|| Caller::unrestricted(String::new()));
             let response = runtime.block_on(send(&wire, caller, &headers, sent.body));
             let Said { allows, reason, evidence } = said(&response);
@@ -380,9 +376,9 @@ async fn whatever_comes_the_answer_is_explicit_and_only_a_consent_allows() {
             told.insert(reason.clone());
             all.extend(evidence.map(|id| (id, reason)));
             Ok(())
-        })
+        });
+        outcome.unwrap_or_else(|error| panic!("{error}"));
     });
-    outcome.unwrap_or_else(|error| panic!("{error}"));
     inside.stop().await;
     // It was not always the same that was seen.
     for reason in

@@ -22,7 +22,8 @@ pub fn until(deadline: Option<Instant>, since: Instant) -> Duration {
 #[must_use]
 pub fn grpc_timeout(text: &str) -> Option<Duration> {
     let (unit_at, unit) = text.char_indices().next_back()?;
-    let digits = text.get(..unit_at).filter(|digits| (1..=8).contains(&digits.len()))?;
+    let is_number = |digits: &&str| (1..=8).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    let digits = text.get(..unit_at).filter(is_number)?;
     let value: u64 = digits.parse().ok()?;
     match unit {
         'H' => Some(Duration::from_hours(value)),

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -18,6 +18,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::sidecar::eventually;
+
+/// Of the loopback.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Where a listener's filter asks.
 #[derive(Debug, Clone)]
@@ -121,7 +124,7 @@ impl Listener {
             "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
             &merged(manager, &self.manager),
         );
-        json!({"name": self.name, "address": address(Ipv4Addr::LOCALHOST, 0), "filter_chains": [{"filters": [manager]}]})
+        json!({"name": self.name, "address": address(ANY_PORT), "filter_chains": [{"filters": [manager]}]})
     }
 }
 
@@ -140,8 +143,8 @@ fn merged(mut config: Value, more: &Value) -> Value {
     config
 }
 
-fn address(ip: impl ToString, port: u16) -> Value {
-    json!({"socket_address": {"address": ip.to_string(), "port_value": port}})
+fn address(at: SocketAddr) -> Value {
+    json!({"socket_address": {"address": at.ip().to_string(), "port_value": at.port()}})
 }
 
 fn cluster(name: &str, at: &Value, is_grpc: bool) -> Value {
@@ -184,10 +187,10 @@ impl Envoy {
     pub(crate) async fn start(listeners: &[Listener], upstream: &Upstream) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = |name: &str| folder.path().join(name);
-        let mut clusters = vec![cluster("upstream", &address(upstream.address.ip(), upstream.address.port()), false)];
+        let mut clusters = vec![cluster("upstream", &address(upstream.address), false)];
         clusters.extend(listeners.iter().map(|listener| {
             let at = match &listener.asks {
-                Asks::Tcp(at) => address(at.ip(), at.port()),
+                Asks::Tcp(at) => address(*at),
                 Asks::Uds(path) => json!({"pipe": {"path": path}}),
             };
             cluster(&listener.cluster(), &at, true)
@@ -195,7 +198,7 @@ impl Envoy {
         let listeners: Vec<Value> = listeners.iter().map(|listener| listener.config(&file("access.log"))).collect();
         let config = json!({
             "node": {"id": "test", "cluster": "test"},
-            "admin": {"address": address(Ipv4Addr::LOCALHOST, 0)},
+            "admin": {"address": address(ANY_PORT)},
             "static_resources": {"listeners": listeners, "clusters": clusters},
         });
         fs::write(file("envoy.json"), serde_json::to_vec_pretty(&config).expect("JSON")).expect("written");
@@ -208,8 +211,7 @@ impl Envoy {
         command.arg(file("envoy.json")).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(file("envoy.log")).expect("a log"));
         let child = command.spawn().expect("Envoy starts");
-        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut envoy = Self { child, folder, admin: nowhere, ports: BTreeMap::new() };
+        let mut envoy = Self { child, folder, admin: ANY_PORT, ports: BTreeMap::new() };
         envoy.wait_ready().await;
         envoy
     }

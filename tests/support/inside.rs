@@ -28,7 +28,7 @@ impl Inside {
     /// Starts them on a home's ledger, and waits until that is read. `max_wait` bounds the wait for a token.
     pub(crate) async fn start(home: &Home, max_wait: Duration) -> Self {
         let clock = Clock::system();
-        let (source, source_clock) = (file::Config::new(&home.ledger()), clock.clone());
+        let (source, source_clock) = (file::Config::new(home.ledger()), clock.clone());
         let sources =
             move || -> Box<dyn LedgerSource> { Box::new(FileSource::new(source.clone(), source_clock.clone())) };
         let config = replica::Config {

@@ -34,7 +34,7 @@ fn raw(path: &str, headers: &[(&str, &[u8])]) -> AttributeContext {
     let header = |(name, value): &(&str, &[u8])| HeaderValue {
         key: (*name).to_owned(),
         value: String::new(),
-        raw_value: value.to_vec().into(),
+        raw_value: value.to_vec(),
     };
     let header_map = Some(HeaderMap { headers: headers.iter().map(header).collect() });
     let http = HttpRequest { header_map, path: path.to_owned(), ..HttpRequest::default() };

@@ -36,14 +36,14 @@ fn question() -> Question<'static> {
     }
 }
 
-fn evidence() -> Option<EvidenceId> {
-    Some("8028b02de82838d3/2026-11/291".parse().expect("an id"))
+fn evidence() -> EvidenceId {
+    "8028b02de82838d3/2026-11/291".parse().expect("an id")
 }
 
 /// The response to a request with headers of these names.
 fn answered(answer: &Answer, token: &str, names: &[&str]) -> CheckResponse {
     let seen = seen(token);
-    let told = Told::answer(std::slice::from_ref(answer), &seen, evidence(), &question());
+    let told = Told::answer(std::slice::from_ref(answer), &seen, Some(evidence()), &question());
     told.into_response(names.iter().copied())
 }
 
@@ -167,7 +167,7 @@ proptest! {
             })
             .collect();
         let asked = Question { purpose: &purpose, channel: &channel, ..question() };
-        let evidence = evidence().filter(|_| is_evidenced);
+        let evidence = is_evidenced.then(evidence);
         let seen = seen("token");
         let response = Told::answer(&answers, &seen, evidence, &asked).into_response(names.iter().map(String::as_str));
         let may = matches!(&*reasons, [reason] if reason.verdict() == Verdict::Allow) && is_evidenced;
