@@ -211,7 +211,7 @@ fn metadata(text: &str) -> Option<Source> {
 }
 
 fn escape(name: &str) -> String {
-    name.replace('%', "%25").replace('/', "%2F").replace(',', "%2C")
+    name.replace('%', "%25").replace('/', "%2F").replace(',', "%2C").replace(' ', "%20")
 }
 
 #[cfg(test)]
