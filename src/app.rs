@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::config::{self, CentralLedger, Config, EvidenceStage, NatsServer, ReplicaMode};
 use crate::enforcer::Enforcer;
 use crate::evidence::{self, EvidenceLog};
+use crate::ext_authz::{self, Checker};
 use crate::grpc::{Enforcement, EnforcementServiceServer};
 use crate::ledger;
 use crate::lifecycle::{LOOK_INTERVAL, Lifecycle};
@@ -108,6 +109,7 @@ pub struct Bound {
     admin_listener: Option<TcpListener>,
     server: config::Server,
     authzen: Option<authzen::Config>,
+    mapping: Option<ext_authz::Mapping>,
 }
 
 /// Builds a sidecar. It begins to follow the ledger at once.
@@ -146,6 +148,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
         admin_listener,
         server: config.server.clone(),
         authzen: config.authzen.enabled.then(|| authzen_config(config)),
+        mapping: config.ext_authz.clone(),
     })
 }
 
@@ -179,8 +182,11 @@ pub fn transport_config(config: &Config) -> transport::Config {
 /// The gRPC service with the limit of its messages.
 #[must_use]
 pub fn enforcement_server<S: EnforcementService>(service: S, server: &config::Server) -> EnforcementServiceServer<S> {
-    let message_bytes = usize::try_from(server.max_message_bytes).unwrap_or(usize::MAX);
-    EnforcementServiceServer::new(service).max_decoding_message_size(message_bytes)
+    EnforcementServiceServer::new(service).max_decoding_message_size(message_bytes_max(server))
+}
+
+fn message_bytes_max(server: &config::Server) -> usize {
+    usize::try_from(server.max_message_bytes).unwrap_or(usize::MAX)
 }
 
 /// How AuthZEN is answered, with the limits that gRPC has.
@@ -189,7 +195,7 @@ fn authzen_config(config: &Config) -> authzen::Config {
     authzen::Config {
         resource_type: config.authzen.resource_type.clone(),
         url: config.authzen.url.clone(),
-        body_bytes_max: usize::try_from(config.server.max_message_bytes).unwrap_or(usize::MAX),
+        body_bytes_max: message_bytes_max(&config.server),
         batch_max: config.server.max_batch,
         timeout: config.server.request_timeout.saturating_mul(part) / whole,
     }
@@ -330,7 +336,7 @@ impl Bound {
         report(&reporter, false).await;
         let mut serving = JoinSet::new();
         if let Some(transport) = self.transport.take() {
-            let questions = transport.serve(health, self.questions(&stopped), stopped.clone());
+            let questions = transport.serve(health, self.questions(&stopped), self.checks(), stopped.clone());
             serving.spawn(async { questions.await.map_err(ServeError::from) });
         }
         if let Some(listener) = self.admin_listener.take() {
@@ -384,6 +390,17 @@ impl Bound {
             routes = Routes::from(routes.into_axum_router().merge(authzen));
         }
         routes
+    }
+
+    /// Envoy's checks, each of which is answered, also where there are too many.
+    fn checks(&self) -> axum::Router {
+        let limits = ext_authz::Limits {
+            message_bytes_max: message_bytes_max(&self.server),
+            in_flight_max: self.server.max_in_flight,
+            timeout: self.server.request_timeout,
+        };
+        let (enforcer, metrics) = (self.enforcer.clone(), self.metrics.clone());
+        Checker::new(enforcer, metrics, self.mapping.clone(), limits).into_router()
     }
 
     /// Ends what writes: the evidence is on the device and signed, the local copy flushed, telemetry sent if it can be.

@@ -30,6 +30,7 @@ pub use units::parse_duration;
 use std::path::PathBuf;
 
 use crate::access::Rule;
+use crate::ext_authz::Mapping;
 use reader::{Entry, Reader};
 use sources::Settings;
 
@@ -54,6 +55,8 @@ pub struct Config {
     pub evidence: Evidence,
     /// What it sends to a collector.
     pub telemetry: Telemetry,
+    /// Where a check of Envoy says what it asks; `None` denies them all.
+    pub ext_authz: Option<Mapping>,
     /// What it says about itself.
     pub log: Log,
 }

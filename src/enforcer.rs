@@ -10,6 +10,7 @@
 //! - P4: the view is looked at before any state is, so that no state is older than what the answer claims.
 
 mod answer;
+pub mod patience;
 mod record;
 mod told;
 pub mod wellformed;

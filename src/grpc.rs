@@ -27,7 +27,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::access::Caller;
 use crate::domain::Question;
 use crate::enforcer::wellformed::{self, Malformed};
-use crate::enforcer::{Ask, Call, CallKind, Enforcer, Sight, Token};
+use crate::enforcer::{Ask, Call, CallKind, Enforcer, Sight, Token, patience};
 use crate::proto::v1::enforcement_service_server::EnforcementService;
 use crate::proto::{grpc_timeout, v1};
 use crate::telemetry::{self, Metrics, Refusal, TraceParent, Wire};
@@ -45,8 +45,6 @@ const STREAM_ANSWERED: usize = 1;
 /// While the sidecar stops, a stream on which nothing was asked for this long is ended: a caller that has questions left
 /// sends the next message within milliseconds, and one that holds a stream open would hold the end up.
 const STOPPING_PATIENCE: Duration = Duration::from_millis(500);
-/// The part of a caller's deadline that may be spent waiting for a token: the rest is for the answer's way back.
-const DEADLINE_SHARE: (u32, u32) = (4, 5);
 
 /// The service; clones share the enforcer.
 #[derive(Debug, Clone)]
@@ -349,10 +347,7 @@ fn call<'a>(
     shared: Question<'a>,
     at_least_as_fresh: Option<(Token, &'a str)>,
 ) -> Call<'a> {
-    let (part, whole) = DEADLINE_SHARE;
-    let patience = carried
-        .deadline
-        .map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(since).saturating_mul(part) / whole);
+    let patience = patience::until(carried.deadline, since);
     Call { kind, shared, at_least_as_fresh, patience, since, caller: carried.caller.name(), trace: carried.trace }
 }
 

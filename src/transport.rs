@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tonic::service::Routes;
@@ -145,6 +146,8 @@ impl Transport {
     }
 
     /// Serves questions, health and reflection over every listener until `stopped` says so and every connection has ended.
+    /// What is `unlimited` bounds itself: there a call that waits too long would end with an error, and an error is no
+    /// answer.
     ///
     /// # Errors
     /// If the services cannot be set up.
@@ -155,12 +158,13 @@ impl Transport {
         self,
         health: HealthServer<H>,
         questions: Routes,
+        unlimited: Router,
         stopped: watch::Receiver<bool>,
     ) -> Result<(), ServeError> {
         let Self { listeners, tls, metrics, clock, config, .. } = self;
         // Questions alone are held back: a probe that waits behind them would have a busy sidecar killed.
         let in_flight = GlobalConcurrencyLimitLayer::new(config.max_in_flight);
-        let questions = Routes::from(questions.into_axum_router().layer(in_flight));
+        let questions = Routes::from(questions.into_axum_router().layer(in_flight).merge(unlimited));
         let reflect =
             || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(proto::DESCRIPTORS);
         let routes =

@@ -3,6 +3,7 @@
 
 mod check;
 mod declare;
+mod mapping;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -76,6 +77,8 @@ pub const DEFAULT_TRACE_RATIO: f64 = 0.01;
 pub const DEFAULT_SLOW_ANSWER: Duration = Duration::from_millis(50);
 /// Time, 1 s to 1 h. As OpenTelemetry has it.
 pub const DEFAULT_METRICS_INTERVAL: Duration = Duration::from_mins(1);
+/// Sources. The header that browsers send; it only ever denies, so that nobody is let in by being able to set it.
+pub const DEFAULT_EXT_AUTHZ_SEC_GPC: &str = "header:sec-gpc";
 /// A level or directives. Starts, stops and what somebody should look at; no line for an answer.
 pub const DEFAULT_LOG_LEVEL: &str = "info";
 

@@ -12,6 +12,7 @@ use tonic::transport::Uri;
 use super::problem::{Origin, Problem};
 use super::sources::{Raw, Setting, Settings, variable};
 use super::units::{format_duration, format_size, parse_duration, parse_size};
+use crate::ext_authz::{Field, Sources};
 use crate::nats::Servers;
 
 /// The port of a collector that is not told otherwise. Source: OTLP specification, "OTLP/gRPC default port".
@@ -244,6 +245,15 @@ impl Reader {
         };
         let limits = "https://host or https://host/path, or \"off\"";
         self.optional(key, meaning, limits, None, parse, |url| quote(url))
+    }
+
+    /// Where a part of the question of a check comes from, or "off".
+    pub(super) fn sources(&mut self, field: Field, key: &'static str, meaning: &'static str, default: &str) -> Sources {
+        let parse = |text: &str| if text == OFF { Ok(Sources::default()) } else { Sources::parse(text, field) };
+        let show = |sources: &Sources| quote(&if sources.is_empty() { OFF.to_owned() } else { sources.to_string() });
+        let default = parse(default).unwrap_or_default();
+        let limits = "sources with commas between them, or \"off\"";
+        self.value(key, meaning, limits, default, |raw| parse(text(raw)?), show)
     }
 
     /// The name of a stream of NATS. Source: nats-server 2.15, names of streams: they stand in subjects and are folders.

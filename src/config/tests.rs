@@ -370,6 +370,16 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
         ("evidence.ship_tls_key_file", "/etc/consentd/key.pem"),
         ("evidence.max_unshipped_bytes", "16GiB"),
         ("evidence.keep_shipped", "2160h"),
+        ("ext_authz.subject", "metadata:jwt/a%2Fb%2Cc/\"sub\", path:/a/*/{subject}/**, query:u"),
+        ("ext_authz.subject_space", "crm"),
+        ("ext_authz.purpose", "extension:purpose, value:marketing"),
+        ("ext_authz.channel", "header:x-channel"),
+        ("ext_authz.recipient", "query:for"),
+        ("ext_authz.jurisdiction", "value:US-ME"),
+        ("ext_authz.tcf", "header:x-tcf"),
+        ("ext_authz.gpp", "header:x-gpp"),
+        ("ext_authz.at_least_as_fresh", "header:x-token"),
+        ("ext_authz.sec_gpc", "off"),
         ("log.level", "warn,consentd::replica=debug"),
         ("log.format", "json"),
     ];
@@ -434,4 +444,42 @@ fn callers_are_the_same_from_a_file_and_from_the_environment() {
         let problems = Config::load(&sources(None, &environment, &[])).expect_err(wrong).to_string();
         assert!(problems.starts_with("callers: ") && problems.ends_with(" (CONSENTD_CALLERS)"), "{problems}");
     }
+}
+
+#[test]
+fn a_mapping_of_envoys_checks_is_whole_or_not_there() {
+    let none = Config::load(&sources(None, &[], &[("ledger.file", "l"), ("ext_authz.sec_gpc", "off")])).expect("valid");
+    assert_eq!(none.config.ext_authz, None);
+    let text = "[ext_authz]\nsubject_space = \"crm\"\nsubject = \"path:/users/{subject}/**, header:X-User\"\n\
+                purpose = \"extension:purpose\"\nchannel = \"value:web\"\n";
+    let file = file(text);
+    let loaded = Config::load(&sources(Some(&file), &[("CONSENTD_LEDGER_FILE", "l")], &[])).expect("valid");
+    let mapping = loaded.config.ext_authz.clone().expect("a mapping");
+    assert_eq!(mapping.subject_space.as_deref(), Some("crm"));
+    assert_eq!(mapping.subject.to_string(), "path:/users/{subject}/**, header:x-user");
+    assert_eq!(mapping.sec_gpc.to_string(), keys::DEFAULT_EXT_AUTHZ_SEC_GPC);
+    assert!(mapping.recipient.is_empty());
+    let printed = loaded.effective().to_string();
+    assert!(printed.contains("\nsubject = \"path:/users/{subject}/**, header:x-user\"\n"), "{printed}");
+
+    assert_eq!(
+        problems_of_file("[ext_authz]\nsubject = \"header:x-user\"\n"),
+        [
+            "ext_authz.purpose: must be set where any other key of ext_authz is (default)",
+            "ext_authz.channel: must be set where any other key of ext_authz is (default)",
+        ]
+    );
+    let text = "[ext_authz]\nsubject = \"value:42\"\npurpose = \"heder:x\"\nchannel = [\"value:web\"]\n\
+                jurisdiction = \"value:Turkey\"\nsubject_space = \"CRM\"\nrecipients = \"value:acme\"\n";
+    assert_eq!(
+        problems_of_file(text),
+        [
+            "ext_authz.subject_space: `CRM` is not a space: 1 to 64 characters of a-z, 0-9, `_`, `-` and `.` (f:6)",
+            "ext_authz.purpose: `heder:x` is not a source, did you mean `header:`? (f:3)",
+            "ext_authz.channel: must be a text in quotes, not a list (f:4)",
+            "ext_authz.jurisdiction: `Turkey` is not an ISO 3166 code in capitals, such as `TR` or `US-ME` (f:5)",
+            "ext_authz.subject: `value:42`: a subject is written `space:id`, such as `crm:42` (f:2)",
+            "ext_authz.recipients: is not a key, did you mean `ext_authz.recipient`? (f:7)",
+        ]
+    );
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitCode;
 
+use axum::Router;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt as _};
@@ -54,7 +55,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         let (_reporter, health) = tonic_health::server::health_reporter();
         let uds = transport.uds().map(Path::to_owned);
         let questions = Routes::new(enforcement_server(Null::new(), &config.server));
-        let serving = transport.serve(health, questions, stopped);
+        let serving = transport.serve(health, questions, Router::new(), stopped);
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         tokio::select! {
             _ = terminate.recv() => {}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::LevelFilter;
 
+use super::mapping;
 use super::{
     Admin, Authzen, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
     ReplicaMode, Server, Ship, ShipKind, Telemetry, Tls, TlsVersion, WORKERS_MAX, Workers,
@@ -32,6 +33,7 @@ impl Config {
             replica: Replica::read(reader, data_dir.join(keys::DEFAULT_KEY_FILE_NAME)),
             evidence: Evidence::read(reader),
             telemetry: Telemetry::read(reader),
+            ext_authz: mapping::read(reader),
             log: Log::read(reader),
             callers: reader.whole(
                 "callers",
