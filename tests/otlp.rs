@@ -658,17 +658,17 @@ async fn a_collector_that_is_away_silent_or_refusing_costs_the_answers_nothing()
             let took = flood(client, QUESTIONS).await;
             p99s.push(took[took.len() * 99 / 100]);
             if round == ROUNDS / 2 - 1 {
-                *early = resident(process.id());
+                *early = resident(process.pid());
             }
         }
     }
     let best = |p99s: &[Duration]| *p99s.iter().min().expect("rounds");
     let off = best(&sidecars[0].4);
     for (name, home, process, _, p99s, early) in &sidecars {
-        println!("{name}: p99s {p99s:?}, {early} then {} bytes", resident(process.id()));
+        println!("{name}: p99s {p99s:?}, {early} then {} bytes", resident(process.pid()));
         // A collector is given 10 s: an answer that waited for it even once in a hundred times would show.
         assert!(best(p99s) < off * 3 + Duration::from_millis(5), "{name}: {p99s:?}, off {off:?}");
-        let grown = resident(process.id()).saturating_sub(*early);
+        let grown = resident(process.pid()).saturating_sub(*early);
         assert!(grown < 8 << 20, "{name}: {grown} bytes more after twice as many answers");
 
         let shown = series(&page(home.admin(), "/metrics").1);
