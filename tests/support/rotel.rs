@@ -30,7 +30,7 @@ impl Rotel {
         let (grpc, http) = (free_address(), free_address());
         let (printed, said) = (folder.path().join("printed"), folder.path().join("said"));
         let mut command = Command::new(program());
-        command.args(["start", "--debug-log", "traces,metrics", "--debug-log-verbosity", "detailed"]);
+        command.args(["start", "--debug-log", "traces", "--debug-log", "metrics", "--debug-log-verbosity", "detailed"]);
         command.args(["--exporter", "blackhole", "--otlp-grpc-endpoint", &grpc.to_string()]);
         command.args(["--otlp-http-endpoint", &http.to_string(), "--pid-file"]).arg(folder.path().join("pid"));
         command.env_clear().stdin(Stdio::null());
