@@ -7,6 +7,7 @@
     clippy::indexing_slicing,
     reason = "tests may fail loudly"
 )]
+#![allow(clippy::float_cmp, clippy::cast_precision_loss, reason = "the page's counts are whole, and far below 2^53")]
 
 #[path = "support/collector.rs"]
 mod collector;

@@ -7,6 +7,7 @@
     clippy::indexing_slicing,
     reason = "tests may fail loudly"
 )]
+#![allow(clippy::float_cmp, clippy::cast_precision_loss, reason = "the page's counts are whole, and far below 2^53")]
 
 #[path = "support/collector.rs"]
 mod collector;
@@ -183,7 +184,7 @@ async fn files_that_cannot_be_used_stop_the_start_and_are_named() {
         let mut text = error.to_string();
         let mut cause = std::error::Error::source(&error);
         while let Some(error) = cause {
-            text += &format!(": {error}");
+            text = format!("{text}: {error}");
             cause = error.source();
         }
         assert!(text.contains(&says), "{text}");

@@ -175,7 +175,7 @@ impl Reader {
     ) -> Option<Duration> {
         let limits = format!("{} to {}, or \"off\"", format_duration(*range.start()), format_duration(*range.end()));
         let parse = |raw: &Raw| {
-            let text = quoted(raw, "a duration in quotes, such as \"2160h\", or \"off\"", parse_duration)?;
+            let text = quoted(raw, "a duration in quotes, such as \"50ms\", or \"off\"", parse_duration)?;
             within(parse_duration(text)?, &range, format_duration)
         };
         self.optional(key, meaning, &limits, default, parse, |span| quote(&format_duration(*span)))
@@ -335,7 +335,7 @@ pub(super) fn text(raw: &Raw) -> Result<&str, String> {
     match raw {
         Raw::Text(text) => Ok(text),
         Raw::Integer(number) => Err(format!("`{number}` is a number and must be a text in quotes")),
-        Raw::Fraction(number) => Err(format!("`{number}` is a number and must be a text in quotes")),
+        Raw::Fraction(_) => Err("must be a text in quotes, not a number with a fraction".to_owned()),
         Raw::Other(kind) => Err(format!("must be a text in quotes, not {kind}")),
     }
 }
@@ -347,7 +347,7 @@ pub(super) fn number(raw: &Raw) -> Result<usize, String> {
         Raw::Text(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().map_err(|_| wrong(text)),
         Raw::Text(text) => Err(wrong(text)),
         Raw::Integer(number) => usize::try_from(*number).map_err(|_| wrong(number)),
-        Raw::Fraction(number) => Err(wrong(number)),
+        Raw::Fraction(_) => Err("must be a whole number, not a number with a fraction".to_owned()),
         Raw::Other(kind) => Err(format!("must be a whole number, not {kind}")),
     }
 }

@@ -131,10 +131,10 @@ impl Collector {
 
     /// Every byte that was taken.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        use prost::Message as _;
+        use prost::Message;
         let kept = self.kept();
-        let traces = kept.traces.iter().flat_map(|request| request.encode_to_vec());
-        traces.chain(kept.metrics.iter().flat_map(|request| request.encode_to_vec())).collect()
+        let traces = kept.traces.iter().flat_map(Message::encode_to_vec);
+        traces.chain(kept.metrics.iter().flat_map(Message::encode_to_vec)).collect()
     }
 
     /// Goes away: its connections are cut, and its port is free soon.
