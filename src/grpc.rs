@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::access::Caller;
@@ -117,7 +118,7 @@ impl Enforcement {
         Ok(Carried {
             caller: caller.clone(),
             deadline: deadline.and_then(|deadline| came.checked_add(deadline)),
-            trace: TraceParent::of(request.metadata().get_all("traceparent").iter().map(|value| value.as_bytes())),
+            trace: TraceParent::of(request.metadata().get_all("traceparent").iter().map(MetadataValue::as_bytes)),
         })
     }
 

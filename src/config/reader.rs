@@ -181,7 +181,7 @@ impl Reader {
     ) -> Option<Duration> {
         let limits = format!("{} to {}, or \"off\"", format_duration(*range.start()), format_duration(*range.end()));
         let parse = |raw: &Raw| {
-            let text = quoted(raw, "a duration in quotes, such as \"2160h\", or \"off\"", parse_duration)?;
+            let text = quoted(raw, "a duration in quotes, such as \"50ms\", or \"off\"", parse_duration)?;
             within(parse_duration(text)?, &range, format_duration)
         };
         self.optional(key, meaning, &limits, default, parse, |span| quote(&format_duration(*span)))

@@ -172,6 +172,43 @@ const REFUSED: &[(&str, &str)] = &[
     ("ledger.kind = 'kafka'", "ledger.kind: `kafka` is not \"file\" or \"nats\" (f:1)"),
     ("ledger.stream = 'a.b'", "ledger.stream: `a.b` is not a stream's name: letters, digits, `-` and `_` (f:1)"),
     ("ledger.freshness_interval = '10ms'", "ledger.freshness_interval: `10ms` is outside 100ms to 1m (f:1)"),
+    (
+        "telemetry.otlp_endpoint = '127.0.0.1:4317'",
+        "telemetry.otlp_endpoint: must begin with `http://` or `https://`, and name a host (f:1)",
+    ),
+    (
+        "telemetry.otlp_endpoint = 'grpc://c:4317'",
+        "telemetry.otlp_endpoint: must begin with `http://` or `https://`, and name a host (f:1)",
+    ),
+    (
+        "telemetry.otlp_endpoint = 'http://c:4318/v1/traces'",
+        "telemetry.otlp_endpoint: has a path, which OTLP over gRPC has not; is it the address for HTTP? (f:1)",
+    ),
+    (
+        "telemetry.otlp_endpoint = 'http://me:hunter2@c:4317'",
+        "telemetry.otlp_endpoint: must not hold a password; telemetry.otlp_headers_file is for that (f:1)",
+    ),
+    (
+        "telemetry.otlp_endpoint = 'http://hunter2 @c'",
+        "telemetry.otlp_endpoint: is not an address such as `http://127.0.0.1:4317` (f:1)",
+    ),
+    (
+        "telemetry = { otlp_endpoint = 'http://c', otlp_ca_file = 'ca' }",
+        "telemetry.otlp_ca_file: is of no use where telemetry.otlp_endpoint does not begin with `https://` (f:1)",
+    ),
+    ("telemetry.trace_ratio = 1.5", "telemetry.trace_ratio: `1.5` is not a number between 0 and 1, nor `off` (f:1)"),
+    ("telemetry.trace_ratio = '1%'", "telemetry.trace_ratio: `1%` is not a number between 0 and 1, nor `off` (f:1)"),
+    ("telemetry.trace_ratio = nan", "telemetry.trace_ratio: `nan` is not a number between 0 and 1, nor `off` (f:1)"),
+    (
+        "telemetry.trace_ratio = true",
+        "telemetry.trace_ratio: must be a number between 0 and 1, not true or false (f:1)",
+    ),
+    ("telemetry.slow_answer = 50", "telemetry.slow_answer: `50` has no unit, write `50ms`, `50s` or `50m` (f:1)"),
+    (
+        "telemetry.slow_answer = 0.5",
+        "telemetry.slow_answer: must be a duration in quotes, such as \"50ms\", or \"off\", not a number with a fraction (f:1)",
+    ),
+    ("log.level = 1.5", "log.level: must be a text in quotes, not a number with a fraction (f:1)"),
     ("log.level = 'inof'", "log.level: `inof` is not a level: off, error, warn, info, debug or trace (f:1)"),
     ("log.level = 'info,a=b'", "log.level: `b` is not a level: off, error, warn, info, debug or trace (f:1)"),
     ("log.level = 'info,'", "log.level: `` is not a level: off, error, warn, info, debug or trace (f:1)"),
@@ -380,6 +417,13 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
         ("ext_authz.gpp", "header:x-gpp"),
         ("ext_authz.at_least_as_fresh", "header:x-token"),
         ("ext_authz.sec_gpc", "off"),
+        ("telemetry.otlp_endpoint", "https://collector.example"),
+        ("telemetry.otlp_timeout", "2s"),
+        ("telemetry.otlp_headers_file", "headers"),
+        ("telemetry.otlp_ca_file", "ca.pem"),
+        ("telemetry.trace_ratio", "1"),
+        ("telemetry.slow_answer", "off"),
+        ("telemetry.metrics_interval", "15s"),
         ("log.level", "warn,consentd::replica=debug"),
         ("log.format", "json"),
     ];

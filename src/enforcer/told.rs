@@ -1,6 +1,7 @@
 //! What a span says of a call, taken from what was asked and answered.
 
 use super::{Answer, Ask, Call, CallKind, Looked};
+use crate::domain::catalogue::Catalogue;
 use crate::domain::{Question, Reason};
 use crate::evidence::EvidenceId;
 use crate::telemetry::{self, Told};
@@ -24,7 +25,7 @@ pub(super) fn told(
         purpose: purpose.filter(|key| catalogue.is_some_and(|known| known.purpose(key).is_some())).map(Box::from),
         channel: channel.filter(|key| catalogue.is_some_and(|known| known.knows_channel(key))).map(Box::from),
         staleness: looked.view.staleness,
-        catalogue_version: catalogue.map_or(0, |catalogue| catalogue.version()),
+        catalogue_version: catalogue.map_or(0, Catalogue::version),
         token: published.token.clone(),
         evidence: evidence.map(|id| id.to_string()).unwrap_or_default(),
         caller: call.caller.into(),

@@ -211,7 +211,8 @@ impl Counts {
         self.full.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn show(self: &Arc<Self>, metrics: &Metrics) {
+    /// Shows them among the metrics.
+    pub(super) fn show(self: &Arc<Self>, metrics: &Metrics) {
         let counts = Arc::clone(self);
         metrics.observe_counter("consentd_spans_sent_total", "Spans that the collector has taken.", "", move || {
             counts.sent.load(Ordering::Relaxed)

@@ -156,12 +156,11 @@ impl Traces {
         let recorder = self.0.as_deref();
         let mut span = Span { recorder, parent, own_trace: [0; 16], timing, kept: None };
         let Some(recorder) = recorder else { return span };
-        let sampled = match parent {
-            Some(parent) => parent.sampled.then_some(Kept::Caller),
-            None => {
-                span.own_trace = recorder.ids.new_trace_id().to_bytes();
-                (randomness(&span.own_trace) < recorder.threshold).then_some(Kept::Ratio)
-            }
+        let sampled = if let Some(parent) = parent {
+            parent.sampled.then_some(Kept::Caller)
+        } else {
+            span.own_trace = recorder.ids.new_trace_id().to_bytes();
+            (randomness(&span.own_trace) < recorder.threshold).then_some(Kept::Ratio)
         };
         let denied = || denied().then_some(Kept::Denied);
         let slow = || (timing.decided.duration_since(timing.since) >= recorder.slow).then_some(Kept::Slow);
@@ -233,19 +232,26 @@ fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// One more than the greatest randomness.
+const RANDOM: u64 = 1 << 56;
+
 /// The bits of a trace id that are random. Source: W3C Trace Context, level 2, "random trace id flag": the right-most 7
 /// bytes.
+#[allow(clippy::cast_possible_truncation, reason = "the lower half is wanted")]
 const fn randomness(trace_id: &[u8; 16]) -> u64 {
-    let [.., a, b, c, d, e, f, g] = *trace_id;
-    u64::from_be_bytes([0, a, b, c, d, e, f, g])
+    u128::from_be_bytes(*trace_id) as u64 & (RANDOM - 1)
 }
 
 /// Trace ids whose randomness is below it are one of the share.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "the share is between 0 and 1, and a float holds 53 of the 56 bits"
+    clippy::cast_precision_loss,
+    reason = "the share is between 0 and 1, and a power of two loses nothing"
 )]
 fn threshold(ratio: f64) -> u64 {
-    (ratio.clamp(0.0, 1.0) * (1_u64 << 56) as f64) as u64
+    (ratio.clamp(0.0, 1.0) * RANDOM as f64) as u64
 }
+
+#[cfg(test)]
+mod tests;

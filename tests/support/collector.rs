@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file takes what it needs")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests may fail loudly")]
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -25,6 +26,8 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status};
+
+use crate::sidecar::{Home, eventually, given, withdrawn};
 
 /// What a collector does with what it is sent.
 #[derive(Debug, Clone, Copy)]
@@ -128,10 +131,10 @@ impl Collector {
 
     /// Every byte that was taken.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        use prost::Message as _;
+        use prost::Message;
         let kept = self.kept();
-        let traces = kept.traces.iter().flat_map(|request| request.encode_to_vec());
-        traces.chain(kept.metrics.iter().flat_map(|request| request.encode_to_vec())).collect()
+        let traces = kept.traces.iter().flat_map(Message::encode_to_vec);
+        traces.chain(kept.metrics.iter().flat_map(Message::encode_to_vec)).collect()
     }
 
     /// Goes away: its connections are cut, and its port is free soon.
@@ -214,4 +217,34 @@ fn shown(value: &Value) -> String {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// A home whose ledger allows `crm:allowed` and denies `crm:denied`.
+pub(crate) fn home() -> Home {
+    let home = Home::with_catalogue();
+    home.append(&given("crm:allowed"));
+    home.append(&withdrawn("crm:denied"));
+    home
+}
+
+/// The settings of a sidecar that sends to a collector, with what is given on top.
+pub(crate) fn settings<'a>(endpoint: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    [&[("telemetry.otlp_endpoint", endpoint), ("telemetry.trace_ratio", "0")], more].concat()
+}
+
+pub(crate) async fn until_spans(collector: &Collector, count: usize) -> Vec<Span> {
+    eventually(&format!("{count} spans are there"), async || {
+        let spans = collector.spans();
+        (spans.len() >= count).then_some(spans)
+    })
+    .await
+}
+
+/// Series of the local page: `name{labels}` and value.
+pub(crate) fn series(page: &str) -> BTreeMap<String, f64> {
+    let samples = page.lines().filter(|line| !line.starts_with('#'));
+    samples
+        .map(|line| line.rsplit_once(' ').expect("a sample"))
+        .map(|(id, value)| (id.to_owned(), value.parse().expect("a number")))
+        .collect()
 }
