@@ -32,8 +32,9 @@ fn read(path: &Path) -> String {
 
 /// Every document for users, by its path.
 fn documents() -> Vec<(PathBuf, String)> {
-    let listed = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/shop/README.md", "examples/nats/README.md"];
-    let mut paths: Vec<PathBuf> = listed.iter().map(|path| root().join(path)).collect();
+    let examples = ["examples/shop/README.md", "examples/nats/README.md", "examples/envoy/README.md"];
+    let listed = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].into_iter().chain(examples);
+    let mut paths: Vec<PathBuf> = listed.map(|path| root().join(path)).collect();
     for folder in ["docs", "docs/adr"] {
         let entries = fs::read_dir(root().join(folder)).expect("a folder");
         let files = entries.map(|entry| entry.expect("an entry").path());
