@@ -19,6 +19,7 @@ use consentd::ledger::LedgerFault;
 
 const OPERATIONS: &str = include_str!("../docs/operations.md");
 const PROTOCOL: &str = include_str!("../docs/protocol.md");
+const MESH: &str = include_str!("../docs/mesh.md");
 const LEDGER: &str = include_str!("../docs/ledger.md");
 const README: &str = include_str!("../README.md");
 
@@ -151,6 +152,12 @@ fn every_reason_is_told_under_its_verdict() {
         let reasons = Reason::ALL.iter().filter(|reason| reason.verdict() == verdict).map(|reason| reason.as_str());
         assert_eq!(set(first_cells(told)), set(reasons), "docs/protocol.md, {verdict}");
     }
+}
+
+#[test]
+fn every_refusal_of_a_check_is_told() {
+    let told = first_cells(section(MESH, "## What Envoy is answered")).filter(|cell| !cell.starts_with("x-consentd-"));
+    assert_eq!(set(told), set(consentd::ext_authz::REFUSALS), "docs/mesh.md");
 }
 
 #[test]
