@@ -38,6 +38,7 @@ use attributes::Attributes;
 use response::{Refusal, Told};
 
 pub use mapping::Mapping;
+pub use response::REFUSALS;
 pub use source::{Field, Sources};
 
 /// What the names of headers begin with that answers are told in; whatever a client sends under such a name is removed.

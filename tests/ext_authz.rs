@@ -192,6 +192,7 @@ impl Issuer {
             "issuer": "test",
             "local_jwks": {"inline_string": jwks.to_string()},
             "payload_in_metadata": "jwt_payload",
+            "claim_to_headers": [{"header_name": "x-token-uid", "claim_name": "uid"}],
         });
         let requires = json!({"requires_any": {"requirements": [{"provider_name": "test"}, {"allow_missing": {}}]}});
         let config =
@@ -245,6 +246,32 @@ async fn a_subject_comes_from_a_token_that_envoy_has_checked() {
     assert_eq!(without.reached("x-consentd-reason"), ["CONSENT"]);
     let forged = format!("{}A", issuer.bearer(&json!({"iss": "test", "uid": "ayse"})));
     assert_eq!(envoy.get("jwt", "/", &[("authorization", &forged)]).await.status, 401, "Envoy's own answer");
+    sidecar.stop().await;
+}
+
+/// The way for proxies that hand no metadata on, such as Istio's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_envoy_hands_on_as_a_header_cannot_be_forged() {
+    let home = Home::with_catalogue();
+    home.append(&given("crm:ayse"));
+    let settings = [
+        ("ext_authz.subject_space", "crm"),
+        ("ext_authz.subject", "header:x-token-uid"),
+        ("ext_authz.purpose", "value:newsletter"),
+        ("ext_authz.channel", "value:email"),
+    ];
+    let sidecar = Sidecar::ready(&home, &settings).await;
+    let upstream = Upstream::start().await;
+    let issuer = Issuer::new();
+    let listener = Listener::new("jwt", Asks::Tcp(sidecar.tcp)).before(issuer.filter());
+    let envoy = Envoy::start(&[listener], &upstream).await;
+    let token = |uid: &str| issuer.bearer(&json!({"iss": "test", "uid": uid}));
+    let allowed = envoy.get("jwt", "/", &[("authorization", &token("ayse")), ("x-token-uid", "x")]).await;
+    assert_eq!(allowed.reached("x-consentd-reason"), ["CONSENT"]);
+    let other = envoy.get("jwt", "/", &[("authorization", &token("ali")), ("X-Token-Uid", "ayse")]).await;
+    assert_eq!(other.denied(), "UNKNOWN_SUBJECT");
+    let without = envoy.get("jwt", "/", &[("x-token-uid", "ayse")]).await;
+    assert_eq!(without.denied(), "MALFORMED_QUESTION");
     sidecar.stop().await;
 }
 

@@ -33,6 +33,10 @@ const EVIDENCE_ID: &str = "x-consentd-evidence-id";
 const LEDGER_TOKEN: &str = "x-consentd-ledger-token";
 const VALID_UNTIL: &str = "x-consentd-valid-until";
 
+/// The reasons of checks that were denied without having been answered, beside those of answers.
+pub const REFUSALS: [&str; 5] =
+    ["NOT_CONFIGURED", "MALFORMED_QUESTION", "CALLER_NOT_PERMITTED", "NOT_IN_TIME", "DEFECT"];
+
 /// Why a check was denied without having been answered. There is no evidence of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {

@@ -189,6 +189,7 @@ proptest! {
         let Some(HttpResponse::DeniedResponse(denied)) = &response.http_response else { panic!("{response:?}") };
         let body: serde_json::Value = serde_json::from_str(&denied.body).expect("JSON");
         assert_eq!(body["reason"], refusal.reason());
+        assert!(REFUSALS.contains(&refusal.reason()) && Reason::from_name(refusal.reason()).is_none());
     }
 }
 
