@@ -106,8 +106,8 @@ const REFUSED: &[(&str, &str)] = &[
         "server.uds_mode: `4777` is not an octal mode such as `0660`, which lets at least the owner in (f:1)",
     ),
     ("server.uds_mode = 0o660", "server.uds_mode: `432` is a number and must be a text in quotes (f:1)"),
-    ("authzen.enabled = 'yes'", "authzen.enabled: `yes` is neither true nor false (f:1)"),
-    ("authzen.enabled = 1", "authzen.enabled: `1` is neither true nor false (f:1)"),
+    ("authzen.enabled = 'yes'", "authzen.enabled: `yes` is not true or false (f:1)"),
+    ("authzen.enabled = 1", "authzen.enabled: must be true or false, not a number (f:1)"),
     ("authzen.enabled = [true]", "authzen.enabled: must be true or false, not a list (f:1)"),
     ("authzen.url = 'https://pdp'", "authzen.url: is of no use where authzen.enabled is false (f:1)"),
     (
