@@ -217,34 +217,36 @@ fn calls_that_fail_are_counted_and_told() {
     assert_eq!(answered + failed + count(&report, "calls_unanswered"), count(&report, "calls"), "{report}");
 }
 
-#[test]
-fn a_quick_comparison_ends_with_a_table_and_leaves_nothing_behind() {
+/// A comparison's table, and how many rows it has.
+fn compare(more: &[&str]) -> (String, usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("table.md");
-    let arguments = [
-        "bench",
-        "compare",
-        "--quick",
-        "--subjects",
-        "200",
-        "--pairs",
-        "1",
-        "--batch",
-        "20",
-        "--duration",
-        "200ms",
-        "--out",
-    ];
+    let arguments = ["bench", "compare", "--quick", "--subjects", "200", "--pairs", "1", "--batch", "20"];
     let mut command = consentd(&arguments);
-    let output = command.arg(&out).env("TMPDIR", folder.path()).output().expect("runs");
+    command.args(more).args(["--duration", "200ms", "--out"]).arg(&out);
+    let output = command.env("TMPDIR", folder.path()).output().expect("runs");
     assert!(output.status.success(), "{output:?}");
     let table = std::fs::read_to_string(&out).expect("written");
     assert_eq!(table.as_bytes(), output.stdout);
-    let rows = table.lines().filter(|line| line.starts_with("| auto |")).count();
-    assert_eq!(rows, 10, "{table}");
     let left: Vec<_> =
         std::fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("one").path()).collect();
     assert_eq!(left, [out], "the folder of the comparison is gone");
+    let rows = table.lines().filter(|line| line.starts_with("| auto |")).count();
+    (table, rows)
+}
+
+#[test]
+fn a_quick_comparison_ends_with_a_table_and_leaves_nothing_behind() {
+    let (table, rows) = compare(&[]);
+    assert_eq!(rows, 10, "{table}");
+    assert!(table.contains("null answers/s | sidecar answers/s"), "{table}");
+}
+
+#[test]
+fn a_sidecar_is_compared_with_one_that_is_traced() {
+    let (table, rows) = compare(&["--traced", "0.01", "--call", "unary"]);
+    assert_eq!(rows, 6, "{table}");
+    assert!(table.contains("plain answers/s | traced answers/s"), "{table}");
 }
 
 #[test]
