@@ -50,6 +50,9 @@ impl Sidecar {
             flag("server.tcp", "127.0.0.1:0".to_owned()),
             flag("server.uds", path("socket")),
             flag("admin.tcp", "off".to_owned()),
+            flag("ext_authz.subject", "header:x-subject".to_owned()),
+            flag("ext_authz.purpose", "header:x-purpose".to_owned()),
+            flag("ext_authz.channel", "header:x-channel".to_owned()),
         ];
         let config = Config::load(&Sources { flags, ..Sources::default() }).expect("valid").config;
         let (stop, stopped) = oneshot::channel();
@@ -132,7 +135,9 @@ fn every_question_is_answered_with_evidence_in_every_way_of_asking() {
     let (tcp, uds) = (sidecar.tcp.to_string(), format!("unix:{}", folder.path().join("socket").display()));
     let subjects = format!("crm:{{1..{SUBJECTS}}}");
     let common = ["--duration", "400ms", "--warmup", "100ms", "--batch", "100", "--subjects", &subjects];
-    for (address, call, questions) in [(&tcp, "unary", 1), (&uds, "batch", 100), (&tcp, "stream", 100)] {
+    for (address, call, questions) in
+        [(&tcp, "unary", 1), (&uds, "batch", 100), (&tcp, "stream", 100), (&uds, "check", 1)]
+    {
         for open in [false, true] {
             let mut arguments = common.to_vec();
             arguments.extend(["--address", address, "--call", call, "--connections", "2"]);
@@ -159,6 +164,18 @@ fn every_question_is_answered_with_evidence_in_every_way_of_asking() {
             }
         }
     }
+}
+
+#[test]
+fn a_server_that_answers_no_checks_is_an_error() {
+    let null = Null::start();
+    let arguments = ["bench", "run", "--call", "check", "--address", &null.address];
+    let output = consentd(&arguments).output().expect("runs");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let output = consentd(&["bench", "compare", "--call", "check"]).output().expect("runs");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("measure them with `consentd bench run`"), "{said}");
 }
 
 /// Measures a null server that stops for 300 ms in the middle of a second.

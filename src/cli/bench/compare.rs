@@ -78,6 +78,11 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
+    if args.call.contains(&Call::Check) {
+        return Err(Failure::new(
+            "the server that does nothing answers no checks; measure them with `consentd bench run`",
+        ));
+    }
     client::block_on(async {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         // What is dropped here ends the children and removes the folder.
@@ -174,7 +179,7 @@ impl Loads {
 
     fn of(&self, call: Call) -> Arc<Load> {
         match call {
-            Call::Unary => Arc::clone(&self.unary),
+            Call::Unary | Call::Check => Arc::clone(&self.unary),
             Call::Batch | Call::Stream => Arc::clone(&self.batch),
         }
     }

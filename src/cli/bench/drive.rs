@@ -62,7 +62,7 @@ pub(super) async fn drive(plan: &Plan, load: Arc<Load>) -> Result<Tally, Failure
         channels.push(connect(&plan.address).await?);
     }
     let window = Window::new(Instant::now(), plan.warmup, plan.duration);
-    let tally = Mutex::new(Tally::new(window)?);
+    let tally = Mutex::new(Tally::new(window, plan.call)?);
     let shared = Arc::new(Shared { load, call: plan.call, window, tally });
     let mut callers = JoinSet::new();
     match (plan.call, plan.rate) {
@@ -134,7 +134,7 @@ fn client(channel: Channel) -> Grpc<Channel> {
 
 async fn exchange(client: &mut Grpc<Channel>, call: Call, message: Bytes) -> Result<Bytes, Status> {
     client.ready().await.map_err(|error| Status::unavailable(Failure::from(error).to_string()))?;
-    let codec = Raw::new(call != Call::Unary);
+    let codec = Raw::new(!call.is_single());
     Ok(client.unary(Request::new(message), call.path(), codec).await?.into_inner())
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use prost::Message as _;
 use prost::bytes::Bytes;
 
+use super::check;
 use super::drive::{self, Plan};
 use super::load::{Asked, Call, Load};
 use super::report::Report;
@@ -94,7 +95,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let load = Arc::new(Load::new(args.call, &args.asked, &args.subjects.gather()?, count(args.batch)));
     let tally = client::block_on(async {
         let first = drive::probe(&plan.address, plan.call, &load).await?;
-        check(plan.call, &load, first)?;
+        examine(plan.call, &load, first)?;
         drive::drive(&plan, Arc::clone(&load)).await
     })?;
     let report = Report::new(&plan, &tally, args.histogram);
@@ -109,10 +110,11 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 /// Decodes the first response in full, which the measured ones are not: a server that answers something else than the
 /// protocol says is found out before it is measured.
-fn check(call: Call, load: &Load, response: Bytes) -> Result<(), Failure> {
+fn examine(call: Call, load: &Load, response: Bytes) -> Result<(), Failure> {
     let answers = match call {
         Call::Unary => usize::from(v1::MayProcessResponse::decode(response)?.answer.is_some()),
         Call::Batch | Call::Stream => v1::MayProcessBatchResponse::decode(response)?.answers.len(),
+        Call::Check => return check::examine(&response),
     };
     if answers as u64 == load.questions() {
         return Ok(());

@@ -119,6 +119,16 @@ impl Counts {
         Ok(answers)
     }
 
+    /// Adds one answer.
+    pub(super) fn add_one(&mut self, reason: v1::Reason, allowed: bool, evidenced: bool) {
+        self.answers += 1;
+        self.allowed += u64::from(allowed);
+        self.unevidenced += u64::from(!evidenced);
+        if let Some(count) = usize::try_from(i32::from(reason)).ok().and_then(|reason| self.reasons.get_mut(reason)) {
+            *count += 1;
+        }
+    }
+
     /// Verdict and reason are fields 1 and 2.
     fn add_answer(&mut self, mut answer: &[u8]) -> Result<(), Unreadable> {
         let (mut verdict, mut reason) = (0, 0);
