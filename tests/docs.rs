@@ -32,8 +32,17 @@ fn read(path: &Path) -> String {
 
 /// Every document for users, by its path.
 fn documents() -> Vec<(PathBuf, String)> {
-    let listed = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/shop/README.md", "examples/nats/README.md"];
+    let listed = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "examples/shop/README.md",
+        "examples/nats/README.md",
+        "examples/clients/README.md",
+    ];
     let mut paths: Vec<PathBuf> = listed.iter().map(|path| root().join(path)).collect();
+    let languages = ["python", "node", "go", "java", "rust"];
+    paths.extend(languages.map(|language| root().join(format!("examples/clients/{language}/README.md"))));
     for folder in ["docs", "docs/adr"] {
         let entries = fs::read_dir(root().join(folder)).expect("a folder");
         let files = entries.map(|entry| entry.expect("an entry").path());
