@@ -50,6 +50,7 @@ impl Sidecar {
             flag("server.tcp", "127.0.0.1:0".to_owned()),
             flag("server.uds", path("socket")),
             flag("admin.tcp", "off".to_owned()),
+            flag("authzen.enabled", "true".to_owned()),
         ];
         let config = Config::load(&Sources { flags, ..Sources::default() }).expect("valid").config;
         let (stop, stopped) = oneshot::channel();
@@ -132,7 +133,9 @@ fn every_question_is_answered_with_evidence_in_every_way_of_asking() {
     let (tcp, uds) = (sidecar.tcp.to_string(), format!("unix:{}", folder.path().join("socket").display()));
     let subjects = format!("crm:{{1..{SUBJECTS}}}");
     let common = ["--duration", "400ms", "--warmup", "100ms", "--batch", "100", "--subjects", &subjects];
-    for (address, call, questions) in [(&tcp, "unary", 1), (&uds, "batch", 100), (&tcp, "stream", 100)] {
+    for (address, call, questions) in
+        [(&tcp, "unary", 1), (&uds, "batch", 100), (&tcp, "stream", 100), (&uds, "authzen", 1)]
+    {
         for open in [false, true] {
             let mut arguments = common.to_vec();
             arguments.extend(["--address", address, "--call", call, "--connections", "2"]);

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::builder::{EnumValueParser, TypedValueParser};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::children::{Folder, Server};
@@ -68,8 +69,16 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     batch: u64,
     /// Only these calls.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Call::Unary, Call::Batch, Call::Stream])]
+    #[arg(long, value_parser = compared(), value_delimiter = ',', default_value = "unary,batch,stream")]
     call: Vec<Call>,
+}
+
+/// The calls that both servers answer.
+fn compared() -> impl TypedValueParser<Value = Call> {
+    EnumValueParser::<Call>::new().try_map(|call| match call {
+        Call::Unary | Call::Batch | Call::Stream => Ok(call),
+        Call::Authzen => Err("the null server speaks gRPC only; use `consentd bench run`"),
+    })
 }
 
 /// Runs the command.
@@ -161,7 +170,8 @@ impl Loads {
 
     fn of(&self, call: Call) -> Arc<Load> {
         match call {
-            Call::Unary => Arc::clone(&self.unary),
+            // The null server speaks no AuthZEN, so that it is never asked for here.
+            Call::Unary | Call::Authzen => Arc::clone(&self.unary),
             Call::Batch | Call::Stream => Arc::clone(&self.batch),
         }
     }

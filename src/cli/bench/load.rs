@@ -7,6 +7,7 @@ use prost::Message;
 use prost::bytes::Bytes;
 use tonic::codegen::http::uri::PathAndQuery;
 
+use crate::config::keys::DEFAULT_AUTHZEN_RESOURCE_TYPE;
 use crate::proto::v1;
 
 /// Which call is measured.
@@ -18,6 +19,8 @@ pub(super) enum Call {
     Batch,
     /// One stream a connection, with `--batch` questions a message.
     Stream,
+    /// One question a request, as AuthZEN's evaluation in JSON over HTTP/2; the sidecar needs `authzen.enabled`.
+    Authzen,
 }
 
 impl Call {
@@ -27,6 +30,7 @@ impl Call {
             Self::Unary => "unary",
             Self::Batch => "batch",
             Self::Stream => "stream",
+            Self::Authzen => "authzen",
         }
     }
 
@@ -36,7 +40,13 @@ impl Call {
             Self::Unary => "/consent.v1.EnforcementService/MayProcess",
             Self::Batch => "/consent.v1.EnforcementService/MayProcessBatch",
             Self::Stream => "/consent.v1.EnforcementService/MayProcessStream",
+            Self::Authzen => "/access/v1/evaluation",
         })
+    }
+
+    /// Whether each call is one question.
+    pub(super) const fn is_single(self) -> bool {
+        matches!(self, Self::Unary | Self::Authzen)
     }
 }
 
@@ -61,9 +71,9 @@ pub(super) struct Load {
 
 impl Load {
     /// Requests about all the subjects, in their order, each with the same number of questions: the last begins the
-    /// subjects anew to be full. `batch` is without meaning for a unary call.
+    /// subjects anew to be full. `batch` is without meaning for calls of one question.
     pub(super) fn new(call: Call, asked: &Asked, subjects: &[v1::Subject], batch: usize) -> Self {
-        let questions = if call == Call::Unary { 1 } else { batch.max(1) };
+        let questions = if call.is_single() { 1 } else { batch.max(1) };
         let mut text = Vec::new();
         let mut ends = Vec::new();
         let mut encode = |message: &dyn Fn(&mut Vec<u8>)| {
@@ -73,6 +83,10 @@ impl Load {
         if call == Call::Unary {
             for subject in subjects {
                 encode(&|text| single(asked, subject).encode_raw(text));
+            }
+        } else if call == Call::Authzen {
+            for subject in subjects {
+                encode(&|text| text.extend(evaluation(asked, subject).to_string().into_bytes()));
             }
         } else {
             let count = subjects.len().div_ceil(questions);
@@ -114,6 +128,14 @@ fn single(asked: &Asked, subject: &v1::Subject) -> v1::MayProcessRequest {
             ..v1::Question::default()
         }),
     }
+}
+
+fn evaluation(asked: &Asked, subject: &v1::Subject) -> serde_json::Value {
+    serde_json::json!({
+        "subject": {"type": subject.space, "id": subject.id},
+        "action": {"name": asked.channel},
+        "resource": {"type": DEFAULT_AUTHZEN_RESOURCE_TYPE, "id": asked.purpose},
+    })
 }
 
 /// A batch. A message of a stream has the same fields under the same numbers, and every one may carry the context.
