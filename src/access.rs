@@ -1,11 +1,18 @@
 //! Who may ask, and about what.
 //!
-//! Owns callers: their names, and the purposes and channels that each may ask about. Must not know how a caller proves who
-//! it is: the transport looks at certificates and sockets, and puts a [`Caller`] into every request it lets through.
+//! Owns callers: their names, what tells them from others, and the purposes and channels that each may ask about. Must not
+//! know how somebody proves who they are: the transport looks at certificates and sockets, asks the [`Policy`] once, and
+//! puts a [`Caller`] into every request it lets through.
 //!
 //! Invariants:
 //! - A request without a [`Caller`] is of nobody who may ask: each wire refuses it in its own way, and none answers it.
 //! - What is not named is not permitted.
+
+mod policy;
+mod spiffe;
+
+pub use policy::{Admitted, Policy, Proof, Rule};
+pub use spiffe::{SpiffeId, SpiffeIdError, SpiffePattern};
 
 use std::fmt;
 use std::sync::Arc;

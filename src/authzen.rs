@@ -36,8 +36,8 @@ use tokio_stream::StreamExt as _;
 use crate::access::Caller;
 use crate::domain::Question;
 use crate::enforcer::wellformed::Malformed;
-use crate::enforcer::{Answer, Ask, Call, CallKind, Enforcer};
-use crate::telemetry::{self, Metrics, TraceParent};
+use crate::enforcer::{Answer, Ask, Call, CallKind, Enforcer, patience};
+use crate::telemetry::{self, Metrics, TraceParent, Wire};
 use answer::Shared;
 use batch::{Evaluations, Semantic};
 use json::{BODY, elements, members};
@@ -47,9 +47,6 @@ use request::{ENTITIES, Evaluation};
 
 /// The identifier of a request, which its response bears too. Source: section 10.1.4.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The part of the time for a request that may be spent waiting for a token or for subjects: the rest is for the answer's
-/// way back.
-const PATIENCE_SHARE: (u32, u32) = (4, 5);
 
 /// What is answered, and how much at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,8 +169,10 @@ impl Service {
     /// What a request comes to within its time.
     async fn in_time(&self, answering: impl Future<Output = Result<Response, Refusal>>) -> Result<Response, Refusal> {
         let answered = tokio::time::timeout(self.config.timeout, answering).await.unwrap_or(Err(Refusal::TooLate));
-        if let Err(Refusal::UnknownCaller | Refusal::NotPermitted { .. }) = &answered {
-            // refused
+        match &answered {
+            Err(Refusal::UnknownCaller) => self.metrics.refused(Wire::Authzen, telemetry::Refusal::UnknownCaller),
+            Err(Refusal::NotPermitted { .. }) => self.metrics.refused(Wire::Authzen, telemetry::Refusal::NotPermitted),
+            _ => {}
         }
         answered
     }
@@ -225,12 +224,11 @@ impl Service {
     }
 
     fn call<'a>(&self, kind: CallKind, carried: &'a Carried, shared: Question<'a>, terms: Terms<'a>) -> Call<'a> {
-        let (part, whole) = PATIENCE_SHARE;
         Call {
             kind,
             shared,
             at_least_as_fresh: terms.at_least_as_fresh,
-            patience: self.config.timeout.saturating_mul(part) / whole,
+            patience: patience::waiting(self.config.timeout),
             since: carried.came,
             caller: carried.caller.as_ref().map_or("", Caller::name),
             trace: carried.trace,
@@ -243,8 +241,8 @@ impl Carried {
     fn of(request: Request) -> (Self, (HeaderMap, Body)) {
         let came = Instant::now();
         let (parts, body) = request.into_parts();
-        let trace = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
-        let carried = Self { came, caller: parts.extensions.get().cloned(), trace: trace.and_then(TraceParent::parse) };
+        let trace = TraceParent::of(parts.headers.get_all("traceparent").iter().map(HeaderValue::as_bytes));
+        let carried = Self { came, caller: parts.extensions.get().cloned(), trace };
         (carried, (parts.headers, body))
     }
 

@@ -22,15 +22,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::access::Caller;
 use crate::domain::Question;
 use crate::enforcer::wellformed::{self, Malformed};
-use crate::enforcer::{Ask, Call, CallKind, Enforcer, Sight, Token};
-use crate::proto::v1;
+use crate::enforcer::{Ask, Call, CallKind, Enforcer, Sight, Token, patience};
 use crate::proto::v1::enforcement_service_server::EnforcementService;
-use crate::telemetry::{self, Metrics, TraceParent};
+use crate::proto::{grpc_timeout, v1};
+use crate::telemetry::{self, Metrics, Refusal, TraceParent, Wire};
 use question::Shared;
 
 pub use crate::proto::v1::enforcement_service_server::EnforcementServiceServer;
@@ -45,8 +46,6 @@ const STREAM_ANSWERED: usize = 1;
 /// While the sidecar stops, a stream on which nothing was asked for this long is ended: a caller that has questions left
 /// sends the next message within milliseconds, and one that holds a stream open would hold the end up.
 const STOPPING_PATIENCE: Duration = Duration::from_millis(500);
-/// The part of a caller's deadline that may be spent waiting for a token: the rest is for the answer's way back.
-const DEADLINE_SHARE: (u32, u32) = (4, 5);
 
 /// The service; clones share the enforcer.
 #[derive(Debug, Clone)]
@@ -90,8 +89,8 @@ enum Turn {
 /// What a call carries beside its message.
 #[derive(Debug, Clone)]
 struct Carried {
-    /// Who asks; nobody who may, where it is missing.
-    caller: Option<Caller>,
+    /// Who asks.
+    caller: Caller,
     /// The caller's; none is for ever.
     deadline: Option<Instant>,
     trace: Option<TraceParent>,
@@ -106,6 +105,39 @@ impl Enforcement {
         let heavy = Arc::new(Semaphore::new(processors));
         let stream_window = processors + STREAM_ANSWERED;
         Self { enforcer, metrics, batch_max: batch_max.min(BATCH_QUESTIONS_MAX), stopping, heavy, stream_window }
+    }
+
+    /// What a call carries; from nobody who may ask no call is looked at any further.
+    fn carried<M>(&self, request: &Request<M>, came: Instant) -> Result<Carried, Status> {
+        let text = |name: &str| request.metadata().get(name).and_then(|value| value.to_str().ok());
+        let Some(caller) = request.extensions().get::<Caller>() else {
+            self.metrics.refused(Wire::Grpc, Refusal::UnknownCaller);
+            return Err(status::unknown_caller());
+        };
+        let deadline = text("grpc-timeout").and_then(grpc_timeout);
+        Ok(Carried {
+            caller: caller.clone(),
+            deadline: deadline.and_then(|deadline| came.checked_add(deadline)),
+            trace: TraceParent::of(request.metadata().get_all("traceparent").iter().map(MetadataValue::as_bytes)),
+        })
+    }
+
+    /// Lets a caller ask about what it may ask about, and about nothing else.
+    fn permit(&self, carried: &Carried, asks: &[Ask<'_>]) -> Result<(), Status> {
+        let mut permitted: Option<(&str, &str)> = None;
+        for Ask { question, .. } in asks {
+            let asked = (question.purpose, question.channel);
+            // Neighbours mostly ask about the same.
+            if permitted == Some(asked) {
+                continue;
+            }
+            if !carried.caller.may_ask(asked.0, asked.1) {
+                self.metrics.refused(Wire::Grpc, Refusal::NotPermitted);
+                return Err(status::not_permitted(&carried.caller, question));
+            }
+            permitted = Some(asked);
+        }
+        Ok(())
     }
 
     /// Answers the questions of a batch or of one message of a stream, which may have begun before.
@@ -129,7 +161,7 @@ impl Enforcement {
             .into());
         }
         let asks = shared.asks(questions)?;
-        carried.permit(&asks)?;
+        self.permit(carried, &asks)?;
         let call = call(kind, came, carried, shared.question, shared.at_least_as_fresh);
         let Begun { turn, sight } = match begun {
             Some(begun) => begun,
@@ -251,10 +283,10 @@ impl EnforcementService for Enforcement {
         request: Request<v1::MayProcessRequest>,
     ) -> Result<Response<v1::MayProcessResponse>, Status> {
         let began = Instant::now();
-        let carried = Carried::of(&request, began);
+        let carried = self.carried(&request, began)?;
         let message = request.into_inner();
         let asked = question::Asked::new(message.question.as_ref())?;
-        carried.permit(std::slice::from_ref(&asked.ask))?;
+        self.permit(&carried, std::slice::from_ref(&asked.ask))?;
         let call = call(CallKind::MayProcess, began, &carried, asked.ask.question, asked.at_least_as_fresh);
         let answered = self.enforcer.answer(&call, std::slice::from_ref(&asked.ask)).await;
         self.metrics.took(telemetry::Call::MayProcess, began.elapsed());
@@ -266,7 +298,7 @@ impl EnforcementService for Enforcement {
         request: Request<v1::MayProcessBatchRequest>,
     ) -> Result<Response<v1::MayProcessBatchResponse>, Status> {
         let began = Instant::now();
-        let carried = Carried::of(&request, began);
+        let carried = self.carried(&request, began)?;
         let v1::MayProcessBatchRequest { context, questions } = request.into_inner();
         let context = context.unwrap_or_default();
         let shared = Shared::new(&context)?;
@@ -282,7 +314,7 @@ impl EnforcementService for Enforcement {
         &self,
         request: Request<Streaming<v1::MayProcessStreamRequest>>,
     ) -> Result<Response<Self::MayProcessStreamStream>, Status> {
-        let carried = Carried::of(&request, Instant::now());
+        let carried = self.carried(&request, Instant::now())?;
         let requests = request.into_inner();
         let (turns, stream) = mpsc::channel(self.stream_window);
         let service = self.clone();
@@ -297,10 +329,10 @@ impl EnforcementService for Enforcement {
 
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
         let began = Instant::now();
-        let carried = Carried::of(&request, began);
+        let carried = self.carried(&request, began)?;
         let message = request.into_inner();
         let asked = question::Asked::new(message.question.as_ref())?;
-        carried.permit(std::slice::from_ref(&asked.ask))?;
+        self.permit(&carried, std::slice::from_ref(&asked.ask))?;
         let call = call(CallKind::Explain, began, &carried, asked.ask.question, asked.at_least_as_fresh);
         let explained = self.enforcer.explain(&call, &asked.ask).await;
         self.metrics.took(telemetry::Call::Explain, began.elapsed());
@@ -316,57 +348,8 @@ fn call<'a>(
     shared: Question<'a>,
     at_least_as_fresh: Option<(Token, &'a str)>,
 ) -> Call<'a> {
-    let (part, whole) = DEADLINE_SHARE;
-    let patience = carried
-        .deadline
-        .map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(since).saturating_mul(part) / whole);
-    let caller = carried.caller.as_ref().map_or("", Caller::name);
-    Call { kind, shared, at_least_as_fresh, patience, since, caller, trace: carried.trace }
-}
-
-impl Carried {
-    fn of<M>(request: &Request<M>, came: Instant) -> Self {
-        let text = |name: &str| request.metadata().get(name).and_then(|value| value.to_str().ok());
-        let deadline = text("grpc-timeout").and_then(grpc_timeout);
-        Self {
-            caller: request.extensions().get().cloned(),
-            deadline: deadline.and_then(|deadline| came.checked_add(deadline)),
-            trace: text("traceparent").and_then(TraceParent::parse),
-        }
-    }
-
-    /// Lets a caller ask about what it may ask about, and nobody else about anything.
-    fn permit(&self, asks: &[Ask<'_>]) -> Result<(), Status> {
-        let mut permitted: Option<(&str, &str)> = None;
-        for Ask { question, .. } in asks {
-            let asked = (question.purpose, question.channel);
-            // Neighbours mostly ask about the same.
-            if permitted == Some(asked) {
-                continue;
-            }
-            if !self.caller.as_ref().is_some_and(|caller| caller.may_ask(asked.0, asked.1)) {
-                return Err(status::not_permitted(self.caller.as_ref(), question));
-            }
-            permitted = Some(asked);
-        }
-        Ok(())
-    }
-}
-
-/// The deadline that a caller set. Source: gRPC over HTTP/2, `Timeout`: at most eight digits and a unit.
-fn grpc_timeout(text: &str) -> Option<Duration> {
-    let (unit_at, unit) = text.char_indices().next_back()?;
-    let digits = text.get(..unit_at).filter(|digits| (1..=8).contains(&digits.len()))?;
-    let value: u64 = digits.parse().ok()?;
-    match unit {
-        'H' => Some(Duration::from_hours(value)),
-        'M' => Some(Duration::from_mins(value)),
-        'S' => Some(Duration::from_secs(value)),
-        'm' => Some(Duration::from_millis(value)),
-        'u' => Some(Duration::from_micros(value)),
-        'n' => Some(Duration::from_nanos(value)),
-        _ => None,
-    }
+    let patience = patience::until(carried.deadline, since);
+    Call { kind, shared, at_least_as_fresh, patience, since, caller: carried.caller.name(), trace: carried.trace }
 }
 
 /// Of two tokens of one ledger the later. One of another ledger stands, and is answered as such.
@@ -382,18 +365,4 @@ fn later<'a>(asked: Option<(Token, &'a str)>, pin: Option<(Token, &'a str)>) -> 
 /// An [`Ask`] of a question and its subject.
 const fn ask<'a>(subject: &'a v1::Subject, question: Question<'a>) -> Ask<'a> {
     Ask { space: subject.space.as_str(), id: subject.id.as_str(), question }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn deadlines_are_read_as_grpc_writes_them() {
-        assert_eq!(grpc_timeout("200m"), Some(Duration::from_millis(200)));
-        assert_eq!(grpc_timeout("99999999H"), Some(Duration::from_hours(99_999_999)));
-        for malformed in ["", "m", "1", "1x", "-1m", "123456789m", "1 m"] {
-            assert_eq!(grpc_timeout(malformed), None, "{malformed}");
-        }
-    }
 }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! updates    ledger source ──▶ replica (apply ▶ store ▶ cache)                      freshness
-//! questions  gRPC | AuthZEN ──▶ enforcer ──▶ replica ─▶ decide ─▶ evidence ─▶ answer
+//! questions  gRPC | ext_authz | AuthZEN ──▶ enforcer ──▶ replica ─▶ decide ─▶ evidence ─▶ answer
 //! evidence   write-ahead log ──▶ tree, signed checkpoint
 //! ```
 //!
@@ -21,6 +21,7 @@ pub mod config;
 pub mod domain;
 pub mod enforcer;
 pub mod evidence;
+pub mod ext_authz;
 pub mod grpc;
 pub mod ledger;
 pub mod lifecycle;

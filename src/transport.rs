@@ -5,46 +5,56 @@
 //!
 //! Invariants:
 //! - Every request bears the [`Caller`](crate::access::Caller) that its connection proves, or none.
+//! - With TLS, nothing is answered over TCP before the handshake, and no session is resumed.
 //! - Questions are held back at their limit, and a probe never waits behind them.
+//! - Waiting for the other side has an end, and so has what is kept for it meanwhile.
 
-mod incoming;
+mod connection;
+mod listener;
+mod peer;
+mod stream;
+mod taken;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use axum::Router;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tonic::service::Routes;
-use tonic::transport::Server;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tower::limit::GlobalConcurrencyLimitLayer;
 
+use crate::access::Rule;
+use crate::clock::Clock;
+use crate::domain::Time;
 use crate::proto;
-use incoming::Incoming;
+use crate::telemetry::Metrics;
+use connection::Connections;
+use listener::Listener;
+pub use listener::listen;
+use tls::{Fingerprint, Renewed};
+pub use tls::{Tls, TlsError, TlsVersion};
 
-/// What may be on its way to us on one stream before we have read it: the largest message in one flight.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-/// What may be on its way to us on one connection.
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-/// After this long without a sign of life a connection is asked for one; without an answer it is closed.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// Time for that answer.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time to wait after accepting failed, as it does while there are no file descriptors left.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Where connections come in, and their limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The TCP listener; `None` is off.
     pub tcp: Option<SocketAddr>,
+    /// TLS of the TCP listener; `None` is plain text.
+    pub tls: Option<Tls>,
     /// The Unix socket; `None` is off.
     pub uds: Option<PathBuf>,
     /// The socket's file mode.
     pub uds_mode: u32,
-    /// Whether HTTP/1.1 is spoken beside HTTP/2. No gRPC client needs it, and web pages cannot speak HTTP/2 in plain text.
-    pub http1: bool,
+    /// Who may ask; without any, whoever reaches a listener.
+    pub callers: Vec<Rule>,
     /// The most calls at once on one connection.
     pub max_concurrent_streams: usize,
     /// The most connections.
@@ -53,6 +63,10 @@ pub struct Config {
     pub max_in_flight: usize,
     /// The upper bound of a call's deadline.
     pub request_timeout: Duration,
+    /// The age at which a connection is ended, give or take a tenth; `None` is never.
+    pub max_connection_age: Option<Duration>,
+    /// How long what is in flight then may take.
+    pub max_connection_age_grace: Duration,
 }
 
 /// Why a listener cannot be had.
@@ -65,12 +79,20 @@ pub struct ListenError {
     pub source: std::io::Error,
 }
 
+/// Why connections cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A file of TLS is missing or wrong.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
 /// Why serving ended before it was told to.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// A listener failed.
-    #[error("serving failed")]
-    Transport(#[from] tonic::transport::Error),
     /// Reflection cannot be set up.
     #[error("setting up gRPC reflection failed")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -80,30 +102,35 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct Transport {
     tcp: Option<SocketAddr>,
-    uds: Option<PathBuf>,
-    incoming: Vec<Incoming>,
+    listeners: Vec<Listener>,
+    tls: Option<(Arc<Renewed>, Fingerprint)>,
+    metrics: Metrics,
+    clock: Clock,
     config: Config,
 }
 
 impl Transport {
-    /// Binds what the configuration names.
+    /// Binds what the configuration names, and shows how its connections do on the metrics.
     ///
     /// # Errors
-    /// If an address cannot be listened on.
-    pub async fn bind(config: Config) -> Result<Self, ListenError> {
-        let mut incoming = Vec::new();
+    /// If an address cannot be listened on, or a file of TLS is missing or wrong.
+    pub async fn bind(config: Config, metrics: Metrics, clock: &Clock) -> Result<Self, BindError> {
+        // First, so that nothing listens that could not answer.
+        let tls = config.tls.clone().map(|tls| Renewed::load(tls, clock.clone())).transpose()?;
+        let tls = tls.map(|(renewed, fingerprint)| (Arc::new(renewed), fingerprint));
+        let mut listeners = Vec::new();
         let mut tcp = None;
         if let Some(address) = config.tcp {
-            let listener = listen(address).await?;
+            let listener = listen(address)?;
             tcp = listener.local_addr().ok();
-            incoming.push(Incoming::tcp(listener));
+            listeners.push(Listener::Tcp(listener));
         }
         if let Some(path) = &config.uds {
-            let listening = incoming::listen_uds(path, config.uds_mode).await;
+            let listening = listener::listen_uds(path, config.uds_mode).await;
             let failed = |source| ListenError { address: path.display().to_string(), source };
-            incoming.push(Incoming::uds(listening.map_err(failed)?));
+            listeners.push(Listener::Uds(listening.map_err(failed)?));
         }
-        Ok(Self { tcp, uds: config.uds.clone(), incoming, config })
+        Ok(Self { tcp, listeners, tls, metrics, clock: clock.clone(), config })
     }
 
     /// The TCP address that was really bound.
@@ -115,14 +142,15 @@ impl Transport {
     /// The Unix socket.
     #[must_use]
     pub fn uds(&self) -> Option<&Path> {
-        self.uds.as_deref()
+        self.config.uds.as_deref()
     }
 
-    /// Serves questions, health and reflection until `stopped` says so and every connection has ended: one server for
-    /// each listener.
+    /// Serves questions, health and reflection over every listener until `stopped` says so and every connection has ended.
+    /// What is `unlimited` bounds itself: there a call that waits too long would end with an error, and an error is no
+    /// answer.
     ///
     /// # Errors
-    /// If the services cannot be set up, or a listener fails.
+    /// If the services cannot be set up.
     ///
     /// # Cancel safety
     /// When it is dropped, so are the connections.
@@ -130,46 +158,95 @@ impl Transport {
         self,
         health: HealthServer<H>,
         questions: Routes,
+        unlimited: Router,
         stopped: watch::Receiver<bool>,
     ) -> Result<(), ServeError> {
-        let Self { incoming, config, .. } = self;
-        let connections = Arc::new(Semaphore::new(config.max_connections));
+        let Self { listeners, tls, metrics, clock, config, .. } = self;
         // Questions alone are held back: a probe that waits behind them would have a busy sidecar killed.
         let in_flight = GlobalConcurrencyLimitLayer::new(config.max_in_flight);
-        let questions = Routes::from(questions.into_axum_router().layer(in_flight));
+        let questions = Routes::from(questions.into_axum_router().layer(in_flight).merge(unlimited));
         let reflect =
             || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(proto::DESCRIPTORS);
-        let mut serving = JoinSet::new();
-        for incoming in incoming {
-            let router = Server::builder()
-                .accept_http1(config.http1)
-                .timeout(config.request_timeout)
-                .max_concurrent_streams(u32::try_from(config.max_concurrent_streams).unwrap_or(u32::MAX))
-                .initial_stream_window_size(STREAM_WINDOW_BYTES)
-                .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-                .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-                .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-                .add_routes(questions.clone())
-                .add_service(health.clone())
-                .add_service(reflect().build_v1()?)
-                .add_service(reflect().build_v1alpha()?);
-            serving.spawn(incoming.serve(router, Arc::clone(&connections), until(stopped.clone())));
+        let routes =
+            questions.add_service(health).add_service(reflect().build_v1()?).add_service(reflect().build_v1alpha()?);
+
+        let places = Arc::new(Semaphore::new(config.max_connections));
+        show(&metrics, config.max_connections, &places, tls.as_ref().map(|(renewed, _)| renewed));
+        let mut beside = JoinSet::new();
+        let tls = tls.map(|(renewed, fingerprint)| {
+            beside.spawn(Arc::clone(&renewed).watch(fingerprint));
+            renewed
+        });
+        let connections = Arc::new(Connections::new(&config, routes, tls, metrics, clock));
+        let mut accepting = JoinSet::new();
+        for listener in listeners {
+            accepting.spawn(accept(listener, Arc::clone(&connections), Arc::clone(&places), stopped.clone()));
         }
-        while let Some(ended) = serving.join_next().await {
-            // A panic there has been told by whoever panicked.
-            ended.unwrap_or(Ok(()))?;
-        }
+        // A panic there has been told by whoever panicked.
+        while accepting.join_next().await.is_some() {}
         Ok(())
     }
 }
 
-/// Listens on a TCP address.
+/// Serves the connections of a listener until serving stops, and then until they have ended. While all places are taken
+/// one waits, accepted and not yet read from, and the others in the kernel.
 ///
-/// # Errors
-/// If that cannot be.
-pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    let failed = |source| ListenError { address: address.to_string(), source };
-    TcpListener::bind(address).await.map_err(failed)
+/// The place is taken after accepting: taken before, a listener to which nobody comes would keep a place of the others.
+async fn accept(
+    listener: Listener,
+    connections: Arc<Connections>,
+    places: Arc<Semaphore>,
+    stopped: watch::Receiver<bool>,
+) {
+    let mut serving = JoinSet::new();
+    let accepting = async {
+        loop {
+            let carrier = tokio::select! {
+                carrier = listener.accept() => carrier,
+                Some(_) = serving.join_next() => continue,
+            };
+            match carrier {
+                Ok(carrier) => {
+                    let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+                    let (connections, stopped) = (Arc::clone(&connections), stopped.clone());
+                    serving.spawn(async move {
+                        connections.serve(carrier, stopped).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = until(stopped.clone()) => {}
+    }
+    // Whoever comes now is refused by the kernel, and goes elsewhere.
+    drop(listener);
+    while serving.join_next().await.is_some() {}
+}
+
+/// Shows how connections do.
+fn show(metrics: &Metrics, max_connections: usize, places: &Arc<Semaphore>, tls: Option<&Arc<Renewed>>) {
+    let places = Arc::clone(places);
+    metrics.observe_gauge("consentd_connections", "Connections of callers.", "", move || {
+        let taken = max_connections.saturating_sub(places.available_permits());
+        u32::try_from(taken).map_or(f64::INFINITY, f64::from)
+    });
+    let renewed = tls.cloned();
+    let help = "When the TLS certificate ends, in Unix time; 0 without TLS.";
+    metrics.observe_gauge("consentd_tls_ends_timestamp_seconds", help, "s", move || {
+        renewed.as_ref().map_or(0.0, |renewed| renewed.ends().since(Time::from_unix_millis(0)).as_secs_f64())
+    });
+    let renewed = tls.cloned();
+    let help = "1 when the TLS files as they are now cannot be used, else 0.";
+    metrics.observe_gauge("consentd_tls_renewal_failing", help, "", move || {
+        f64::from(renewed.as_ref().is_some_and(|renewed| renewed.is_failing()))
+    });
 }
 
 /// Done once the value is true, or nobody can make it so any more.

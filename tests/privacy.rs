@@ -3,6 +3,8 @@
 
 #![allow(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "tests may fail loudly")]
 
+#[path = "support/collector.rs"]
+mod collector;
 #[path = "support/http.rs"]
 mod http;
 #[path = "support/sidecar.rs"]
@@ -11,6 +13,7 @@ mod sidecar;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use collector::{Collector, Mood};
 use consentd::proto::v1;
 use consentd::proto::v1::Reason;
 use data_encoding::{BASE32, BASE64, BASE64URL, HEXLOWER, HEXUPPER};
@@ -198,6 +201,15 @@ async fn ask_everything(client: &mut Client) {
         // A caller may put an identifier where none belongs; texts of signals are kept as fingerprints only.
         let signals = v1::Signals { tcf: subject.clone(), gpp: subject.clone(), ..v1::Signals::default() };
         ask(client, v1::Question { signals: Some(signals), ..newsletter(subject) }).await;
+        let mut traced = Request::new(v1::MayProcessRequest { question: Some(newsletter(subject)) });
+        for (name, value) in [
+            ("traceparent", subject.clone()),
+            ("tracestate", format!("a={subject}")),
+            ("baggage", format!("b={subject}")),
+        ] {
+            traced.metadata_mut().insert(name, value.parse().expect("ASCII"));
+        }
+        client.may_process(traced).await.expect("answered");
         client.explain(v1::ExplainRequest { question: Some(newsletter(subject)) }).await.expect("answered");
         let mut gone = Request::new(v1::MayProcessRequest { question: Some(newsletter(subject)) });
         gone.set_timeout(Duration::from_micros(1));
@@ -263,7 +275,12 @@ async fn ask_as_authzen(http: &mut Http) {
 async fn identifiers_stay_in_the_ledger(format: &str) {
     let home = Home::with_catalogue();
     write_ledger(&home);
+    let collector = Collector::start(Mood::Takes).await;
+    let endpoint = collector.endpoint();
     let settings = [
+        ("telemetry.otlp_endpoint", endpoint.as_str()),
+        ("telemetry.trace_ratio", "1"),
+        ("telemetry.metrics_interval", "1s"),
         ("log.level", "trace"),
         ("log.format", format),
         ("admin.tcp", "127.0.0.1:0"),
@@ -297,6 +314,9 @@ async fn identifiers_stay_in_the_ledger(format: &str) {
         process.terminate();
         assert_eq!(process.ended().await.code(), Some(0));
     }
+    assert!(collector.spans().len() > 100 && collector.metrics().is_some(), "traces and metrics are sent");
+    assert_clean("traces and metrics", &collector.bytes());
+
     // What the test wrote itself into the damaged store is the set-aside folder's only file with identifiers.
     std::fs::remove_file(home.data().join("replica.set-aside/db")).expect("the damaged store was set aside");
 

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::client::{self, Address};
+use super::client::{self, Sidecar};
 use super::{Failure, Outcome};
 use crate::domain::{self, Subject};
 use crate::proto::v1;
@@ -31,9 +31,8 @@ pub(super) struct Args {
     /// A ledger token: answer from a view at least as fresh.
     #[arg(long, default_value = "", value_name = "TOKEN")]
     at_least_as_fresh: String,
-    /// The sidecar: `127.0.0.1:7311` or `unix:/path/to/socket`.
-    #[arg(short, long, default_value = client::DEFAULT_ADDRESS)]
-    address: Address,
+    #[command(flatten)]
+    sidecar: Sidecar,
     /// The longest to wait for the answer, in milliseconds.
     #[arg(long, default_value_t = 2000, value_name = "MS")]
     timeout_ms: u64,
@@ -45,7 +44,7 @@ pub(super) struct Args {
 /// Runs `ask`.
 pub(super) fn run(args: &Args) -> Outcome {
     let response = client::block_on(async {
-        let mut client = client::connect(&args.address).await?;
+        let mut client = client::connect(&args.sidecar.address()).await?;
         let request = v1::MayProcessRequest { question: Some(args.question()?) };
         Ok(client.may_process(args.request(request)).await.map_err(|status| client::failure(&status))?.into_inner())
     })?;
@@ -62,7 +61,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 /// Runs `explain`.
 pub(super) fn run_explain(args: &Args) -> Outcome {
     let response = client::block_on(async {
-        let mut client = client::connect(&args.address).await?;
+        let mut client = client::connect(&args.sidecar.address()).await?;
         let request = v1::ExplainRequest { question: Some(args.question()?) };
         Ok(client.explain(args.request(request)).await.map_err(|status| client::failure(&status))?.into_inner())
     })?;

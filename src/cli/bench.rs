@@ -41,7 +41,7 @@ enum Command {
 /// Runs the command.
 pub(super) fn run(args: Args) -> Outcome {
     match args.command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(&args),
         Command::Null(args) => null::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Ledger(args) => ledger::run(&args),

@@ -1,5 +1,7 @@
 //! How commands reach a running sidecar.
 
+mod tls;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,17 +13,50 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::Failure;
 use crate::proto::v1::enforcement_service_client::EnforcementServiceClient;
+use tls::Tls;
 
 /// Where `serve` answers when nothing else is said.
 pub(super) const DEFAULT_ADDRESS: &str = "127.0.0.1:7311";
 /// Time for a connection on this machine.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Where a sidecar answers, as flags say it.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Sidecar {
+    /// The sidecar: `127.0.0.1:7311` or `unix:/path/to/socket`.
+    #[arg(short, long, default_value = DEFAULT_ADDRESS)]
+    address: Address,
+    /// Speak TLS to it: the authorities that its certificate is signed by, in PEM.
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// The certificate to show it, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_ca", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The key of that certificate, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+}
+
+impl Sidecar {
+    /// The address, and how it is spoken to.
+    pub(super) fn address(&self) -> Address {
+        match (&self.address, &self.tls_ca) {
+            (Address::Tcp(address), Some(ca)) => {
+                let shown = self.tls_cert.clone().zip(self.tls_key.clone());
+                Address::Tls(address.clone(), Tls { ca: ca.clone(), shown })
+            }
+            (address, _) => address.clone(),
+        }
+    }
+}
+
 /// Where a sidecar answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Address {
     /// `host:port`.
     Tcp(String),
+    /// The same, spoken to in TLS.
+    Tls(String, Tls),
     /// `unix:/path`.
     Uds(PathBuf),
 }
@@ -44,7 +79,7 @@ impl FromStr for Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(address) => f.write_str(address),
+            Self::Tcp(address) | Self::Tls(address, _) => f.write_str(address),
             Self::Uds(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -73,6 +108,16 @@ pub(super) async fn channel_with(
         Address::Tcp(address) => {
             let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(failed)?;
             settings(endpoint).connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).connect().await.map_err(failed)
+        }
+        Address::Tls(address, tls) => {
+            let connector = tls.connector(address)?;
+            let connect = move |_: Uri| {
+                let connecting = connector.clone().connect();
+                async move { connecting.await.map(TokioIo::new) }
+            };
+            let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(failed)?;
+            let endpoint = settings(endpoint).connect_timeout(CONNECT_TIMEOUT);
+            endpoint.connect_with_connector(tower::service_fn(connect)).await.map_err(failed)
         }
         Address::Uds(path) => {
             let path = path.clone();

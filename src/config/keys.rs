@@ -3,6 +3,7 @@
 
 mod check;
 mod declare;
+mod mapping;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -31,6 +32,10 @@ pub const DEFAULT_MAX_IN_FLIGHT: usize = 4096;
 pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time, 0 s to 1 h. Below the 30 s after which Kubernetes kills.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+/// Time, 1 s to 30 days, or off. Callers spread over new sidecars within it, and what a certificate proved is asked anew.
+pub const DEFAULT_MAX_CONNECTION_AGE: Duration = Duration::from_mins(30);
+/// Time, 0 s to 1 day. Calls take milliseconds; a stream over all customers minutes.
+pub const DEFAULT_MAX_CONNECTION_AGE_GRACE: Duration = Duration::from_mins(5);
 /// The most threads that may be asked for. The work is microseconds a call: more threads than this never helped.
 pub const WORKERS_MAX: usize = 64;
 /// 1 to 64 bytes. What the id of a question's resource is here.
@@ -64,6 +69,16 @@ pub const DEFAULT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 pub const DEFAULT_SHIP_STREAM: &str = "CONSENT_EVIDENCE";
 /// Bytes, 1 MiB to 1 TiB. Two weeks of ten answers a second, or a quarter of an hour of 20,000, without a server.
 pub const DEFAULT_MAX_UNSHIPPED_BYTES: u64 = 4 << 30;
+/// Time, 100 ms to 1 min. As OTLP has it: nothing waits for it but the next batch.
+pub const DEFAULT_OTLP_TIMEOUT: Duration = Duration::from_secs(10);
+/// A share, 0 to 1. Of a busy sidecar's 20,000 answers a second 200 are enough to see; denials come on top.
+pub const DEFAULT_TRACE_RATIO: f64 = 0.01;
+/// Time, 1 ms to 1 min. Above what a busy sidecar's slowest answer in a thousand takes, below the 200 ms that proxies wait.
+pub const DEFAULT_SLOW_ANSWER: Duration = Duration::from_millis(50);
+/// Time, 1 s to 1 h. As OpenTelemetry has it.
+pub const DEFAULT_METRICS_INTERVAL: Duration = Duration::from_mins(1);
+/// Sources. The header that browsers send; it only ever denies, so that nobody is let in by being able to set it.
+pub const DEFAULT_EXT_AUTHZ_SEC_GPC: &str = "header:sec-gpc";
 /// A level or directives. Starts, stops and what somebody should look at; no line for an answer.
 pub const DEFAULT_LOG_LEVEL: &str = "info";
 
@@ -72,6 +87,10 @@ pub const DEFAULT_LOG_LEVEL: &str = "info";
 pub struct Server {
     /// The TCP listener; `None` is off.
     pub tcp: Option<SocketAddr>,
+    /// Its TLS; `None` is plain text.
+    pub tls: Option<Tls>,
+    /// Whether plain text may leave this machine.
+    pub plaintext: bool,
     /// The Unix socket; `None` is off.
     pub uds: Option<PathBuf>,
     /// The socket's file mode.
@@ -90,8 +109,34 @@ pub struct Server {
     pub request_timeout: Duration,
     /// How long calls in flight may take to finish when the sidecar stops.
     pub drain_timeout: Duration,
+    /// The age at which a connection is ended, give or take a tenth; `None` is never.
+    pub max_connection_age: Option<Duration>,
+    /// How long what is in flight then may take.
+    pub max_connection_age_grace: Duration,
     /// How many threads answer.
     pub workers: Workers,
+}
+
+/// TLS of the TCP listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate that is shown.
+    pub cert_file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+    /// The authorities of callers; with them a caller must have a certificate.
+    pub client_ca_file: Option<PathBuf>,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// 1.2.
+    V12,
+    /// 1.3.
+    V13,
 }
 
 /// How many threads answer.
@@ -243,6 +288,25 @@ pub enum EvidenceStage {
     Written,
     /// On the device: survives a power loss, as far as the device keeps what it confirmed.
     Synced,
+}
+
+/// What the sidecar sends to a collector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Telemetry {
+    /// The collector; `None` is none.
+    pub otlp_endpoint: Option<String>,
+    /// How long it may take to take one request.
+    pub otlp_timeout: Duration,
+    /// Headers for it.
+    pub otlp_headers_file: Option<PathBuf>,
+    /// The authorities of its certificate; `None` are those of the system.
+    pub otlp_ca_file: Option<PathBuf>,
+    /// The share of answers that leave a span where their callers trace nothing; `None` is no spans at all.
+    pub trace_ratio: Option<f64>,
+    /// Answers that take longer always leave one.
+    pub slow_answer: Option<Duration>,
+    /// How often metrics are sent; `None` is never.
+    pub metrics_interval: Option<Duration>,
 }
 
 /// What the sidecar says about itself.

@@ -7,11 +7,16 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tonic::transport::Uri;
+
 use super::problem::{Origin, Problem};
 use super::sources::{Raw, Setting, Settings, variable};
 use super::units::{format_duration, format_size, parse_duration, parse_size};
+use crate::ext_authz::{Field, Sources};
 use crate::nats::Servers;
 
+/// The port of a collector that is not told otherwise. Source: OTLP specification, "OTLP/gRPC default port".
+const COLLECTOR_PORT: u16 = 4317;
 /// The word that turns a listener off.
 pub(super) const OFF: &str = "off";
 
@@ -176,10 +181,38 @@ impl Reader {
     ) -> Option<Duration> {
         let limits = format!("{} to {}, or \"off\"", format_duration(*range.start()), format_duration(*range.end()));
         let parse = |raw: &Raw| {
-            let text = quoted(raw, "a duration in quotes, such as \"2160h\", or \"off\"", parse_duration)?;
+            let text = quoted(raw, "a duration in quotes, such as \"50ms\", or \"off\"", parse_duration)?;
             within(parse_duration(text)?, &range, format_duration)
         };
         self.optional(key, meaning, &limits, default, parse, |span| quote(&format_duration(*span)))
+    }
+
+    /// A share between 0 and 1, or "off".
+    pub(super) fn share_or_off(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        default: Option<f64>,
+    ) -> Option<f64> {
+        let parse = |raw: &Raw| {
+            let text = match raw {
+                Raw::Text(text) | Raw::Fraction(text) => text.clone(),
+                Raw::Integer(number) => number.to_string(),
+                other => return Err(format!("must be a number between 0 and 1, not {}", other.kind())),
+            };
+            let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+            share.ok_or_else(|| format!("`{text}` is not a number between 0 and 1, nor `off`"))
+        };
+        self.optional(key, meaning, "a number between 0 and 1, or \"off\"", default, parse, |share: &f64| {
+            // With a point, as TOML wants a fraction.
+            format!("{share:?}")
+        })
+    }
+
+    /// The address of a collector, or "off".
+    pub(super) fn collector_or_off(&mut self, key: &'static str, meaning: &'static str) -> Option<String> {
+        let limits = "http://host:4317 or https://host:4317, or \"off\"";
+        self.optional(key, meaning, limits, None, |raw| collector(text(raw)?), |address| quote(address))
     }
 
     /// The addresses of NATS servers, or "off".
@@ -214,6 +247,15 @@ impl Reader {
         self.optional(key, meaning, limits, None, parse, |url| quote(url))
     }
 
+    /// Where a part of the question of a check comes from, or "off".
+    pub(super) fn sources(&mut self, field: Field, key: &'static str, meaning: &'static str, default: &str) -> Sources {
+        let parse = |text: &str| if text == OFF { Ok(Sources::default()) } else { Sources::parse(text, field) };
+        let show = |sources: &Sources| quote(&if sources.is_empty() { OFF.to_owned() } else { sources.to_string() });
+        let default = parse(default).unwrap_or_default();
+        let limits = "sources with commas between them, or \"off\"";
+        self.value(key, meaning, limits, default, |raw| parse(text(raw)?), show)
+    }
+
     /// The name of a stream of NATS. Source: nats-server 2.15, names of streams: they stand in subjects and are folders.
     pub(super) fn stream(&mut self, key: &'static str, meaning: &'static str, default: &str) -> String {
         let parse = |raw: &Raw| {
@@ -239,6 +281,19 @@ impl Reader {
         parse: impl Fn(&Raw) -> Result<T, String>,
         show: impl Fn(&T) -> String,
     ) -> T {
+        self.whole(key, meaning, limits, default, |raw| parse(raw).map_err(|what| vec![what]), show)
+    }
+
+    /// Like [`value`](Self::value), for one with parts, of which several may be wrong.
+    pub(super) fn whole<T>(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        limits: &str,
+        default: T,
+        parse: impl Fn(&Raw) -> Result<T, Vec<String>>,
+        show: impl Fn(&T) -> String,
+    ) -> T {
         let limits = match show(&default) {
             none if none.is_empty() => limits.to_owned(),
             default => format!("{limits}; default {default}"),
@@ -250,10 +305,10 @@ impl Reader {
             match parse(&setting.raw) {
                 Ok(parsed) => value = parsed,
                 // Also where a later source overrides it: a source that is wrong is wrong.
-                Err(what) => {
+                Err(wrong) => {
                     sound = false;
-                    let origin = setting.origin.clone();
-                    self.problems.push(Problem { key: Some(key.to_owned()), origin, what });
+                    let problem = |what| Problem { key: Some(key.to_owned()), origin: setting.origin.clone(), what };
+                    self.problems.extend(wrong.into_iter().map(problem));
                 }
             }
             origin = setting.origin;
@@ -332,18 +387,7 @@ pub(super) fn text(raw: &Raw) -> Result<&str, String> {
     match raw {
         Raw::Text(text) => Ok(text),
         Raw::Integer(number) => Err(format!("`{number}` is a number and must be a text in quotes")),
-        Raw::Boolean(_) => Err("must be a text in quotes, not true or false".to_owned()),
-        Raw::Other(kind) => Err(format!("must be a text in quotes, not {kind}")),
-    }
-}
-
-/// The switch that a source gives.
-fn boolean(raw: &Raw) -> Result<bool, String> {
-    match raw {
-        Raw::Boolean(value) => Ok(*value),
-        Raw::Text(text) => text.parse().map_err(|_| format!("`{text}` is neither true nor false")),
-        Raw::Integer(number) => Err(format!("`{number}` is neither true nor false")),
-        Raw::Other(kind) => Err(format!("must be true or false, not {kind}")),
+        other => Err(format!("must be a text in quotes, not {}", other.kind())),
     }
 }
 
@@ -354,9 +398,35 @@ pub(super) fn number(raw: &Raw) -> Result<usize, String> {
         Raw::Text(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().map_err(|_| wrong(text)),
         Raw::Text(text) => Err(wrong(text)),
         Raw::Integer(number) => usize::try_from(*number).map_err(|_| wrong(number)),
-        Raw::Boolean(_) => Err("must be a whole number, not true or false".to_owned()),
-        Raw::Other(kind) => Err(format!("must be a whole number, not {kind}")),
+        other => Err(format!("must be a whole number, not {}", other.kind())),
     }
+}
+
+/// The `true` or `false` that a source gives.
+pub(super) fn boolean(raw: &Raw) -> Result<bool, String> {
+    match raw {
+        Raw::Boolean(is) => Ok(*is),
+        Raw::Text(text) => text.parse().map_err(|_| format!("`{text}` is not true or false")),
+        other => Err(format!("must be true or false, not {}", other.kind())),
+    }
+}
+
+/// The address of a collector, with its port. What is malformed is not repeated: it may hold a password.
+fn collector(text: &str) -> Result<String, String> {
+    let uri: Uri = text.parse().map_err(|_| "is not an address such as `http://127.0.0.1:4317`".to_owned())?;
+    let scheme = uri.scheme_str().filter(|scheme| ["http", "https"].contains(scheme));
+    let authority = uri.authority().filter(|authority| !authority.host().is_empty());
+    let (Some(scheme), Some(authority)) = (scheme, authority) else {
+        return Err("must begin with `http://` or `https://`, and name a host".to_owned());
+    };
+    if authority.as_str().contains('@') {
+        return Err("must not hold a password; telemetry.otlp_headers_file is for that".to_owned());
+    }
+    if uri.path_and_query().is_some_and(|path| path != "/") {
+        return Err("has a path, which OTLP over gRPC has not; is it the address for HTTP?".to_owned());
+    }
+    let port = authority.port_u16().unwrap_or(COLLECTOR_PORT);
+    Ok(format!("{scheme}://{}:{port}", authority.host()))
 }
 
 fn path(raw: &Raw) -> Result<PathBuf, String> {
@@ -378,8 +448,7 @@ fn quoted<'r, T>(raw: &'r Raw, wanted: &str, parse: impl Fn(&str) -> Result<T, S
     match raw {
         Raw::Text(text) => Ok(text),
         Raw::Integer(number) => Err(parse(&number.to_string()).err().unwrap_or_else(|| format!("must be {wanted}"))),
-        Raw::Boolean(_) => Err(format!("must be {wanted}, not true or false")),
-        Raw::Other(kind) => Err(format!("must be {wanted}, not {kind}")),
+        other => Err(format!("must be {wanted}, not {}", other.kind())),
     }
 }
 
@@ -406,12 +475,12 @@ fn unknown_key(key: &str, keys: &[&'static str]) -> String {
     format!("is not a key{}", did_you_mean(moved.or(near)))
 }
 
-fn did_you_mean(name: Option<&str>) -> String {
+pub(super) fn did_you_mean(name: Option<&str>) -> String {
     name.map_or_else(String::new, |name| format!(", did you mean `{name}`?"))
 }
 
 /// The name that takes the fewest edits, if these are few for its length.
-fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub(super) fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let (edits, found) = names.map(|other| (strsim::damerau_levenshtein(name, other), other)).min()?;
     (edits <= (found.len() / 3).min(5)).then_some(found)
 }

@@ -52,10 +52,47 @@ pub(super) enum Raw {
     Text(String),
     /// A number in TOML.
     Integer(i64),
+    /// A number with a fraction in TOML, as it is spelt.
+    Fraction(String),
     /// `true` or `false` in TOML.
     Boolean(bool),
+    /// A list in TOML.
+    List(Vec<Raw>),
+    /// A table inside of a list, with its keys as they are written.
+    Table(Vec<(String, Raw)>),
     /// Something in TOML that no key takes, by the name of its type.
     Other(&'static str),
+}
+
+impl Raw {
+    /// A value as TOML has it.
+    pub(super) fn of(value: &DeValue<'_>) -> Self {
+        match value {
+            DeValue::String(text) => Self::Text(text.clone().into_owned()),
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+                .map_or(Self::Other("a number that is too large"), Self::Integer),
+            DeValue::Float(number) => Self::Fraction(number.as_str().to_owned()),
+            DeValue::Boolean(is) => Self::Boolean(*is),
+            DeValue::Datetime(_) => Self::Other("a date"),
+            DeValue::Array(values) => Self::List(values.iter().map(|value| Self::of(value.get_ref())).collect()),
+            DeValue::Table(table) => Self::Table(
+                table.iter().map(|(key, value)| (key.get_ref().to_string(), Self::of(value.get_ref()))).collect(),
+            ),
+        }
+    }
+
+    /// What it is, for a sentence about what it should be.
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a text",
+            Self::Integer(_) => "a number",
+            Self::Fraction(_) => "a number with a fraction",
+            Self::Boolean(_) => "true or false",
+            Self::List(_) => "a list",
+            Self::Table(_) => "a table",
+            Self::Other(kind) => kind,
+        }
+    }
 }
 
 /// A value and where it came from.
@@ -130,21 +167,13 @@ impl Settings {
             // A dot inside of quotes does not separate: `"server.tcp"` must not pass for `server.tcp`, nor hide it.
             let own = name.get_ref();
             let key = if own.contains('.') { format!("{prefix}\"{own}\"") } else { format!("{prefix}{own}") };
-            let raw = match value.get_ref() {
-                DeValue::Table(table) if !table.is_empty() => {
-                    self.add_table(&format!("{key}."), table, origin);
-                    continue;
+            match value.get_ref() {
+                DeValue::Table(table) if !table.is_empty() => self.add_table(&format!("{key}."), table, origin),
+                value => {
+                    let setting = Setting { raw: Raw::of(value), origin: origin(name.span().start) };
+                    self.file.insert(key, setting);
                 }
-                DeValue::String(text) => Raw::Text(text.clone().into_owned()),
-                DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-                    .map_or(Raw::Other("a number that is too large"), Raw::Integer),
-                DeValue::Float(_) => Raw::Other("a number with a fraction"),
-                DeValue::Boolean(value) => Raw::Boolean(*value),
-                DeValue::Datetime(_) => Raw::Other("a date"),
-                DeValue::Array(_) => Raw::Other("a list"),
-                DeValue::Table(_) => Raw::Other("a table"),
-            };
-            self.file.insert(key, Setting { raw, origin: origin(name.span().start) });
+            }
         }
     }
 
@@ -241,8 +270,8 @@ mod tests {
         assert_eq!(
             read.get(..5).unwrap_or_default(),
             [
-                ("a.b.c", Raw::Other("a list"), Some(6)),
-                ("a.e", Raw::Other("a table"), Some(7)),
+                ("a.b.c", Raw::List(vec![Raw::Integer(1)]), Some(6)),
+                ("a.e", Raw::Table(Vec::new()), Some(7)),
                 ("a.f", read[2].1.clone(), Some(8)),
                 ("data_dir", Raw::Text("d".to_owned()), Some(1)),
                 ("server.max_batch", Raw::Integer(10), Some(4)),

@@ -106,8 +106,8 @@ const REFUSED: &[(&str, &str)] = &[
         "server.uds_mode: `4777` is not an octal mode such as `0660`, which lets at least the owner in (f:1)",
     ),
     ("server.uds_mode = 0o660", "server.uds_mode: `432` is a number and must be a text in quotes (f:1)"),
-    ("authzen.enabled = 'yes'", "authzen.enabled: `yes` is neither true nor false (f:1)"),
-    ("authzen.enabled = 1", "authzen.enabled: `1` is neither true nor false (f:1)"),
+    ("authzen.enabled = 'yes'", "authzen.enabled: `yes` is not true or false (f:1)"),
+    ("authzen.enabled = 1", "authzen.enabled: must be true or false, not a number (f:1)"),
     ("authzen.enabled = [true]", "authzen.enabled: must be true or false, not a list (f:1)"),
     ("authzen.url = 'https://pdp'", "authzen.url: is of no use where authzen.enabled is false (f:1)"),
     (
@@ -151,10 +151,64 @@ const REFUSED: &[(&str, &str)] = &[
         "evidence.ship_stream: `a.b` is not a stream's name: letters, digits, `-` and `_` (f:1)",
     ),
     ("evidence.max_unshipped_bytes = '1KiB'", "evidence.max_unshipped_bytes: `1KiB` is outside 1MiB to 1024GiB (f:1)"),
+    ("server.tls_cert_file = 'c'", "server.tls_key_file: must be set where server.tls_cert_file is (default)"),
+    ("server.tls_key_file = 'k'", "server.tls_cert_file: must be set where server.tls_key_file is (default)"),
+    ("server.tls_min_version = '1.1'", "server.tls_min_version: `1.1` is not \"1.3\" or \"1.2\" (f:1)"),
+    ("server.plaintext = 'yes'", "server.plaintext: `yes` is not true or false (f:1)"),
+    ("server.plaintext = 1", "server.plaintext: must be true or false, not a number (f:1)"),
+    (
+        "server.tcp = '0.0.0.0:7311'",
+        "server.tcp: `0.0.0.0:7311` would speak plain text beyond this machine: set server.tls_cert_file and \
+         server.tls_key_file, or server.plaintext to true (f:1)",
+    ),
+    ("server.max_connection_age = '10ms'", "server.max_connection_age: `10ms` is outside 1s to 30d (f:1)"),
+    (
+        "callers = 'mailer'",
+        "callers: is not a list of tables on one line, such as `[{ name = \"mailer\", uid = 1000, … }]` (f:1)",
+    ),
+    ("callers = 1", "callers: must be a list of tables, not a number (f:1)"),
+    ("callers = ['mailer']", "callers: caller 1: must be a table, not a text (f:1)"),
     ("evidence.stage = 'sync'", "evidence.stage: `sync` is not \"written\" or \"synced\" (f:1)"),
     ("ledger.kind = 'kafka'", "ledger.kind: `kafka` is not \"file\" or \"nats\" (f:1)"),
     ("ledger.stream = 'a.b'", "ledger.stream: `a.b` is not a stream's name: letters, digits, `-` and `_` (f:1)"),
     ("ledger.freshness_interval = '10ms'", "ledger.freshness_interval: `10ms` is outside 100ms to 1m (f:1)"),
+    (
+        "telemetry.otlp_endpoint = '127.0.0.1:4317'",
+        "telemetry.otlp_endpoint: must begin with `http://` or `https://`, and name a host (f:1)",
+    ),
+    (
+        "telemetry.otlp_endpoint = 'grpc://c:4317'",
+        "telemetry.otlp_endpoint: must begin with `http://` or `https://`, and name a host (f:1)",
+    ),
+    (
+        "telemetry.otlp_endpoint = 'http://c:4318/v1/traces'",
+        "telemetry.otlp_endpoint: has a path, which OTLP over gRPC has not; is it the address for HTTP? (f:1)",
+    ),
+    (
+        "telemetry.otlp_endpoint = 'http://me:hunter2@c:4317'",
+        "telemetry.otlp_endpoint: must not hold a password; telemetry.otlp_headers_file is for that (f:1)",
+    ),
+    (
+        "telemetry.otlp_endpoint = 'http://hunter2 @c'",
+        "telemetry.otlp_endpoint: is not an address such as `http://127.0.0.1:4317` (f:1)",
+    ),
+    (
+        "telemetry = { otlp_endpoint = 'http://c', otlp_ca_file = 'ca' }",
+        "telemetry.otlp_ca_file: is of no use where telemetry.otlp_endpoint does not begin with `https://` (f:1)",
+    ),
+    ("telemetry.trace_ratio = 1.5", "telemetry.trace_ratio: `1.5` is not a number between 0 and 1, nor `off` (f:1)"),
+    ("telemetry.trace_ratio = '1%'", "telemetry.trace_ratio: `1%` is not a number between 0 and 1, nor `off` (f:1)"),
+    ("telemetry.trace_ratio = nan", "telemetry.trace_ratio: `nan` is not a number between 0 and 1, nor `off` (f:1)"),
+    (
+        "telemetry.trace_ratio = true",
+        "telemetry.trace_ratio: must be a number between 0 and 1, not true or false (f:1)",
+    ),
+    ("telemetry.slow_answer = 50", "telemetry.slow_answer: `50` has no unit, write `50ms`, `50s` or `50m` (f:1)"),
+    (
+        "telemetry.slow_answer = 0.5",
+        "telemetry.slow_answer: must be a duration in quotes, such as \"50ms\", or \"off\", not a number with a fraction (f:1)",
+    ),
+    ("log.level = 1.5", "log.level: must be a text in quotes, not a number with a fraction (f:1)"),
     ("log.level = 'inof'", "log.level: `inof` is not a level: off, error, warn, info, debug or trace (f:1)"),
     ("log.level = 'info,a=b'", "log.level: `b` is not a level: off, error, warn, info, debug or trace (f:1)"),
     ("log.level = 'info,'", "log.level: `` is not a level: off, error, warn, info, debug or trace (f:1)"),
@@ -295,8 +349,20 @@ fn a_ledger_on_nats_needs_servers_and_a_subject_key_and_no_file() {
 #[test]
 fn what_is_printed_reads_back_as_the_same_configuration() {
     let everything = [
+        (
+            "callers",
+            "[{name='mailer', spiffe='spiffe://example.org/ns/mail/*', uid=1000, purposes=['marketing','*'], \
+             channels=['email']}, {name='gateway', uid=0, forwards=true}]",
+        ),
         ("data_dir", "a \"quoted\"\\path\nwith a line"),
         ("server.tcp", "[::]:1"),
+        ("server.tls_cert_file", "tls.crt"),
+        ("server.tls_key_file", "tls.key"),
+        ("server.tls_client_ca_file", "ca.crt"),
+        ("server.tls_min_version", "1.2"),
+        ("server.plaintext", "true"),
+        ("server.max_connection_age", "off"),
+        ("server.max_connection_age_grace", "1s"),
         ("server.uds", "/run/consentd.sock"),
         ("server.uds_mode", "0666"),
         ("server.max_message_bytes", "1000KB"),
@@ -341,13 +407,30 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
         ("evidence.ship_tls_key_file", "/etc/consentd/key.pem"),
         ("evidence.max_unshipped_bytes", "16GiB"),
         ("evidence.keep_shipped", "2160h"),
+        ("ext_authz.subject", "metadata:jwt/a%2Fb%2Cc/\"sub\", path:/a/*/{subject}/**, query:u"),
+        ("ext_authz.subject_space", "crm"),
+        ("ext_authz.purpose", "extension:purpose, value:marketing"),
+        ("ext_authz.channel", "header:x-channel"),
+        ("ext_authz.recipient", "query:for"),
+        ("ext_authz.jurisdiction", "value:US-ME"),
+        ("ext_authz.tcf", "header:x-tcf"),
+        ("ext_authz.gpp", "header:x-gpp"),
+        ("ext_authz.at_least_as_fresh", "header:x-token"),
+        ("ext_authz.sec_gpc", "off"),
+        ("telemetry.otlp_endpoint", "https://collector.example"),
+        ("telemetry.otlp_timeout", "2s"),
+        ("telemetry.otlp_headers_file", "headers"),
+        ("telemetry.otlp_ca_file", "ca.pem"),
+        ("telemetry.trace_ratio", "1"),
+        ("telemetry.slow_answer", "off"),
+        ("telemetry.metrics_interval", "15s"),
         ("log.level", "warn,consentd::replica=debug"),
         ("log.format", "json"),
     ];
     let set = Config::load(&sources(None, &[], &everything)).expect("valid");
     assert_eq!(set.effective().count_set(), set.effective().keys().count(), "a key is missing in this test");
     assert_eq!(set.config.server.workers, Workers::Fixed(NonZeroUsize::new(3).expect("3")));
-    assert_eq!(set.warnings.len(), 2, "{:?}", set.warnings);
+    assert_eq!(set.warnings.len(), 1, "{:?}", set.warnings);
 
     let defaults = Config::load(&sources(None, &[], &[("ledger.file", "l")])).expect("valid");
     for loaded in [set, defaults] {
@@ -356,4 +439,91 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
         assert_eq!(again.config, loaded.config);
         assert_eq!(again.effective().count_set(), again.effective().keys().count());
     }
+}
+
+#[test]
+fn every_caller_is_checked_and_all_that_is_wrong_is_said() {
+    let problems = problems_of_file(
+        "[[callers]]\nname = 'mail er'\nspiffe = 'spiffe://example.org/a/'\nuid = -1\npurposes = ['Marketing', 1]\n\
+         channels = 'email'\n[[callers]]\nnmae = 'x'\nforwards = 'perhaps'\n\
+         [[callers]]\nname = 'a'\nuid = 7\npurposes = []\nchannels = []\n\
+         [[callers]]\nname = 'a'\nuid = 7\nforwards = true\n",
+    );
+    let expected = [
+        "callers: caller 1: name: `mail er` is not a name of letters, digits, `.`, `-` and `_`, at most 64 bytes (f:1)",
+        "callers: caller 1: spiffe: `spiffe://example.org/a/` must have path segments of letters, digits, `.`, `-` and `_`, \
+         none empty, `.` or `..` (f:1)",
+        "callers: caller 1: uid: `-1` is not the number of a user (f:1)",
+        "callers: caller 1: purposes: `Marketing` is no key of the catalogue's kind, nor `*` (f:1)",
+        "callers: caller 1: channels: must be a list of texts, not a text (f:1)",
+        "callers: caller 2: `nmae` is nothing that a caller has, did you mean `name`? (f:1)",
+        "callers: caller 2: forwards: `perhaps` is not true or false (f:1)",
+        "callers: caller 2: name: must be set; evidence bears it (f:1)",
+        "callers: caller 2: spiffe or uid must be set, or nobody would be this caller (f:1)",
+        "callers: caller 2: purposes: must be set; `[\"*\"]` is all (f:1)",
+        "callers: caller 2: channels: must be set; `[\"*\"]` is all (f:1)",
+        "callers: two callers have the name `a` (f:1)",
+        "callers: two callers have uid 7 (f:1)",
+    ];
+    assert_eq!(problems, expected);
+}
+
+#[test]
+fn callers_are_the_same_from_a_file_and_from_the_environment() {
+    let file = file(
+        "ledger.file = 'l'\n[[callers]]\nname = 'mailer'\nspiffe = 'spiffe://example.org/ns/mail/*'\n\
+         purposes = ['marketing']\nchannels = ['email']\n",
+    );
+    let from_file = Config::load(&sources(Some(&file), &[], &[])).expect("valid");
+    let text = "[{ name = \"mailer\", spiffe = \"spiffe://example.org/ns/mail/*\", purposes = [\"marketing\"], channels = [\"email\"] }]";
+    let environment = [("CONSENTD_CALLERS", text), ("CONSENTD_LEDGER_FILE", "l")];
+    let from_environment = Config::load(&sources(None, &environment, &[])).expect("valid");
+    assert_eq!(from_file.config, from_environment.config);
+    assert_eq!(from_file.config.callers.len(), 1);
+    let told = "callers: over `127.0.0.1:7311` nobody can show who they are, and so nobody may ask; set \
+                server.tls_client_ca_file";
+    assert_eq!(from_file.warnings, [told]);
+    for wrong in ["", "[", "[{}]\nledger.file = 'x'", "{}", "1"] {
+        let environment = [("CONSENTD_CALLERS", wrong), ("CONSENTD_LEDGER_FILE", "l")];
+        let problems = Config::load(&sources(None, &environment, &[])).expect_err(wrong).to_string();
+        assert!(problems.starts_with("callers: ") && problems.ends_with(" (CONSENTD_CALLERS)"), "{problems}");
+    }
+}
+
+#[test]
+fn a_mapping_of_envoys_checks_is_whole_or_not_there() {
+    let none = Config::load(&sources(None, &[], &[("ledger.file", "l"), ("ext_authz.sec_gpc", "off")])).expect("valid");
+    assert_eq!(none.config.ext_authz, None);
+    let text = "[ext_authz]\nsubject_space = \"crm\"\nsubject = \"path:/users/{subject}/**, header:X-User\"\n\
+                purpose = \"extension:purpose\"\nchannel = \"value:web\"\n";
+    let file = file(text);
+    let loaded = Config::load(&sources(Some(&file), &[("CONSENTD_LEDGER_FILE", "l")], &[])).expect("valid");
+    let mapping = loaded.config.ext_authz.clone().expect("a mapping");
+    assert_eq!(mapping.subject_space.as_deref(), Some("crm"));
+    assert_eq!(mapping.subject.to_string(), "path:/users/{subject}/**, header:x-user");
+    assert_eq!(mapping.sec_gpc.to_string(), keys::DEFAULT_EXT_AUTHZ_SEC_GPC);
+    assert!(mapping.recipient.is_empty());
+    let printed = loaded.effective().to_string();
+    assert!(printed.contains("\nsubject = \"path:/users/{subject}/**, header:x-user\"\n"), "{printed}");
+
+    assert_eq!(
+        problems_of_file("[ext_authz]\nsubject = \"header:x-user\"\n"),
+        [
+            "ext_authz.purpose: must be set where any other key of ext_authz is (default)",
+            "ext_authz.channel: must be set where any other key of ext_authz is (default)",
+        ]
+    );
+    let text = "[ext_authz]\nsubject = \"value:42\"\npurpose = \"heder:x\"\nchannel = [\"value:web\"]\n\
+                jurisdiction = \"value:Turkey\"\nsubject_space = \"CRM\"\nrecipients = \"value:acme\"\n";
+    assert_eq!(
+        problems_of_file(text),
+        [
+            "ext_authz.subject_space: `CRM` is not a space: 1 to 64 characters of a-z, 0-9, `_`, `-` and `.` (f:6)",
+            "ext_authz.purpose: `heder:x` is not a source, did you mean `header:`? (f:3)",
+            "ext_authz.channel: must be a text in quotes, not a list (f:4)",
+            "ext_authz.jurisdiction: `Turkey` is not an ISO 3166 code in capitals, such as `TR` or `US-ME` (f:5)",
+            "ext_authz.subject: `value:42`: a subject is written `space:id`, such as `crm:42` (f:2)",
+            "ext_authz.recipients: is not a key, did you mean `ext_authz.recipient`? (f:7)",
+        ]
+    );
 }

@@ -16,13 +16,15 @@ impl From<Malformed> for Status {
     }
 }
 
-/// Nobody who may ask, or not about this. Nothing was answered, so that there is no evidence of it.
+/// Nobody who may ask. Nothing was answered, so that there is no evidence of it.
 ///
 /// `PERMISSION_DENIED` is not retried: whoever asks has to be made known to the sidecar.
-pub(super) fn not_permitted(caller: Option<&Caller>, question: &Question<'_>) -> Status {
-    let Some(caller) = caller else {
-        return Status::permission_denied("the sidecar does not know this caller; name it in `callers`");
-    };
+pub(super) fn unknown_caller() -> Status {
+    Status::permission_denied("the sidecar does not know this caller; name it in `callers`")
+}
+
+/// Somebody who may ask, but not about this. As for [`unknown_caller`], nothing was answered.
+pub(super) fn not_permitted(caller: &Caller, question: &Question<'_>) -> Status {
     let Question { purpose, channel, .. } = question;
     Status::permission_denied(format!(
         "the caller `{}` may not ask about `{purpose}` over `{channel}`; see `callers` in the sidecar's configuration",

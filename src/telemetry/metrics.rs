@@ -7,10 +7,12 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
+use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
 use super::decisions::{Decisions, PURPOSES_MAX, Row};
 use super::latency::{Call, Latencies};
+use super::refusals::{Refusal, Refusals, Wire};
 use crate::domain::Reason;
 
 const DECISIONS: &str = "consentd_decisions_total";
@@ -21,6 +23,7 @@ pub struct Metrics(Arc<Shared>);
 
 struct Shared {
     decisions: Arc<Decisions>,
+    refusals: Arc<Refusals>,
     latencies: Latencies,
     registry: Registry,
     meter: Meter,
@@ -72,13 +75,25 @@ impl Metrics {
                 }
             })
             .build();
+        let refusals = Arc::new(Refusals::default());
+        let shown = Arc::clone(&refusals);
+        meter
+            .u64_observable_counter("consentd_refused_total")
+            .with_description("What was not answered because of who asked, by wire and why.")
+            .with_callback(move |observer| {
+                for (wire, why, count) in shown.lines() {
+                    observer
+                        .observe(count, &[KeyValue::new("wire", wire.as_str()), KeyValue::new("why", why.as_str())]);
+                }
+            })
+            .build();
         meter
             .u64_observable_gauge("consentd_build_info")
             .with_description("Always 1; the label is the version.")
             .with_callback(|observer| observer.observe(1, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]))
             .build();
         let latencies = Latencies::default();
-        Ok(Self(Arc::new(Shared { decisions, latencies, registry, meter, _provider: provider })))
+        Ok(Self(Arc::new(Shared { decisions, refusals, latencies, registry, meter, _provider: provider })))
     }
 
     /// Gives these purposes, the catalogue's, counts of their own; the first [`PURPOSES_MAX`] of them. Those that stay
@@ -103,6 +118,11 @@ impl Metrics {
     #[inline]
     pub fn took(&self, call: Call, elapsed: Duration) {
         self.0.latencies.record(call, elapsed);
+    }
+
+    /// Counts what was not answered because of who asked.
+    pub fn refused(&self, wire: Wire, why: Refusal) {
+        self.0.refusals.add(wire, why);
     }
 
     /// Shows a value that can rise and fall. The name begins with `consentd_` and ends with its unit where it has one;
@@ -152,15 +172,40 @@ impl Metrics {
         builder.with_callback(move |observer| observer.observe(value(), &[])).build();
     }
 
+    /// Shows several values that only rise under one name, told apart by one label, like
+    /// [`observe_gauges`](Self::observe_gauges); the name ends with `_total`.
+    pub fn observe_counters(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        unit: &'static str,
+        label: &'static str,
+        values: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static,
+    ) {
+        debug_assert!(name.starts_with("consentd_") && name.ends_with("_total"), "{name}");
+        let builder = self.0.meter.u64_observable_counter(name).with_description(help).with_unit(unit);
+        let observe = move |observer: &dyn opentelemetry::metrics::AsyncInstrument<u64>| {
+            for (word, value) in values() {
+                observer.observe(value, &[KeyValue::new(label, word)]);
+            }
+        };
+        builder.with_callback(observe).build();
+    }
+
     /// The page for Prometheus. Its media type is [`prometheus::TEXT_FORMAT`].
     ///
     /// # Errors
     /// If a metric cannot be written as text.
     pub fn render(&self) -> Result<String, MetricsError> {
+        Ok(TextEncoder::new().encode_to_string(&self.families())?)
+    }
+
+    /// All that is counted, by name.
+    pub(super) fn families(&self) -> Vec<MetricFamily> {
         let mut families = self.0.registry.gather();
         families.push(self.0.latencies.family());
         families.sort_by(|one, other| one.name().cmp(other.name()));
-        Ok(TextEncoder::new().encode_to_string(&families)?)
+        families
     }
 }
 

@@ -143,13 +143,17 @@ pub(crate) fn append(path: &Path, bytes: &[u8]) -> u64 {
 impl Sidecar {
     /// Starts one that need not become ready.
     pub(crate) async fn start(home: &Home, more: &[(&str, &str)]) -> Self {
-        let bound = app::build(&home.config(more), Clock::system()).await.expect("built");
+        let config = home.config(more);
+        let bound = app::build(&config, Clock::system()).await.expect("built");
         let (tcp, admin) = (bound.tcp.expect("TCP"), bound.admin);
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(bound.serve(async {
             let _ = stopped.await;
         }));
-        let channel = connect_tcp(tcp).await;
+        // Who speaks TLS does so for itself.
+        let is_plain = config.server.tls.is_none();
+        let channel =
+            if is_plain { connect_tcp(tcp).await } else { connect_uds(&home.uds()).await.expect("connected") };
         Self { channel, tcp, admin, stop, serving }
     }
 
@@ -176,9 +180,15 @@ impl Sidecar {
 impl Process {
     /// Starts the binary; it may not answer yet.
     pub(crate) fn spawn(home: &Home, more: &[(&str, &str)]) -> Self {
+        Self::spawn_in(home, more, &[])
+    }
+
+    /// As [`Process::spawn`], in an environment.
+    pub(crate) fn spawn_in(home: &Home, more: &[(&str, &str)], environment: &[(&str, &str)]) -> Self {
         let log = OpenOptions::new().append(true).create(true).open(home.log()).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_consentd"));
-        command.arg("serve").env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.arg("serve").env_clear().envs(environment.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         for (key, value) in home.settings(&[&[("server.tcp", "off")], more].concat()) {
             command.arg("--set").arg(format!("{key}={value}"));
         }
@@ -200,6 +210,10 @@ impl Process {
         }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_none()
     }
@@ -212,8 +226,22 @@ impl Process {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// Stops it in its tracks: its connections stand, and nothing is answered.
+    pub(crate) fn freeze(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// Lets it go on after [`Process::freeze`].
+    pub(crate) fn thaw(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
+        rustix::process::kill_process(pid, signal).expect("signalled");
     }
 
     /// How the process ended.

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitCode;
 
+use axum::Router;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt as _};
@@ -20,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Flag, Sources};
 use crate::proto::v1;
 use crate::proto::v1::enforcement_service_server::EnforcementService;
-use crate::telemetry::logs;
+use crate::telemetry::{Metrics, logs};
 use crate::transport::Transport;
 
 /// Serve the same answer to every question, without ledger, decision or evidence, until told to stop: what gRPC alone
@@ -43,7 +44,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let config = args.config()?;
     logs::init(&config.log.level, serve::log_format(config.log.format), &Clock::system())?;
     serve::runtime(config.server.workers)?.block_on(async {
-        let transport = Transport::bind(transport_config(&config.server)).await?;
+        let transport = Transport::bind(transport_config(&config), Metrics::new()?, &Clock::system()).await?;
         tracing::info!(
             tcp = transport.tcp().map(tracing::field::display),
             uds = transport.uds().map(|path| tracing::field::display(path.display())),
@@ -54,7 +55,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         let (_reporter, health) = tonic_health::server::health_reporter();
         let uds = transport.uds().map(Path::to_owned);
         let questions = Routes::new(enforcement_server(Null::new(), &config.server));
-        let serving = transport.serve(health, questions, stopped);
+        let serving = transport.serve(health, questions, Router::new(), stopped);
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         tokio::select! {
             _ = terminate.recv() => {}
@@ -74,7 +75,7 @@ impl Args {
         let (mut tcp, mut uds) = ("off".to_owned(), "off".to_owned());
         for address in &self.listen {
             match address {
-                Address::Tcp(address) => tcp.clone_from(address),
+                Address::Tcp(address) | Address::Tls(address, _) => tcp.clone_from(address),
                 Address::Uds(path) => uds = path.display().to_string(),
             }
         }

@@ -13,7 +13,7 @@ use super::drive::{self, Plan};
 use super::load::{Asked, Call, Load};
 use super::report::Report;
 use super::subjects::Subjects;
-use crate::cli::client::{self, Address};
+use crate::cli::client::{self, Sidecar};
 use crate::cli::{Failure, Outcome};
 use crate::config::keys::DEFAULT_MAX_BATCH;
 use crate::config::parse_duration;
@@ -42,9 +42,8 @@ const MANY_MAX: u64 = 65_536;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Args {
-    /// The sidecar: `127.0.0.1:7311` or `unix:/path/to/socket`.
-    #[arg(short, long, default_value = client::DEFAULT_ADDRESS)]
-    address: Address,
+    #[command(flatten)]
+    sidecar: Sidecar,
     /// Which call.
     #[arg(long, value_enum, default_value_t = Call::Unary)]
     call: Call,
@@ -81,11 +80,11 @@ pub(super) struct Args {
 }
 
 /// Runs the command.
-pub(super) fn run(args: Args) -> Outcome {
+pub(super) fn run(args: &Args) -> Outcome {
     let default_in_flight = if args.rate.is_some() { DEFAULT_IN_FLIGHT_OPEN } else { DEFAULT_IN_FLIGHT };
     let count = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
     let plan = Plan {
-        address: args.address,
+        address: args.sidecar.address(),
         call: args.call,
         in_flight: args.in_flight.map_or(default_in_flight, count),
         connections: count(args.connections),

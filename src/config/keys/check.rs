@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::config::reader::Reader;
-use crate::config::{Config, LedgerKind, ReplicaMode, ShipKind};
+use crate::config::{Config, LedgerKind, ReplicaMode, ShipKind, Telemetry};
 
 impl Config {
     /// What only several keys together can be wrong about.
@@ -11,6 +11,15 @@ impl Config {
         let sound = |reader: &Reader, keys: [&str; 2]| keys.into_iter().all(|key| reader.is_sound(key));
         if sound(reader, ["server.tcp", "server.uds"]) && self.server.tcp.is_none() && self.server.uds.is_none() {
             reader.problem("server.tcp", "is off and so is server.uds: nobody could ask");
+        }
+        if sound(reader, ["server.tcp", "server.plaintext"])
+            && sound(reader, ["server.tls_cert_file", "server.tls_key_file"])
+            && let Some(address) = self.server.tcp.filter(|address| !address.ip().is_loopback())
+            && self.server.tls.is_none()
+            && !self.server.plaintext
+        {
+            let how = "set server.tls_cert_file and server.tls_key_file, or server.plaintext to true";
+            reader.problem("server.tcp", format!("`{address}` would speak plain text beyond this machine: {how}"));
         }
         if sound(reader, ["server.tcp", "admin.tcp"])
             && let (Some(server), Some(admin)) = (self.server.tcp, self.admin.tcp)
@@ -48,7 +57,8 @@ impl Config {
     /// What is allowed and yet deserves a second look.
     pub(in crate::config) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        let listeners = [("server.tcp", self.server.tcp, "ask"), ("admin.tcp", self.admin.tcp, "read the metrics")];
+        let plain = self.server.tcp.filter(|_| self.server.tls.is_none());
+        let listeners = [("server.tcp", plain, "ask"), ("admin.tcp", self.admin.tcp, "read the metrics")];
         for (key, address, what) in listeners {
             if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
                 warnings.push(format!(
@@ -56,9 +66,21 @@ impl Config {
                 ));
             }
         }
+        if let Telemetry { otlp_endpoint: Some(endpoint), otlp_headers_file: Some(_), .. } = &self.telemetry
+            && endpoint.starts_with("http://")
+            && !is_loopback(endpoint)
+        {
+            warnings.push(format!("telemetry.otlp_headers_file: its secrets go to `{endpoint}` in plain text"));
+        }
         if self.server.uds.is_some() && self.server.uds_mode & 0o002 != 0 {
             let mode = self.server.uds_mode;
             warnings.push(format!("server.uds_mode: `{mode:04o}` lets every user of this machine ask"));
+        }
+        let proves_nothing = self.server.tls.as_ref().is_none_or(|tls| tls.client_ca_file.is_none());
+        if let Some(address) = self.server.tcp.filter(|_| proves_nothing && !self.callers.is_empty()) {
+            warnings.push(format!(
+                "callers: over `{address}` nobody can show who they are, and so nobody may ask; set server.tls_client_ca_file"
+            ));
         }
         warnings
     }
@@ -68,4 +90,10 @@ impl Config {
 fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
     overlap && one.port() == other.port() && one.port() != 0
+}
+
+/// Whether a URL leads to this machine.
+fn is_loopback(url: &str) -> bool {
+    let address = url.split_once("://").map_or(url, |(_, address)| address);
+    address.starts_with("localhost:") || address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
 }

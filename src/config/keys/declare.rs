@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::LevelFilter;
 
+use super::mapping;
 use super::{
     Admin, Authzen, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
-    ReplicaMode, Server, Ship, ShipKind, WORKERS_MAX, Workers,
+    ReplicaMode, Server, Ship, ShipKind, Telemetry, Tls, TlsVersion, WORKERS_MAX, Workers,
 };
 use crate::config::reader::{Reader, number, quote, text};
 use crate::config::sources::Raw;
-use crate::config::{Config, keys};
+use crate::config::{Config, callers, keys};
 
 /// The longest path of a file, in bytes. Source: Linux, `PATH_MAX`, with the final zero.
 const PATH_BYTES_MAX: usize = 4095;
@@ -31,7 +32,17 @@ impl Config {
             ledger: Ledger::read(reader),
             replica: Replica::read(reader, data_dir.join(keys::DEFAULT_KEY_FILE_NAME)),
             evidence: Evidence::read(reader),
+            telemetry: Telemetry::read(reader),
+            ext_authz: mapping::read(reader),
             log: Log::read(reader),
+            callers: reader.whole(
+                "callers",
+                "Who may ask, and about what; without any, whoever reaches a listener, about everything.",
+                callers::LIMITS,
+                Vec::new(),
+                callers::parse,
+                callers::show,
+            ),
             data_dir,
         };
         config.check_across(reader);
@@ -44,8 +55,14 @@ impl Server {
         Self {
             tcp: reader.address_or_off(
                 "server.tcp",
-                "Where questions are answered over TCP, in plain text.",
+                "Where questions are answered over TCP.",
                 Some(keys::DEFAULT_SERVER_TCP),
+            ),
+            tls: Tls::read(reader),
+            plaintext: reader.switch(
+                "server.plaintext",
+                "Whether plain text may be spoken over TCP beyond this machine.",
+                false,
             ),
             uds: reader.path_or_off(
                 "server.uds",
@@ -103,6 +120,18 @@ impl Server {
                 keys::DEFAULT_DRAIN_TIMEOUT,
                 Duration::ZERO..=Duration::from_hours(1),
             ),
+            max_connection_age: reader.duration_or_off(
+                "server.max_connection_age",
+                "The age at which a connection is ended, give or take a tenth; its caller comes back.",
+                Some(keys::DEFAULT_MAX_CONNECTION_AGE),
+                Duration::from_secs(1)..=Duration::from_hours(30 * 24),
+            ),
+            max_connection_age_grace: reader.duration(
+                "server.max_connection_age_grace",
+                "How long what is in flight may take when a connection is ended by its age.",
+                keys::DEFAULT_MAX_CONNECTION_AGE_GRACE,
+                Duration::ZERO..=Duration::from_hours(24),
+            ),
             workers: reader.value(
                 "server.workers",
                 "How many threads answer; \"auto\" follows the CPU quota.",
@@ -115,6 +144,40 @@ impl Server {
                 },
             ),
         }
+    }
+}
+
+impl Tls {
+    /// The files, where a certificate and its key are named.
+    fn read(reader: &mut Reader) -> Option<Self> {
+        let [cert, key, client_ca] = ["server.tls_cert_file", "server.tls_key_file", "server.tls_client_ca_file"];
+        let cert_file = reader.path_or_off(
+            cert,
+            "Our certificate and those above it, in PEM; with it TLS is spoken over TCP.",
+            PATH_BYTES_MAX,
+            None,
+        );
+        let key_file = reader.path_or_off(key, "The key of that certificate, in PEM.", PATH_BYTES_MAX, None);
+        let client_ca_file = reader.path_or_off(
+            client_ca,
+            "The authorities of callers, in PEM; with it whoever has no certificate of theirs is refused.",
+            PATH_BYTES_MAX,
+            None,
+        );
+        let min_version = reader.choice(
+            "server.tls_min_version",
+            "The oldest version of TLS that is spoken.",
+            TlsVersion::V13,
+            &[("1.3", TlsVersion::V13), ("1.2", TlsVersion::V12)],
+        );
+        let named = [(cert, cert_file.is_some()), (key, key_file.is_some()), (client_ca, client_ca_file.is_some())];
+        for (missing, is_set) in named.into_iter().take(2) {
+            let other = named.into_iter().find(|(_, is_set)| *is_set);
+            if let (false, true, Some((other, _))) = (is_set, reader.is_sound(missing), other) {
+                reader.problem(missing, format!("must be set where {other} is"));
+            }
+        }
+        Some(Self { cert_file: cert_file?, key_file: key_file?, client_ca_file, min_version })
     }
 }
 
@@ -369,6 +432,57 @@ impl Ship {
                 "How long after its end a month that was shipped is kept here; \"off\" keeps it for good.",
                 None,
                 Duration::ZERO..=Duration::from_hours(24 * 3660),
+            ),
+        }
+    }
+}
+
+impl Telemetry {
+    fn read(reader: &mut Reader) -> Self {
+        let otlp_endpoint =
+            reader.collector_or_off("telemetry.otlp_endpoint", "The collector that traces and metrics are sent to.");
+        let otlp_timeout = reader.duration(
+            "telemetry.otlp_timeout",
+            "How long the collector may take to take one request; no answer waits for it.",
+            keys::DEFAULT_OTLP_TIMEOUT,
+            Duration::from_millis(100)..=Duration::from_mins(1),
+        );
+        let mut file = |key, meaning| reader.path_or_off(key, meaning, PATH_BYTES_MAX, None);
+        let otlp_headers_file = file(
+            "telemetry.otlp_headers_file",
+            "Headers for the collector, such as a token: `name: value`, a line each. Read anew for each request.",
+        );
+        let otlp_ca_file = file(
+            "telemetry.otlp_ca_file",
+            "The authorities of the collector's certificate, in PEM; \"off\": those of the system.",
+        );
+        let (endpoint, ca) = ("telemetry.otlp_endpoint", "telemetry.otlp_ca_file");
+        let is_tls = otlp_endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("https://"));
+        if otlp_ca_file.is_some() && !is_tls && reader.is_sound(endpoint) {
+            reader.problem(ca, format!("is of no use where {endpoint} does not begin with `https://`"));
+        }
+        Self {
+            otlp_endpoint,
+            otlp_timeout,
+            otlp_headers_file,
+            otlp_ca_file,
+            trace_ratio: reader.share_or_off(
+                "telemetry.trace_ratio",
+                "The share of answers that leave a span where their callers bring no trace; \"off\" is no spans at all, \
+                 also of denials and slow answers.",
+                Some(keys::DEFAULT_TRACE_RATIO),
+            ),
+            slow_answer: reader.duration_or_off(
+                "telemetry.slow_answer",
+                "Answers that take longer leave a span, whatever the share.",
+                Some(keys::DEFAULT_SLOW_ANSWER),
+                Duration::from_millis(1)..=Duration::from_mins(1),
+            ),
+            metrics_interval: reader.duration_or_off(
+                "telemetry.metrics_interval",
+                "How often metrics are sent to the collector.",
+                Some(keys::DEFAULT_METRICS_INTERVAL),
+                Duration::from_secs(1)..=Duration::from_hours(1),
             ),
         }
     }

@@ -79,6 +79,9 @@ fn the_page_shows_what_was_counted() {
     metrics.answered("marketing.newsletter", Reason::Consent);
     metrics.row("marketing.newsletter").add(Reason::Withdrawn, 3);
     metrics.clone().answered("no.such.purpose", Reason::UnknownPurpose);
+    metrics.refused(Wire::Grpc, Refusal::NotPermitted);
+    metrics.refused(Wire::Grpc, Refusal::NotPermitted);
+    metrics.refused(Wire::ExtAuthz, Refusal::UnknownCaller);
     position.fetch_add(1, Ordering::Relaxed);
     let expected = format!(
         r#"# HELP consentd_build_info Always 1; the label is the version.
@@ -101,6 +104,15 @@ consentd_ledger_events_total 42
 # TYPE consentd_ready gauge
 consentd_ready{{condition="evidence_writable"}} 0
 consentd_ready{{condition="replica_built"}} 1
+# HELP consentd_refused_total What was not answered because of who asked, by wire and why.
+# TYPE consentd_refused_total counter
+consentd_refused_total{{why="handshake",wire="connection"}} 0
+consentd_refused_total{{why="not_permitted",wire="authzen"}} 0
+consentd_refused_total{{why="not_permitted",wire="ext_authz"}} 0
+consentd_refused_total{{why="not_permitted",wire="grpc"}} 2
+consentd_refused_total{{why="unknown_caller",wire="authzen"}} 0
+consentd_refused_total{{why="unknown_caller",wire="ext_authz"}} 1
+consentd_refused_total{{why="unknown_caller",wire="grpc"}} 0
 # HELP consentd_staleness_seconds Age of the view.
 # TYPE consentd_staleness_seconds gauge
 consentd_staleness_seconds 0.25
