@@ -53,6 +53,7 @@ impl Sidecar {
             flag("ext_authz.subject", "header:x-subject".to_owned()),
             flag("ext_authz.purpose", "header:x-purpose".to_owned()),
             flag("ext_authz.channel", "header:x-channel".to_owned()),
+            flag("authzen.enabled", "true".to_owned()),
         ];
         let config = Config::load(&Sources { flags, ..Sources::default() }).expect("valid").config;
         let (stop, stopped) = oneshot::channel();
@@ -136,7 +137,7 @@ fn every_question_is_answered_with_evidence_in_every_way_of_asking() {
     let subjects = format!("crm:{{1..{SUBJECTS}}}");
     let common = ["--duration", "400ms", "--warmup", "100ms", "--batch", "100", "--subjects", &subjects];
     for (address, call, questions) in
-        [(&tcp, "unary", 1), (&uds, "batch", 100), (&tcp, "stream", 100), (&uds, "check", 1)]
+        [(&tcp, "unary", 1), (&uds, "batch", 100), (&tcp, "stream", 100), (&uds, "check", 1), (&uds, "authzen", 1)]
     {
         for open in [false, true] {
             let mut arguments = common.to_vec();

@@ -33,8 +33,10 @@ fn read(path: &Path) -> String {
 
 /// Every document for users, by its path.
 fn documents() -> Vec<(PathBuf, String)> {
-    let examples = ["examples/shop/README.md", "examples/nats/README.md", "examples/envoy/README.md"];
-    let listed = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].into_iter().chain(examples);
+    let examples = ["shop", "nats", "envoy", "clients"].map(|example| format!("examples/{example}/README.md"));
+    let clients = ["python", "node", "go", "java", "rust"].map(|own| format!("examples/clients/{own}/README.md"));
+    let listed = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].into_iter().map(str::to_owned);
+    let listed = listed.chain(examples).chain(clients);
     let mut paths: Vec<PathBuf> = listed.map(|path| root().join(path)).collect();
     for folder in ["docs", "docs/adr"] {
         let entries = fs::read_dir(root().join(folder)).expect("a folder");

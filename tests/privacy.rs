@@ -5,6 +5,8 @@
 
 #[path = "support/collector.rs"]
 mod collector;
+#[path = "support/http.rs"]
+mod http;
 #[path = "support/sidecar.rs"]
 mod sidecar;
 
@@ -19,6 +21,9 @@ use consentd::proto::foreign::envoy::service::auth::v3::{AttributeContext, Check
 use consentd::proto::v1;
 use consentd::proto::v1::Reason;
 use data_encoding::{BASE32, BASE64, BASE64URL, HEXLOWER, HEXUPPER};
+use http::Http;
+use hyper::Version;
+use serde_json::json;
 use sidecar::{
     Client, Home, Process, append, ask, batch_question, erasure, files, given, link, newsletter, now_ms, page, said,
     token_at, unreadable, until_reason, until_serving, withdrawn, write_file,
@@ -259,6 +264,54 @@ async fn ask_everything(client: &mut Client) {
     while stream.message().await.expect("answered").is_some() {}
 }
 
+/// The same over AuthZEN, with identifiers where a client could put them; nothing that comes back has one in it.
+async fn ask_as_authzen(http: &mut Http) {
+    const ONE: &str = "/access/v1/evaluation";
+    let about = |id: &str| {
+        json!({
+            "subject": {"type": "crm", "id": id, "properties": {"name": id}},
+            "action": {"name": "email", "properties": {"to": id}},
+            "resource": {"type": "purpose", "id": "newsletter"},
+            "context": {"tcf": id, "user": id},
+            id: id,
+        })
+    };
+    let mut asked = Vec::new();
+    for id in ALL {
+        asked.push(about(id));
+        for (place, value) in [
+            ("/resource", json!({"type": "person", "id": id})),
+            ("/subject", json!({"type": id, "id": id})),
+            ("/subject", json!([id])),
+            ("/subject/id", json!(id.repeat(12))),
+            ("/subject/id", json!({ id: id })),
+            ("/action", json!(id)),
+            ("/action/name", json!([id])),
+            ("/resource/id", json!(format!("{id}\n"))),
+            ("/context", json!(id)),
+            ("/context", json!({"jurisdiction": id})),
+            ("/context", json!({"max_staleness": id})),
+            ("/context", json!({"at_least_as_fresh": id})),
+        ] {
+            let mut spoilt = about(id);
+            *spoilt.pointer_mut(place).expect("there") = value;
+            asked.push(spoilt);
+        }
+    }
+    for body in &asked {
+        let got = http.post(ONE, body).await;
+        assert_clean("a response", &got.body);
+        let text = body.to_string();
+        let headers = [("content-type", "application/json")];
+        let got = http.ask("POST", ONE, &headers, &text.as_bytes()[..text.len() - 1]).await;
+        assert_eq!(got.status.as_u16(), 400);
+        assert_clean("a response", &got.body);
+    }
+    let got = http.post("/access/v1/evaluations", &json!({"evaluations": asked})).await;
+    assert_eq!(got.status.as_u16(), 200);
+    assert_clean("a response", &got.body);
+}
+
 async fn identifiers_stay_in_the_ledger(format: &str) {
     let home = Home::with_catalogue();
     write_ledger(&home);
@@ -272,6 +325,7 @@ async fn identifiers_stay_in_the_ledger(format: &str) {
         ("log.format", format),
         ("admin.tcp", "127.0.0.1:0"),
         ("server.tcp", "127.0.0.1:0"),
+        ("authzen.enabled", "true"),
         ("replica.max_wait", "20ms"),
         ("evidence.segment_bytes", "1MiB"),
         ("ext_authz.subject", "path:/users/{subject}, query:user, header:x-user"),
@@ -292,6 +346,7 @@ async fn identifiers_stay_in_the_ledger(format: &str) {
         until_reason(&client, &newsletter(&format!("phone:{LINKED}")), Reason::Consent).await;
         ask_everything(&mut client).await;
         home.append(&said(&format!("crm:{KNOWN}"), "newsletter", "email", "RENEWED", now_ms()));
+        ask_as_authzen(&mut Http::uds(&home.uds(), Version::HTTP_11).await).await;
         for status in malformed(&mut client).await {
             assert_clean("a status", format!("{status:?}").as_bytes());
         }

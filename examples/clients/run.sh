@@ -36,6 +36,7 @@ sidecar=$!
 
 address=
 for _ in {1..150}; do
+    kill -0 "$sidecar"
     address=$(sed -n 's/.* tcp="\?\(127\.0\.0\.1:[0-9]*\).*/\1/p' "$folder/log")
     if [[ -n $address ]] && consentd ask crm:42 advertising.targeted --channel web --address "$address" >/dev/null 2>&1; then
         break

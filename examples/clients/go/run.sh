@@ -2,7 +2,7 @@
 # Generates the code of the protocol with buf, builds the client as go.sum pins it, and runs it with the arguments given.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-build="${CONSENTD_CLIENTS_BUILD:-$here/build}/go"
+build="${CLIENTS_BUILD:-$here/build}/go"
 mkdir -p "$build"
 cp "$here"/{main.go,go.mod,go.sum,buf.gen.yaml} "$build"
 (

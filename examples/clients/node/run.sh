@@ -2,7 +2,7 @@
 # Installs what package-lock.json pins, and runs the client with the arguments given.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-build="${CONSENTD_CLIENTS_BUILD:-$here/build}/node"
+build="${CLIENTS_BUILD:-$here/build}/node"
 mkdir -p "$build"
 # Beside what it needs: Node looks for modules where the file is.
 cp "$here"/{client.js,package.json,package-lock.json} "$build"

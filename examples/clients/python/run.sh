@@ -2,7 +2,7 @@
 # Installs what requirements.txt pins, generates the code of the protocol, and runs the client with the arguments given.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-environment="${CONSENTD_CLIENTS_BUILD:-$here/build}/python"
+environment="${CLIENTS_BUILD:-$here/build}/python"
 wanted=$(cat "$here/requirements.txt" "$here"/../../../proto/consent/v1/*.proto | sha256sum)
 if [[ ! -f $environment/made || $(<"$environment/made") != "$wanted" ]]; then
     rm -rf "$environment"

@@ -9,6 +9,7 @@ use tonic::codegen::http::uri::PathAndQuery;
 
 use super::check;
 use super::wire::{Counts, Unreadable};
+use crate::config::keys::DEFAULT_AUTHZEN_RESOURCE_TYPE;
 use crate::proto::v1;
 
 /// Which call is measured.
@@ -22,6 +23,8 @@ pub(super) enum Call {
     Stream,
     /// One check of Envoy a call, with the question in the headers `x-subject`, `x-purpose` and `x-channel`.
     Check,
+    /// One question a request, as AuthZEN's evaluation in JSON over HTTP/2; the sidecar needs `authzen.enabled`.
+    Authzen,
 }
 
 impl Call {
@@ -32,12 +35,13 @@ impl Call {
             Self::Batch => "batch",
             Self::Stream => "stream",
             Self::Check => "check",
+            Self::Authzen => "authzen",
         }
     }
 
     /// Whether there is one question in a call.
     pub(super) const fn is_single(self) -> bool {
-        matches!(self, Self::Unary | Self::Check)
+        matches!(self, Self::Unary | Self::Check | Self::Authzen)
     }
 
     /// Counts the answers of a response.
@@ -48,6 +52,7 @@ impl Call {
         match self {
             Self::Unary | Self::Batch | Self::Stream => counts.add(response),
             Self::Check => check::count(counts, response),
+            Self::Authzen => counts.add_decision(response),
         }
     }
 
@@ -58,6 +63,7 @@ impl Call {
             Self::Batch => "/consent.v1.EnforcementService/MayProcessBatch",
             Self::Stream => "/consent.v1.EnforcementService/MayProcessStream",
             Self::Check => "/envoy.service.auth.v3.Authorization/Check",
+            Self::Authzen => "/access/v1/evaluation",
         })
     }
 }
@@ -94,12 +100,11 @@ impl Load {
         };
         if call.is_single() {
             for subject in subjects {
-                match call {
-                    Call::Check => encode(&|text| check::request(asked, subject).encode_raw(text)),
-                    Call::Unary | Call::Batch | Call::Stream => {
-                        encode(&|text| single(asked, subject).encode_raw(text));
-                    }
-                }
+                encode(&|text| match call {
+                    Call::Check => check::request(asked, subject).encode_raw(text),
+                    Call::Authzen => text.extend(evaluation(asked, subject).to_string().into_bytes()),
+                    Call::Unary | Call::Batch | Call::Stream => single(asked, subject).encode_raw(text),
+                });
             }
         } else {
             let count = subjects.len().div_ceil(questions);
@@ -141,6 +146,14 @@ fn single(asked: &Asked, subject: &v1::Subject) -> v1::MayProcessRequest {
             ..v1::Question::default()
         }),
     }
+}
+
+fn evaluation(asked: &Asked, subject: &v1::Subject) -> serde_json::Value {
+    serde_json::json!({
+        "subject": {"type": subject.space, "id": subject.id},
+        "action": {"name": asked.channel},
+        "resource": {"type": DEFAULT_AUTHZEN_RESOURCE_TYPE, "id": asked.purpose},
+    })
 }
 
 /// A batch. A message of a stream has the same fields under the same numbers, and every one may carry the context.

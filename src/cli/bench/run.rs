@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use prost::Message as _;
 use prost::bytes::Bytes;
+use serde_json::Value;
 
 use super::check;
 use super::drive::{self, Plan};
@@ -113,6 +114,9 @@ pub(super) fn run(args: &Args) -> Outcome {
 fn examine(call: Call, load: &Load, response: Bytes) -> Result<(), Failure> {
     let answers = match call {
         Call::Unary => usize::from(v1::MayProcessResponse::decode(response)?.answer.is_some()),
+        Call::Authzen => {
+            usize::from(serde_json::from_slice::<Value>(&response)?.get("decision").is_some_and(Value::is_boolean))
+        }
         Call::Batch | Call::Stream => v1::MayProcessBatchResponse::decode(response)?.answers.len(),
         Call::Check => return check::examine(&response),
     };
