@@ -17,21 +17,28 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::admin;
+use crate::authzen;
 use crate::clock::Clock;
 use crate::config::{self, CentralLedger, Config, EvidenceStage, NatsServer, ReplicaMode};
 use crate::enforcer::Enforcer;
 use crate::evidence::{self, EvidenceLog};
+use crate::ext_authz::{self, Checker};
 use crate::grpc::{Enforcement, EnforcementServiceServer};
 use crate::ledger;
 use crate::lifecycle::{LOOK_INTERVAL, Lifecycle};
 use crate::nats;
 use crate::proto::v1::enforcement_service_server::EnforcementService;
 use crate::replica::{self, Replica, Running, SourceFactory};
-use crate::telemetry::{Metrics, MetricsError};
+use crate::telemetry::otlp::{self, Exporter, OtlpError};
+use crate::telemetry::{Metrics, MetricsError, Sampling};
 use crate::transport::{self, Transport};
 
 /// The names in health checks: the service's own and the empty one mean the same.
 const SERVICES: [&str; 2] = ["", "consent.v1.EnforcementService"];
+
+/// The part of the longest call that an answer over HTTP may take. At its end gRPC's own limit says in gRPC's words that
+/// there was no answer, with HTTP's status 200.
+const AUTHZEN_TIMEOUT_SHARE: (u32, u32) = (9, 10);
 
 /// Why the sidecar cannot start. Everything else it starts with, denies, and says why it is not ready.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +71,9 @@ pub enum StartError {
     /// Metrics cannot be set up.
     #[error("cannot set up the metrics")]
     Metrics(#[from] MetricsError),
+    /// Telemetry cannot be sent.
+    #[error("cannot send telemetry")]
+    Telemetry(#[from] OtlpError),
     /// The system gives no threads.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
@@ -93,10 +103,13 @@ pub struct Bound {
     evidence: EvidenceLog,
     lifecycle: Lifecycle,
     metrics: Metrics,
+    exporter: Option<Exporter>,
     running: Running,
     transport: Option<Transport>,
     admin_listener: Option<TcpListener>,
     server: config::Server,
+    authzen: Option<authzen::Config>,
+    mapping: Option<ext_authz::Mapping>,
 }
 
 /// Builds a sidecar. It begins to follow the ledger at once.
@@ -118,7 +131,9 @@ pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
     let (replica, running) = start_replica(config, &clock)?;
     let lifecycle = shown::lifecycle(&replica, &evidence);
     shown::register(&metrics, &replica, &evidence, &lifecycle);
-    let enforcer = Enforcer::new(replica, evidence.clone(), metrics.clone(), clock, config.replica.max_wait);
+    let (traces, exporter) = otlp::start(otlp_config(config, &evidence), &metrics, &clock)?;
+    let enforcer =
+        Enforcer::new(replica, evidence.clone(), metrics.clone(), clock, config.replica.max_wait).traced(traces);
     Ok(Bound {
         tcp: transport.tcp(),
         uds: config.server.uds.clone(),
@@ -127,10 +142,13 @@ pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
         evidence,
         lifecycle,
         metrics,
+        exporter,
         running,
         transport: Some(transport),
         admin_listener,
         server: config.server.clone(),
+        authzen: config.authzen.enabled.then(|| authzen_config(config)),
+        mapping: config.ext_authz.clone(),
     })
 }
 
@@ -165,8 +183,23 @@ pub fn transport_config(config: &Config) -> transport::Config {
 /// The gRPC service with the limit of its messages.
 #[must_use]
 pub fn enforcement_server<S: EnforcementService>(service: S, server: &config::Server) -> EnforcementServiceServer<S> {
-    let message_bytes = usize::try_from(server.max_message_bytes).unwrap_or(usize::MAX);
-    EnforcementServiceServer::new(service).max_decoding_message_size(message_bytes)
+    EnforcementServiceServer::new(service).max_decoding_message_size(message_bytes_max(server))
+}
+
+fn message_bytes_max(server: &config::Server) -> usize {
+    usize::try_from(server.max_message_bytes).unwrap_or(usize::MAX)
+}
+
+/// How AuthZEN is answered, with the limits that gRPC has.
+fn authzen_config(config: &Config) -> authzen::Config {
+    let (part, whole) = AUTHZEN_TIMEOUT_SHARE;
+    authzen::Config {
+        resource_type: config.authzen.resource_type.clone(),
+        url: config.authzen.url.clone(),
+        body_bytes_max: message_bytes_max(&config.server),
+        batch_max: config.server.max_batch,
+        timeout: config.server.request_timeout.saturating_mul(part) / whole,
+    }
 }
 
 fn evidence_config(config: &Config) -> evidence::Config {
@@ -181,6 +214,21 @@ fn evidence_config(config: &Config) -> evidence::Config {
         checkpoint_interval: config.evidence.checkpoint_interval,
         ship: shipping(config),
     }
+}
+
+/// Where telemetry is sent to, if anywhere.
+fn otlp_config(config: &Config, evidence: &EvidenceLog) -> Option<otlp::Config> {
+    let config::Telemetry { otlp_timeout, otlp_headers_file, otlp_ca_file, trace_ratio, slow_answer, .. } =
+        &config.telemetry;
+    Some(otlp::Config {
+        endpoint: config.telemetry.otlp_endpoint.clone()?,
+        timeout: *otlp_timeout,
+        headers_file: otlp_headers_file.clone(),
+        ca_file: otlp_ca_file.clone(),
+        sampling: trace_ratio.map(|ratio| Sampling { ratio, slow: *slow_answer }),
+        metrics_interval: config.telemetry.metrics_interval,
+        instance: evidence.instance().map(|instance| instance.to_string()).unwrap_or_default(),
+    })
 }
 
 /// Where evidence is shipped to, if anywhere.
@@ -218,8 +266,10 @@ fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), S
     };
     let secret = secret.map_err(|source| StartError::KeyFile { path: key_file.clone(), source })?;
     let sources = sources(config, clock);
+    let folder = config.data_dir.join("replica");
     if let (ReplicaMode::OnDemand, Some(central)) = (config.replica.mode, central) {
         let on_demand = replica::OnDemandConfig {
+            folder,
             ledger: central_config(central),
             cache_bytes: config.replica.cache_bytes,
             secret,
@@ -229,7 +279,7 @@ fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), S
         return started.map_err(StartError::Thread);
     }
     let replica_config = replica::Config {
-        folder: config.data_dir.join("replica"),
+        folder,
         cache_bytes: config.replica.cache_bytes,
         store_cache_bytes: config.replica.store_cache_bytes,
         secret,
@@ -287,7 +337,7 @@ impl Bound {
         report(&reporter, false).await;
         let mut serving = JoinSet::new();
         if let Some(transport) = self.transport.take() {
-            let questions = transport.serve(health, self.questions(&stopped), axum::Router::new(), stopped.clone());
+            let questions = transport.serve(health, self.questions(&stopped), self.checks(), stopped.clone());
             serving.spawn(async { questions.await.map_err(ServeError::from) });
         }
         if let Some(listener) = self.admin_listener.take() {
@@ -335,17 +385,40 @@ impl Bound {
     fn questions(&self, stopped: &watch::Receiver<bool>) -> Routes {
         let (enforcer, metrics) = (self.enforcer.clone(), self.metrics.clone());
         let enforcement = Enforcement::new(enforcer, metrics, self.server.max_batch, stopped.clone());
-        Routes::new(enforcement_server(enforcement, &self.server))
+        let mut routes = Routes::new(enforcement_server(enforcement, &self.server));
+        if let Some(config) = self.authzen.clone() {
+            let authzen = authzen::router(self.enforcer.clone(), self.metrics.clone(), config);
+            routes = Routes::from(routes.into_axum_router().merge(authzen));
+        }
+        routes
     }
 
-    /// Ends what writes: the evidence is on the device and signed, the local copy flushed.
+    /// Envoy's checks, each of which is answered, also where there are too many.
+    fn checks(&self) -> axum::Router {
+        let limits = ext_authz::Limits {
+            message_bytes_max: message_bytes_max(&self.server),
+            in_flight_max: self.server.max_in_flight,
+            timeout: self.server.request_timeout,
+        };
+        let (enforcer, metrics) = (self.enforcer.clone(), self.metrics.clone());
+        Checker::new(enforcer, metrics, self.mapping.clone(), limits).into_router()
+    }
+
+    /// Ends what writes: the evidence is on the device and signed, the local copy flushed, telemetry sent if it can be.
     async fn close(self) {
-        let Self { evidence, running, uds, .. } = self;
+        let Self { evidence, exporter, running, uds, .. } = self;
         let closing = tokio::task::spawn_blocking(move || {
+            // The last spans leave while the evidence reaches the device.
+            if let Some(exporter) = &exporter {
+                exporter.stop();
+            }
             if let Err(error) = evidence.close() {
                 tracing::error!(%error, "the evidence could not be closed in order");
             }
             running.stop();
+            if let Some(exporter) = exporter {
+                exporter.join();
+            }
         });
         if closing.await.is_err() {
             tracing::error!("closing panicked");

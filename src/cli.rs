@@ -19,6 +19,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::nats::with_causes;
+
 /// May this subject's data be processed for this purpose, over this channel, now?
 #[derive(Debug, Parser)]
 #[command(name = "consentd", version, max_term_width = 110, disable_help_subcommand = true)]
@@ -63,13 +65,7 @@ impl std::fmt::Display for Failure {
 impl<E: std::error::Error> From<E> for Failure {
     /// The error and what caused it, joined by colons.
     fn from(error: E) -> Self {
-        let mut sentence = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            sentence = format!("{sentence}: {cause}");
-            source = cause.source();
-        }
-        Self(sentence)
+        Self(with_causes(&error))
     }
 }
 

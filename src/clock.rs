@@ -88,6 +88,21 @@ impl Clock {
         }
     }
 
+    /// The wall time in nanoseconds since 1970, as the machine has it: for showing when something was, never for deciding.
+    #[must_use]
+    pub fn unix_nanos(&self) -> u64 {
+        match &*self.0 {
+            Source::System { .. } => {
+                let time = clock_gettime(ClockId::Realtime);
+                let nanos = i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
+                u64::try_from(nanos).unwrap_or(0)
+            }
+            Source::Manual { wall_ms, .. } => {
+                u64::try_from(wall_ms.load(Ordering::SeqCst)).unwrap_or(0).saturating_mul(1_000_000)
+            }
+        }
+    }
+
     /// The boot clock.
     #[must_use]
     pub fn boot(&self) -> BootTime {

@@ -20,8 +20,8 @@ mod sources;
 mod units;
 
 pub use keys::{
-    Admin, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
-    ReplicaMode, Server, Ship, ShipKind, Tls, TlsVersion, Workers,
+    Admin, Authzen, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
+    ReplicaMode, Server, Ship, ShipKind, Telemetry, Tls, TlsVersion, Workers,
 };
 pub use problem::{Origin, Problem, Problems};
 pub use sources::{CONFIG_BYTES_MAX, CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Flag, Sources};
@@ -30,11 +30,12 @@ pub use units::parse_duration;
 use std::path::PathBuf;
 
 use crate::access::Rule;
+use crate::ext_authz::Mapping;
 use reader::{Entry, Reader};
 use sources::Settings;
 
 /// The configuration of a sidecar.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The folder that everything the sidecar writes is in.
     pub data_dir: PathBuf,
@@ -42,6 +43,8 @@ pub struct Config {
     pub server: Server,
     /// Who may ask; without any, whoever reaches a listener.
     pub callers: Vec<Rule>,
+    /// How questions are understood that come as AuthZEN.
+    pub authzen: Authzen,
     /// The local page: metrics and readiness.
     pub admin: Admin,
     /// What it follows.
@@ -50,12 +53,16 @@ pub struct Config {
     pub replica: Replica,
     /// The record of its answers.
     pub evidence: Evidence,
+    /// What it sends to a collector.
+    pub telemetry: Telemetry,
+    /// Where a check of Envoy says what it asks; `None` denies them all.
+    pub ext_authz: Option<Mapping>,
     /// What it says about itself.
     pub log: Log,
 }
 
 /// A configuration that passed, and what is worth saying about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,

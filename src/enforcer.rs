@@ -10,7 +10,9 @@
 //! - P4: the view is looked at before any state is, so that no state is older than what the answer claims.
 
 mod answer;
+pub mod patience;
 mod record;
+mod told;
 pub mod wellformed;
 
 use std::cell::Cell;
@@ -19,11 +21,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
-use crate::domain::{Freshness, Question, SubjectKey, SubjectView, Time, TokenStanding, decide, explain};
+use crate::domain::{Freshness, Question, SubjectKey, SubjectView, Time, TokenStanding, Verdict, decide, explain};
 use crate::evidence::record::EvidenceRecord;
 use crate::evidence::{AppendError, EvidenceLog, Month, Receipt};
 use crate::replica::{Cached, Loaded, Replica, View};
-use crate::telemetry::{Metrics, Row, TraceParent};
+use crate::telemetry::{Metrics, Row, Span, Timing, Told, TraceParent, Traces};
 
 pub use crate::evidence::EvidenceId;
 pub use crate::evidence::record::CallKind;
@@ -75,6 +77,7 @@ pub struct Enforcer {
     replica: Replica,
     evidence: EvidenceLog,
     metrics: Metrics,
+    traces: Traces,
     clock: Clock,
     max_wait: Duration,
     /// The version of the catalogue whose purposes the metrics have rows for.
@@ -94,7 +97,14 @@ const RECORD_SUBJECTS_KEPT: usize = 20_000;
 impl Enforcer {
     /// An enforcer over the local copy and the evidence log. `max_wait` bounds the wait for a token.
     pub fn new(replica: Replica, evidence: EvidenceLog, metrics: Metrics, clock: Clock, max_wait: Duration) -> Self {
-        Self { replica, evidence, metrics, clock, max_wait, counted: Arc::new(AtomicU64::new(0)) }
+        let traces = Traces::off();
+        Self { replica, evidence, metrics, traces, clock, max_wait, counted: Arc::new(AtomicU64::new(0)) }
+    }
+
+    /// One whose answers leave spans.
+    #[must_use]
+    pub fn traced(self, traces: Traces) -> Self {
+        Self { traces, ..self }
     }
 
     /// Answers all questions of a call, with one leaf of evidence.
@@ -129,12 +139,33 @@ impl Enforcer {
     /// As [`Enforcer::answer`].
     pub async fn answer_in(&self, sight: Sight, call: &Call<'_>, asks: &[Ask<'_>]) -> Answered {
         let looked = self.look(sight, call, asks).await;
-        let catalogue = looked.view.published.catalogue.as_deref();
-        let decide = |ask: &Ask<'_>, state: &State| {
-            Answer::from(&decide(&ask.question, state.view(), catalogue, &looked.freshness, looked.now))
-        };
-        let answers = asks.iter().zip(&looked.states).map(|(ask, state)| decide(ask, state)).collect();
+        let answers = looked.decisions(asks).collect();
         self.settle(call, asks, &looked, answers).await
+    }
+
+    /// As [`Enforcer::answer`], up to the first answer that is the `last`, and with it: what comes after it is not
+    /// answered, nor is it in the evidence.
+    ///
+    /// # Cancel safety
+    /// As [`Enforcer::answer`].
+    pub async fn answer_until(
+        &self,
+        call: &Call<'_>,
+        asks: &[Ask<'_>],
+        last: impl Fn(&Answer) -> bool + Send,
+    ) -> Answered {
+        let sight = self.sight(self.reach(call).await);
+        let looked = self.look(sight, call, asks).await;
+        let mut answers = Vec::new();
+        for answer in looked.decisions(asks) {
+            let is_last = last(&answer);
+            answers.push(answer);
+            if is_last {
+                break;
+            }
+        }
+        let answered = asks.get(..answers.len()).unwrap_or(asks);
+        self.settle(call, answered, &looked, answers).await
     }
 
     /// Answers one question and lists the rules that led there. Leaves evidence like any other answer.
@@ -156,9 +187,10 @@ impl Enforcer {
 
     /// Everything that the decisions of a call are made from.
     async fn look(&self, Sight { view, token }: Sight, call: &Call<'_>, asks: &[Ask<'_>]) -> Looked {
+        let seen = self.traces.moment(call.since);
         let states = self.states(&view, call, asks).await;
         let freshness = Freshness { ledger: view.ledger, staleness: view.staleness, token };
-        Looked { view, states, freshness, now: self.clock.now() }
+        Looked { view, states, freshness, now: self.clock.now(), seen }
     }
 
     /// The subjects' states: from memory where they are there, the others from store or ledger in one go.
@@ -201,20 +233,25 @@ impl Enforcer {
             staleness: view.staleness,
             answered_at: looked.now,
         };
-        let settled = match self.leave_evidence(call, asks, looked, &answers).await {
+        let timing = Timing { since: call.since, seen: looked.seen, decided: self.traces.moment(call.since) };
+        let span = self.traces.decided(call.trace, timing, || any_denied(&answers));
+        let evidence = match self.leave_evidence(call, asks, looked, &answers, &span).await {
             Ok(id) => Some(id),
             Err(error) => {
-                tracing::debug!(%error, "evidence cannot be written; the answers are denials");
+                for answer in &mut answers {
+                    *answer = Answer::evidence_unavailable(answer.legal_basis);
+                }
+                tracing::debug!(%error, trace = span.shown(), "evidence cannot be written; the answers are denials");
                 None
             }
         };
-        if settled.is_none() {
-            for answer in &mut answers {
-                *answer = Answer::evidence_unavailable(answer.legal_basis);
-            }
-        }
         self.count(asks, &answers, view);
-        Answered { answers, seen, evidence: settled }
+        let told = || told::told(call, asks, looked, &answers, evidence);
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            tell(&told(), &span);
+        }
+        span.end(|| any_denied(&answers), told);
+        Answered { answers, seen, evidence }
     }
 
     /// Writes the evidence of a call and waits for the configured stage.
@@ -224,8 +261,9 @@ impl Enforcer {
         asks: &[Ask<'_>],
         looked: &Looked,
         answers: &[Answer],
+        span: &Span<'_>,
     ) -> Result<EvidenceId, AppendError> {
-        let receipt = self.append(call, asks, looked, answers)?;
+        let receipt = self.append(call, asks, looked, answers, span)?;
         self.evidence.settled(&receipt).await?;
         Ok(receipt.id())
     }
@@ -236,6 +274,7 @@ impl Enforcer {
         asks: &[Ask<'_>],
         looked: &Looked,
         answers: &[Answer],
+        span: &Span<'_>,
     ) -> Result<Receipt, AppendError> {
         let Looked { view, states, now, .. } = looked;
         let mut record = RECORD.take();
@@ -245,6 +284,8 @@ impl Enforcer {
                 Err(unavailable) => break Err(unavailable.into()),
             };
             record::fill(&mut record, call, asks, answers, view, *now);
+            record.trace_id.clear();
+            record.trace_id.extend(span.trace_id().into_iter().flatten());
             with_text(|text| write_tags(&mut record.subject_tags, &month, asks, states, text));
             match self.evidence.append(&month, &record) {
                 // Another thread has begun the next month since: its tags are made under another key.
@@ -294,6 +335,20 @@ fn write_tags(tags: &mut Vec<u8>, month: &Month, asks: &[Ask<'_>], states: &[Sta
     }
 }
 
+fn any_denied(answers: &[Answer]) -> bool {
+    answers.iter().any(|answer| answer.verdict() == Verdict::Deny)
+}
+
+/// A line for a call, where somebody asked for that much.
+#[cold]
+fn tell(told: &Told, span: &Span<'_>) {
+    let Told { call, reasons, purpose, channel, evidence, caller, .. } = told;
+    let (purpose, channel) = (purpose.as_deref(), channel.as_deref());
+    let reasons = reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect::<Vec<_>>().join(", ");
+    let (call, trace) = (call.as_str(), span.shown());
+    tracing::debug!(call, reasons, purpose, channel, caller = &**caller, evidence, trace, "answered");
+}
+
 /// Lends a buffer for subjects' texts, which never leave the thread.
 fn with_text<T>(work: impl FnOnce(&mut String) -> T) -> T {
     let mut text = TEXT.take();
@@ -309,6 +364,18 @@ struct Looked {
     states: Vec<State>,
     freshness: Freshness,
     now: Time,
+    /// When the view had been taken.
+    seen: Instant,
+}
+
+impl Looked {
+    /// The decision about each question, made when it is asked for.
+    fn decisions<'l>(&'l self, asks: &'l [Ask<'_>]) -> impl Iterator<Item = Answer> + 'l {
+        let catalogue = self.view.published.catalogue.as_deref();
+        asks.iter().zip(&self.states).map(move |(ask, state)| {
+            Answer::from(&decide(&ask.question, state.view(), catalogue, &self.freshness, self.now))
+        })
+    }
 }
 
 /// A subject's state, or that it cannot be had.

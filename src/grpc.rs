@@ -22,12 +22,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::access::Caller;
 use crate::domain::Question;
 use crate::enforcer::wellformed::{self, Malformed};
-use crate::enforcer::{Ask, Call, CallKind, Enforcer, Sight, Token};
+use crate::enforcer::{Ask, Call, CallKind, Enforcer, Sight, Token, patience};
 use crate::proto::v1::enforcement_service_server::EnforcementService;
 use crate::proto::{grpc_timeout, v1};
 use crate::telemetry::{self, Metrics, Refusal, TraceParent, Wire};
@@ -45,8 +46,6 @@ const STREAM_ANSWERED: usize = 1;
 /// While the sidecar stops, a stream on which nothing was asked for this long is ended: a caller that has questions left
 /// sends the next message within milliseconds, and one that holds a stream open would hold the end up.
 const STOPPING_PATIENCE: Duration = Duration::from_millis(500);
-/// The part of a caller's deadline that may be spent waiting for a token: the rest is for the answer's way back.
-const DEADLINE_SHARE: (u32, u32) = (4, 5);
 
 /// The service; clones share the enforcer.
 #[derive(Debug, Clone)]
@@ -119,7 +118,7 @@ impl Enforcement {
         Ok(Carried {
             caller: caller.clone(),
             deadline: deadline.and_then(|deadline| came.checked_add(deadline)),
-            trace: text("traceparent").and_then(TraceParent::parse),
+            trace: TraceParent::of(request.metadata().get_all("traceparent").iter().map(MetadataValue::as_bytes)),
         })
     }
 
@@ -349,10 +348,7 @@ fn call<'a>(
     shared: Question<'a>,
     at_least_as_fresh: Option<(Token, &'a str)>,
 ) -> Call<'a> {
-    let (part, whole) = DEADLINE_SHARE;
-    let patience = carried
-        .deadline
-        .map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(since).saturating_mul(part) / whole);
+    let patience = patience::until(carried.deadline, since);
     Call { kind, shared, at_least_as_fresh, patience, since, caller: carried.caller.name(), trace: carried.trace }
 }
 

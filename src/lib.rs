@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! updates    ledger source ──▶ replica (apply ▶ store ▶ cache)                      freshness
-//! questions  gRPC ──▶ enforcer ──▶ replica ─▶ decide ─▶ evidence ─▶ answer
+//! questions  gRPC | ext_authz | AuthZEN ──▶ enforcer ──▶ replica ─▶ decide ─▶ evidence ─▶ answer
 //! evidence   write-ahead log ──▶ tree, signed checkpoint
 //! ```
 //!
@@ -14,12 +14,14 @@
 pub mod access;
 pub mod admin;
 pub mod app;
+pub mod authzen;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod enforcer;
 pub mod evidence;
+pub mod ext_authz;
 pub mod grpc;
 pub mod ledger;
 pub mod lifecycle;

@@ -9,6 +9,7 @@
 //! - Where TLS is asked for, nothing is sent without it, whatever a server says.
 //! - Only the servers that the operator named are connected to.
 
+mod causes;
 mod connect;
 mod credentials;
 mod explain;
@@ -20,6 +21,7 @@ mod stream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use causes::with_causes;
 pub use connect::connect;
 pub use explain::ConnectError;
 pub use fault::Fault;

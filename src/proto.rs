@@ -1,4 +1,4 @@
-//! The wire types of `proto/consent/v1`, generated when the crate is built, and how their words are the domain's words.
+//! The wire types of `proto/`, generated when the crate is built, and how their words are the domain's words.
 //!
 //! No other behaviour lives here. Must not know who sends or reads the messages.
 
@@ -21,6 +21,19 @@ pub use words::Unspecified;
 pub mod v1 {
     tonic::include_proto!("consent.v1");
     include!(concat!(env!("OUT_DIR"), "/consent.v1.serde.rs"));
+}
+
+/// Packages `envoy.…` and `google.rpc`, in modules of the same names: what Envoy asks, and how it is answered.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    reason = "generated from proto/, where the fields are upstream's"
+)]
+pub mod foreign {
+    tonic::include_proto!("envoy");
 }
 
 /// The encoded `FileDescriptorSet` of the package, for gRPC reflection.

@@ -22,13 +22,14 @@ mod on_demand;
 mod person;
 mod progress;
 mod standing;
+mod stop;
 mod store;
 mod texts;
 mod witness;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -49,6 +50,7 @@ use engine::Engine;
 use loader::Loader;
 use on_demand::OnDemand;
 use standing::Standing;
+use stop::Stop;
 use witness::Witness;
 
 /// Where the local copy lies and how much memory it may take.
@@ -84,7 +86,7 @@ enum Copy {
 /// What keeps the local copy running; stop it at the end of the process.
 #[derive(Debug)]
 pub struct Running {
-    stop: Arc<AtomicBool>,
+    stop: Stop,
     applier: JoinHandle<()>,
 }
 
@@ -127,11 +129,11 @@ impl Replica {
     /// If the system gives no threads.
     pub fn start(config: Config, sources: SourceFactory, clock: Clock) -> std::io::Result<(Self, Running)> {
         let shared = Arc::new(Shared::new(&config.secret, config.cache_bytes));
-        let stop = Arc::new(AtomicBool::new(false));
+        let stop = Stop::default();
         let applier = Applier {
             shared: Arc::clone(&shared),
             sources,
-            stop: Arc::clone(&stop),
+            stop: stop.clone(),
             witness: Witness::load(&config.folder),
             folder: config.folder,
             store_cache_bytes: config.store_cache_bytes,
@@ -153,8 +155,8 @@ impl Replica {
         runtime: Handle,
     ) -> std::io::Result<(Self, Running)> {
         let shared = Arc::new(Shared::new(&config.secret, config.cache_bytes));
-        let stop = Arc::new(AtomicBool::new(false));
-        let (on_demand, applier) = OnDemand::start(config, Arc::clone(&shared), sources, Arc::clone(&stop), runtime)?;
+        let stop = Stop::default();
+        let (on_demand, applier) = OnDemand::start(config, Arc::clone(&shared), sources, stop.clone(), runtime)?;
         Ok((Self { shared, copy: Copy::OnDemand(on_demand), clock }, Running { stop, applier }))
     }
 
@@ -263,7 +265,7 @@ impl Shared {
 impl Running {
     /// Stops following and flushes the store. Blocks until that is done: a second at most.
     pub fn stop(self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.set();
         if self.applier.join().is_err() {
             tracing::error!("the applying thread panicked");
         }

@@ -19,6 +19,7 @@ use consentd::ledger::LedgerFault;
 
 const OPERATIONS: &str = include_str!("../docs/operations.md");
 const PROTOCOL: &str = include_str!("../docs/protocol.md");
+const MESH: &str = include_str!("../docs/mesh.md");
 const LEDGER: &str = include_str!("../docs/ledger.md");
 const README: &str = include_str!("../README.md");
 
@@ -32,8 +33,11 @@ fn read(path: &Path) -> String {
 
 /// Every document for users, by its path.
 fn documents() -> Vec<(PathBuf, String)> {
-    let listed = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/shop/README.md", "examples/nats/README.md"];
-    let mut paths: Vec<PathBuf> = listed.iter().map(|path| root().join(path)).collect();
+    let examples = ["shop", "nats", "envoy", "clients"].map(|example| format!("examples/{example}/README.md"));
+    let clients = ["python", "node", "go", "java", "rust"].map(|own| format!("examples/clients/{own}/README.md"));
+    let listed = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].into_iter().map(str::to_owned);
+    let listed = listed.chain(examples).chain(clients);
+    let mut paths: Vec<PathBuf> = listed.map(|path| root().join(path)).collect();
     for folder in ["docs", "docs/adr"] {
         let entries = fs::read_dir(root().join(folder)).expect("a folder");
         let files = entries.map(|entry| entry.expect("an entry").path());
@@ -150,6 +154,12 @@ fn every_reason_is_told_under_its_verdict() {
         let reasons = Reason::ALL.iter().filter(|reason| reason.verdict() == verdict).map(|reason| reason.as_str());
         assert_eq!(set(first_cells(told)), set(reasons), "docs/protocol.md, {verdict}");
     }
+}
+
+#[test]
+fn every_refusal_of_a_check_is_told() {
+    let told = first_cells(section(MESH, "## What Envoy is answered")).filter(|cell| !cell.starts_with("x-consentd-"));
+    assert_eq!(set(told), set(consentd::ext_authz::REFUSALS), "docs/mesh.md");
 }
 
 #[test]

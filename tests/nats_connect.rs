@@ -18,10 +18,6 @@ fn config(url: &str) -> Config {
     Config { connect_timeout: Duration::from_secs(2), ..Config::new(url.parse().expect("addresses")) }
 }
 
-fn mutual(certificates: &Certificates) -> Tls {
-    Tls { ca: Some(certificates.ca()), cert: Some(certificates.client_cert()), key: Some(certificates.client_key()) }
-}
-
 /// The sentence for why there is no connection, with its causes.
 async fn refusal(config: &Config) -> String {
     let Err(error) = connect(config).await else { panic!("connected") };
@@ -79,21 +75,21 @@ async fn credentials_are_taken_from_their_file_at_every_attempt() {
 #[tokio::test]
 async fn a_cluster_takes_who_shows_a_certificate_and_says_what_is_wrong_with_another() {
     let cluster = Cluster::start(3);
-    let right = Config { tls: mutual(&cluster.certificates), ..config(&cluster.urls()) };
+    let right = Config { tls: cluster.certificates.tls(), ..config(&cluster.urls()) };
     let client = connect(&right).await.expect("connected");
     client.flush().await.expect("it lives");
 
     let other = Certificates::make();
-    let wrong_ca = Tls { ca: Some(other.ca()), ..mutual(&cluster.certificates) };
+    let wrong_ca = Tls { ca: Some(other.ca()), ..cluster.certificates.tls() };
     let told = refusal(&Config { tls: wrong_ca, ..right.clone() }).await;
     assert!(told.contains("is not signed by an authority in") && told.contains(&shown(&other.ca())), "{told}");
-    let wrong_cert = Tls { ca: Some(cluster.certificates.ca()), ..mutual(&other) };
+    let wrong_cert = Tls { ca: Some(cluster.certificates.ca()), ..other.tls() };
     let told = refusal(&Config { tls: wrong_cert, ..right.clone() }).await;
     assert!(told.contains("does not take the certificate") && told.contains(&shown(&other.client_cert())), "{told}");
     let no_cert = Tls { ca: Some(cluster.certificates.ca()), ..Tls::default() };
     let told = refusal(&Config { tls: no_cert, ..right.clone() }).await;
     assert!(told.contains("asks for a client's certificate"), "{told}");
-    let no_ca = refusal(&Config { tls: Tls { ca: None, ..mutual(&cluster.certificates) }, ..right.clone() }).await;
+    let no_ca = refusal(&Config { tls: Tls { ca: None, ..cluster.certificates.tls() }, ..right.clone() }).await;
     assert!(no_ca.contains("name the file with its authority's certificate"), "{no_ca}");
     let no_key = refusal(&Config { tls: Tls { key: None, ..right.tls.clone() }, ..right.clone() }).await;
     assert!(no_key.contains("is of no use alone; give its key as well"), "{no_key}");
@@ -118,7 +114,7 @@ async fn a_server_without_tls_is_not_spoken_to_where_tls_is_asked_for() {
 async fn a_certificate_that_ended_is_told_and_a_renewed_one_is_taken_without_a_new_start() {
     let certificates = Certificates::make();
     let mut server = NatsServer::start(&Options { tls: Some(certificates.clone()), ..Options::default() });
-    let config = Config { tls: mutual(&certificates), ..config(&server.url()) };
+    let config = Config { tls: certificates.tls(), ..config(&server.url()) };
     let client = connect(&config).await.expect("connected");
 
     certificates.renew(2020);

@@ -573,14 +573,8 @@ async fn evidence_survives_the_death_of_the_leader_of_three() {
 
 /// The server that leads the stream.
 async fn leader(urls: &str, files: &nats::Certificates) -> String {
-    let config = consentd::nats::Config {
-        tls: consentd::nats::Tls {
-            ca: Some(files.ca()),
-            cert: Some(files.client_cert()),
-            key: Some(files.client_key()),
-        },
-        ..consentd::nats::Config::new(urls.parse().expect("addresses"))
-    };
+    let config =
+        consentd::nats::Config { tls: files.tls(), ..consentd::nats::Config::new(urls.parse().expect("addresses")) };
     let context = jetstream::new(consentd::nats::connect(&config).await.expect("connected"));
     eventually("the stream has a leader", async || {
         let stream = context.get_stream(STREAM).await.ok()?;

@@ -11,6 +11,8 @@
 
 #![allow(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "tests may fail loudly")]
 
+#[path = "support/central.rs"]
+mod central;
 #[path = "support/crowd.rs"]
 mod crowd;
 #[path = "support/field.rs"]
@@ -30,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use consentd::ledger::nats::NatsLedger;
 use consentd::proto::v1::Reason;
-use crowd::{BOUND, Board, ask_at_the_end, prepare, publish_catalogue, reader, writer};
+use crowd::{BOUND, Board, ask_at_the_end, prepared, publish_catalogue, reader, writer};
 use field::{Field, NODES};
 use relay::{Link, Way};
 use sidecar::Random;
@@ -266,10 +268,7 @@ async fn no_fault_makes_a_sidecar_allow_what_was_withdrawn() {
     let seconds = std::env::var("CONSENTD_FAULTS_SECONDS").ok().map(|text| text.parse().expect("a number of seconds"));
     let at_least = Duration::from_secs(seconds.unwrap_or(0));
 
-    let mut field = Field::make().await;
-    let ledger = NatsLedger::open(&field.config(None)).await.expect("opened");
-    let board = Board::new(ledger.id());
-    prepare(&board, &ledger).await;
+    let (mut field, ledger, board) = prepared().await;
     for node in 0..NODES {
         field.post(&[node]).await;
     }

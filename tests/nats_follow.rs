@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test may fail loudly, and its helpers are tests too")]
 
+#[path = "support/central.rs"]
+mod central;
 #[path = "support/nats.rs"]
 #[allow(dead_code, reason = "each test uses its part")]
 mod nats;
@@ -10,23 +12,24 @@ mod sidecar;
 
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::context::ContextBuilder;
-use consentd::ledger::nats::{Config, NatsLedger, kept_stream};
-use consentd::ledger::{SubjectHasher, Token};
-use consentd::nats::{Tls, connect};
+use central::{borrowed, event, events, hasher, kept};
+use consentd::ledger::Token;
+use consentd::ledger::nats::{Config, DEFAULT_STREAM as STREAM, NatsLedger};
+use consentd::nats::Tls;
 use consentd::proto::v1;
 use consentd::proto::v1::Reason;
 use nats::{NatsServer, Options};
-use sidecar::{Home, PATIENCE, Sidecar, ask, eventually, given, newsletter, page, until_reason, withdrawn};
-
-const KEY: [u8; 32] = [7; 32];
-const STREAM: &str = "CONSENT_LEDGER";
+use sidecar::{
+    Home, PATIENCE, Sidecar, ask, copy_folder, eventually, given, newsletter, page, until_reason, withdrawn,
+};
 
 /// A ledger on a server, and one who writes to it.
 struct Central {
     home: Home,
     server: NatsServer,
     tls: Tls,
+    /// What its sidecars keep.
+    mode: &'static str,
 }
 
 impl Central {
@@ -37,70 +40,41 @@ impl Central {
 
     /// The same, with certificates on both sides.
     async fn with(options: &Options, certificates: Option<&nats::Certificates>) -> Self {
-        let home = Home::new();
-        std::fs::write(home.path("shared.key"), KEY).expect("written");
-        let tls = certificates.map_or_else(Tls::default, |files| Tls {
-            ca: Some(files.ca()),
-            cert: Some(files.client_cert()),
-            key: Some(files.client_key()),
-        });
-        let central = Self { home, server: NatsServer::start(options), tls };
+        let tls = certificates.map_or_else(Tls::default, nats::Certificates::tls);
+        let central = Self { home: central::home(), server: NatsServer::start(options), tls, mode: "full" };
         central.make().await;
         central
     }
 
     /// Makes the stream, and writes a catalogue.
     async fn make(&self) {
-        let kept = kept_stream(STREAM, &SubjectHasher::new(&KEY));
-        kept.make(&self.context().await, 1).await.expect("made");
+        kept().make(&self.context().await, 1).await.expect("made");
         self.write(&[sidecar::catalogue(1)]).await;
     }
 
     async fn context(&self) -> async_nats::jetstream::Context {
-        let client = connect(&self.config().connection).await.expect("connected");
-        ContextBuilder::new().timeout(Duration::from_secs(5)).build(client)
+        central::context(&self.config()).await
     }
 
     fn config(&self) -> Config {
-        let mut connection = consentd::nats::Config::new(self.server.url().parse().expect("an address"));
-        connection.tls = self.tls.clone();
-        Config { connection, stream: STREAM.to_owned(), subject_key_file: self.home.path("shared.key") }
+        central::config(&self.home, &self.server.url(), &self.tls)
     }
 
     /// Writes events and gives their tokens.
-    async fn write(&self, events: &[String]) -> Vec<Token> {
-        let events: Vec<v1::LedgerEvent> =
-            events.iter().map(|event| serde_json::from_str(event).expect("an event")).collect();
+    async fn write(&self, lines: &[String]) -> Vec<Token> {
         let ledger = NatsLedger::open(&self.config()).await.expect("opened");
-        ledger.append(&events).await.expect("written")
+        ledger.append(&events(lines)).await.expect("written")
     }
 
     /// A sidecar's settings, and a home of its own to write to.
     fn settings(&self) -> Vec<(String, String)> {
-        let key = self.home.path("shared.key").display().to_string();
-        let tls = [
-            ("ledger.tls_ca_file", &self.tls.ca),
-            ("ledger.tls_cert_file", &self.tls.cert),
-            ("ledger.tls_key_file", &self.tls.key),
-        ];
-        let tls =
-            tls.into_iter().filter_map(|(key, file)| Some((key.to_owned(), file.as_ref()?.display().to_string())));
-        [
-            ("ledger.kind", "nats".to_owned()),
-            ("ledger.url", self.server.url()),
-            ("ledger.subject_key_file", key),
-            ("ledger.freshness_interval", "200ms".to_owned()),
-        ]
-        .map(|(key, value)| (key.to_owned(), value))
-        .into_iter()
-        .chain(tls)
-        .collect()
+        let mode = ("replica.mode".to_owned(), self.mode.to_owned());
+        central::settings(&self.config()).into_iter().chain([mode]).collect()
     }
 
     async fn sidecar(&self, home: &Home) -> Sidecar {
         let settings = self.settings();
-        let settings: Vec<(&str, &str)> = settings.iter().map(|(key, value)| (&**key, &**value)).collect();
-        Sidecar::start(home, &[&settings[..], &[("admin.tcp", "127.0.0.1:0")]].concat()).await
+        Sidecar::start(home, &[&borrowed(&settings)[..], &[("admin.tcp", "127.0.0.1:0")]].concat()).await
     }
 
     async fn ready(&self, home: &Home) -> Sidecar {
@@ -218,10 +192,7 @@ async fn a_server_that_dies_is_waited_for() {
 async fn write_many(central: &Central, count: usize) {
     let ledger = NatsLedger::open(&central.config()).await.expect("opened");
     for chunk in (0..count).collect::<Vec<_>>().chunks(2000) {
-        let events: Vec<v1::LedgerEvent> = chunk
-            .iter()
-            .map(|number| serde_json::from_str(&given(&format!("crm:{number}"))).expect("an event"))
-            .collect();
+        let events: Vec<v1::LedgerEvent> = chunk.iter().map(|number| event(&given(&format!("crm:{number}")))).collect();
         ledger.append(&events).await.expect("written");
     }
 }
@@ -271,19 +242,6 @@ async fn another_stream_of_the_same_name_is_told_and_denied_until_the_store_is_r
     assert_eq!(reason(&sidecar, "crm:3").await, Reason::Consent);
 }
 
-fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).expect("made");
-    for entry in std::fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("copied");
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_of_an_older_day_catches_up() {
     let central = Central::start(&Options::default()).await;
@@ -302,9 +260,22 @@ async fn a_store_of_an_older_day_catches_up() {
     assert_eq!(reason(&sidecar, "crm:1").await, Reason::Withdrawn);
 }
 
+/// What a sidecar has of the ledger when it is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Has {
+    All,
+    /// Its store was damaged meanwhile.
+    DamagedStore,
+    /// It never had a store.
+    NoStore,
+}
+
 /// Sets the server's store back to what it was before a withdrawal was followed, then writes so many events.
-async fn set_back(events_after: usize) -> (Central, Sidecar, Home) {
+async fn set_back(has: Has, events_after: usize) -> (Central, Sidecar, Home) {
     let mut central = Central::start(&Options::default()).await;
+    if has == Has::NoStore {
+        central.mode = "on_demand";
+    }
     central.write(&[given("crm:1")]).await;
     central.server.kill();
     let kept = central.home.path("kept");
@@ -325,22 +296,65 @@ async fn set_back(events_after: usize) -> (Central, Sidecar, Home) {
     if !events.is_empty() {
         central.write(&events).await;
     }
+    if has == Has::DamagedStore {
+        sidecar::write_file(&home.data().join("replica/db"), &vec![0xa5; 100_000]);
+    }
     let sidecar = central.sidecar(&home).await;
     (central, sidecar, home)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_was_set_back_is_told() {
-    let (_central, sidecar, _home) = set_back(0).await;
+    let (_central, sidecar, _home) = set_back(Has::All, 0).await;
     until(&sidecar, "crm:1", Reason::LedgerBroken).await;
     until_unready(&sidecar, "was set back").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_was_set_back_and_has_grown_again_is_told() {
-    let (_central, sidecar, _home) = set_back(200).await;
+    let (_central, sidecar, _home) = set_back(Has::All, 200).await;
     until(&sidecar, "crm:1", Reason::LedgerBroken).await;
     until_unready(&sidecar, "was rewritten").await;
+}
+
+/// What it looks like without what was seen of it before: a sound ledger, by which the subject agrees.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_set_back_is_told_though_the_store_is_lost() {
+    told_without_a_store(Has::DamagedStore).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_set_back_is_told_on_demand() {
+    told_without_a_store(Has::NoStore).await;
+}
+
+async fn told_without_a_store(has: Has) {
+    for (events_after, sentence) in [(0, "was set back"), (200, "was rewritten")] {
+        let (central, sidecar, home) = set_back(has, events_after).await;
+        let decided = first_decided(&sidecar, "crm:1").await;
+        assert_eq!(decided, Reason::LedgerBroken, "{events_after} events later");
+        until_unready(&sidecar, sentence).await;
+        sidecar.stop().await;
+        let sidecar = central.sidecar(&home).await;
+        assert_eq!(first_decided(&sidecar, "crm:1").await, Reason::LedgerBroken, "also at the next start");
+        sidecar.stop().await;
+        std::fs::remove_dir_all(home.data().join("replica")).expect("removed");
+        let sidecar = central.ready(&home).await;
+        assert_eq!(reason(&sidecar, "crm:1").await, Reason::Consent, "when it is meant");
+    }
+}
+
+/// The first reason that is not that the view is being built.
+async fn first_decided(sidecar: &Sidecar, subject: &str) -> Reason {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match reason(sidecar, subject).await {
+            Reason::ReplicaBuilding | Reason::StoreUnavailable => {}
+            decided => return decided,
+        }
+        assert!(Instant::now() < deadline, "it is still being built: {}", causes(sidecar).await);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -373,12 +387,11 @@ async fn removed(place: usize) {
         deny_purge: true,
         ..async_nats::jetstream::stream::Config::default()
     };
-    let (name, value) = kept_stream(STREAM, &SubjectHasher::new(&KEY)).metadata.remove(0);
+    let (name, value) = kept().metadata.remove(0);
     config.metadata.insert(name.to_owned(), value);
     let stream = context.create_stream(config.clone()).await.expect("made");
-    let hasher = SubjectHasher::new(&KEY);
-    for event in [sidecar::catalogue(1), given("crm:1"), withdrawn("crm:1"), given("crm:2")] {
-        let event: v1::LedgerEvent = serde_json::from_str(&event).expect("an event");
+    let hasher = hasher();
+    for event in events(&[sidecar::catalogue(1), given("crm:1"), withdrawn("crm:1"), given("crm:2")]) {
         for about in consentd::ledger::nats::subject::About::of(&event, &hasher) {
             let payload = consentd::ledger::nats::payload(&event);
             context.publish(about.to_string(), payload.into()).await.expect("sent").await.expect("taken");
@@ -399,8 +412,8 @@ async fn order_and_repetition_of_publishes_do_not_matter() {
     let (grant, refusal) = (given("crm:1"), withdrawn("crm:1"));
     central.write(&[refusal.clone(), grant.clone(), refusal, grant.clone(), grant.clone()]).await;
     // Without a message id the server takes it again.
-    let event: v1::LedgerEvent = serde_json::from_str(&grant).expect("an event");
-    let about = consentd::ledger::nats::subject::About::of(&event, &SubjectHasher::new(&KEY));
+    let event = event(&grant);
+    let about = consentd::ledger::nats::subject::About::of(&event, &hasher());
     let context = central.context().await;
     for _ in 0..3 {
         let payload = consentd::ledger::nats::payload(&event).into();
@@ -438,16 +451,16 @@ async fn bytes_that_are_no_event_deny_whom_their_subject_names() {
     central.write(&[given("crm:1"), given("crm:2")]).await;
     let home = Home::new();
     let sidecar = central.ready(&home).await;
-    let key = SubjectHasher::new(&KEY).key("crm:1");
+    let key = hasher().key("crm:1");
     let subject = consentd::ledger::nats::subject::About::Subject(key, consentd::ledger::nats::subject::Kind::Consent);
     let context = central.context().await;
     context.publish(subject.to_string(), vec![0xff; 20].into()).await.expect("sent").await.expect("taken");
     until(&sidecar, "crm:1", Reason::UnreadableRecord).await;
     assert_eq!(reason(&sidecar, "crm:2").await, Reason::Consent);
     // An event under the name of somebody else is readable to nobody.
-    let event: v1::LedgerEvent = serde_json::from_str(&given("crm:3")).expect("an event");
+    let event = event(&given("crm:3"));
     let other = consentd::ledger::nats::subject::About::Subject(
-        SubjectHasher::new(&KEY).key("crm:2"),
+        hasher().key("crm:2"),
         consentd::ledger::nats::subject::Kind::Consent,
     );
     let payload = consentd::ledger::nats::payload(&event);
@@ -530,43 +543,24 @@ async fn an_expired_certificate_is_told_and_a_renewed_one_taken_without_a_restar
 /// A ledger's address on some of the nodes of a cluster.
 fn config_on(home: &Home, nodes: &[&NatsServer], tls: &Tls) -> Config {
     let urls: Vec<String> = nodes.iter().map(|node| node.url()).collect();
-    let mut connection = consentd::nats::Config::new(urls.join(",").parse().expect("addresses"));
-    connection.tls = tls.clone();
-    Config { connection, stream: STREAM.to_owned(), subject_key_file: home.path("shared.key") }
+    central::config(home, &urls.join(","), tls)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_was_stopped_and_goes_on_makes_nothing_fresh() {
     let mut cluster = nats::Cluster::start(3);
-    let files = &cluster.certificates;
-    let tls = Tls { ca: Some(files.ca()), cert: Some(files.client_cert()), key: Some(files.client_key()) };
-    let home = Home::new();
-    std::fs::write(home.path("shared.key"), KEY).expect("written");
+    let (tls, home) = (cluster.certificates.tls(), central::home());
     let everywhere = config_on(&home, &cluster.nodes.iter().collect::<Vec<_>>(), &tls);
-    let client = connect(&everywhere.connection).await.expect("connected");
-    let context = ContextBuilder::new().timeout(Duration::from_secs(5)).build(client);
-    let seen = kept_stream(STREAM, &SubjectHasher::new(&KEY)).make(&context, 3).await.expect("made");
+    let context = central::context(&everywhere).await;
+    let seen = kept().make(&context, 3).await.expect("made");
     let leader = seen.info.cluster.expect("a cluster").leader.expect("a leader");
-    let event = |line: &str| serde_json::from_str::<v1::LedgerEvent>(line).expect("an event");
     let writer = NatsLedger::open(&everywhere).await.expect("opened");
     writer.append(&[event(&sidecar::catalogue(1)), event(&given("crm:1"))]).await.expect("written");
 
     // It speaks to the leader alone.
-    let url = cluster.node(&leader).url();
-    let path = |file: &Option<std::path::PathBuf>| file.as_ref().expect("given").display().to_string();
-    let (key, ca, cert, private) =
-        (home.path("shared.key").display().to_string(), path(&tls.ca), path(&tls.cert), path(&tls.key));
+    let settings = central::settings(&config_on(&home, &[cluster.node(&leader)], &tls));
     let sidecar_home = Home::new();
-    let settings = [
-        ("ledger.kind", "nats"),
-        ("ledger.url", url.as_str()),
-        ("ledger.subject_key_file", key.as_str()),
-        ("ledger.freshness_interval", "200ms"),
-        ("ledger.tls_ca_file", ca.as_str()),
-        ("ledger.tls_cert_file", cert.as_str()),
-        ("ledger.tls_key_file", private.as_str()),
-    ];
-    let sidecar = Sidecar::ready(&sidecar_home, &settings).await;
+    let sidecar = Sidecar::ready(&sidecar_home, &borrowed(&settings)).await;
     assert_eq!(reason(&sidecar, "crm:1").await, Reason::Consent);
 
     cluster.node(&leader).stop();

@@ -537,12 +537,7 @@ async fn a_cluster_of_three_keeps_three_copies_and_writes_go_on_without_its_lead
     shop.ok(&["erase", "crm:1"]);
 
     let mut config = shop.config();
-    let certificates = &cluster.certificates;
-    config.connection.tls = consentd::nats::Tls {
-        ca: Some(certificates.ca()),
-        cert: Some(certificates.client_cert()),
-        key: Some(certificates.client_key()),
-    };
+    config.connection.tls = cluster.certificates.tls();
     config.connection.request_timeout = Duration::from_secs(2);
     let ledger = NatsLedger::open(&config).await.expect("open");
     let client = consentd::nats::connect(&config.connection).await.expect("connected");

@@ -4,6 +4,8 @@
 
 #![allow(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "tests may fail loudly")]
 
+#[path = "support/central.rs"]
+mod central;
 #[path = "support/crowd.rs"]
 mod crowd;
 #[path = "support/field.rs"]
@@ -20,10 +22,8 @@ mod witness;
 
 use std::time::Duration;
 
-use consentd::ledger::nats::NatsLedger;
 use consentd::proto::v1::Reason;
-use crowd::{BOUND, Board, prepare, publish_catalogue, say};
-use field::Field;
+use crowd::{BOUND, prepared, publish_catalogue, say};
 use relay::Link;
 use tokio::time::{Instant, sleep};
 use witness::{Answer, History, Violation, check};
@@ -44,10 +44,7 @@ fn refused(history: &History) -> Vec<Violation> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sidecar_that_answers_from_an_old_view_and_hides_it_is_found_out() {
-    let mut field = Field::make().await;
-    let ledger = NatsLedger::open(&field.config(None)).await.expect("opened");
-    let board = Board::new(ledger.id());
-    prepare(&board, &ledger).await;
+    let (mut field, ledger, board) = prepared().await;
     publish_catalogue(&board, &ledger, 2, PATIENT).await;
     field.post(&[0]).await;
     let door = field.posts[0].door().borrow().clone().expect("it runs");

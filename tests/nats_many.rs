@@ -6,6 +6,8 @@
 
 #![allow(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "tests may fail loudly")]
 
+#[path = "support/central.rs"]
+mod central;
 #[path = "support/nats.rs"]
 #[allow(dead_code, reason = "each test uses its part")]
 mod nats;
@@ -17,9 +19,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use consentd::clock::{BootTime, Clock};
-use consentd::ledger::nats::{BEATS, Config, DEFAULT_STREAM, NatsLedger, NatsSource, kept_stream};
-use consentd::ledger::{FeedItem, LedgerSource as _, SubjectHasher};
-use consentd::nats::connect;
+use consentd::ledger::nats::{BEATS, Config, DEFAULT_STREAM, NatsLedger, NatsSource};
+use consentd::ledger::{FeedItem, LedgerSource as _};
+use consentd::nats::Tls;
 use nats::{NatsServer, Options};
 use sidecar::Home;
 use tokio::task::block_in_place;
@@ -27,7 +29,6 @@ use tokio::time::sleep;
 
 const FOLLOWERS: u32 = 100;
 const INTERVAL: Duration = Duration::from_millis(500);
-const KEY: [u8; 32] = [5; 32];
 /// How old a view may be while nothing is wrong: two intervals, and what a busy machine takes.
 const FRESH: Duration = Duration::from_secs(2);
 /// Within which all are fresh again once the server is back: a pause of 2 s at most before the next attempt, and a
@@ -55,13 +56,10 @@ struct Many {
 
 impl Many {
     async fn start() -> Self {
-        let home = Home::new();
-        std::fs::write(home.path("shared.key"), KEY).expect("written");
+        let home = central::home();
         let server = NatsServer::start(&Options::default());
         let mut many = Self { server, clock: Clock::system(), said: Vec::new(), home };
-        let client = connect(&many.config().connection).await.expect("connected");
-        let context = async_nats::jetstream::new(client);
-        kept_stream(DEFAULT_STREAM, &SubjectHasher::new(&KEY)).make(&context, 1).await.expect("made");
+        central::kept().make(&central::context(&many.config()).await, 1).await.expect("made");
         for _ in 0..FOLLOWERS {
             let said = Arc::new(Said::default());
             let source = Box::new(NatsSource::new(many.config(), INTERVAL, many.clock.clone()));
@@ -72,8 +70,7 @@ impl Many {
     }
 
     fn config(&self) -> Config {
-        let connection = consentd::nats::Config::new(self.server.url().parse().expect("an address"));
-        Config { connection, stream: DEFAULT_STREAM.to_owned(), subject_key_file: self.home.path("shared.key") }
+        central::config(&self.home, &self.server.url(), &Tls::default())
     }
 
     /// The age of the oldest view.
@@ -106,8 +103,7 @@ impl Many {
 
     /// How many messages the stream has; all but events are beats.
     async fn messages(&self) -> u64 {
-        let client = connect(&self.config().connection).await.expect("connected");
-        let stream = async_nats::jetstream::new(client).get_stream(DEFAULT_STREAM).await.expect("there");
+        let stream = central::context(&self.config()).await.get_stream(DEFAULT_STREAM).await.expect("there");
         stream.cached_info().state.messages
     }
 
@@ -179,8 +175,7 @@ async fn a_hundred_followers_come_back_together_and_share_one_beat() {
 
     // An event reaches all of them.
     let ledger = NatsLedger::open(&many.config()).await.expect("opened");
-    let event = serde_json::from_str(&sidecar::given("crm:1")).expect("an event");
-    let position = ledger.append(&[event]).await.expect("written")[0].position.0;
+    let position = ledger.append(&[central::event(&sidecar::given("crm:1"))]).await.expect("written")[0].position.0;
     let began = Instant::now();
     while many.said.iter().any(|said| said.position.load(Ordering::Relaxed) < position) {
         assert!(began.elapsed() < FRESH, "an event does not reach all");
@@ -203,8 +198,7 @@ async fn a_hundred_followers_come_back_together_and_share_one_beat() {
     many.server.cont();
     many.come_back(before).await;
     many.is_calm(Duration::from_secs(4)).await;
-    let context = async_nats::jetstream::new(connect(&many.config().connection).await.expect("connected"));
-    let stream = context.get_stream(DEFAULT_STREAM).await.expect("there");
+    let stream = central::context(&many.config()).await.get_stream(DEFAULT_STREAM).await.expect("there");
     let last = stream.get_last_raw_message_by_subject(BEATS).await.expect("a beat");
     assert!(last.payload.len() < 64 + 100 * 8 * 4, "a beat has {} bytes", last.payload.len());
 }

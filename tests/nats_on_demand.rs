@@ -8,6 +8,8 @@
     reason = "a test may fail loudly, and its helpers are tests too"
 )]
 
+#[path = "support/central.rs"]
+mod central;
 #[path = "support/nats.rs"]
 #[allow(dead_code, reason = "each test uses its part")]
 mod nats;
@@ -20,23 +22,21 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::Context;
-use async_nats::jetstream::context::ContextBuilder;
+use central::{KEY, borrowed, hasher};
 use consentd::clock::Clock;
 use consentd::domain::{
     EventBody, Freshness, LedgerStanding, Link, Position, Question, Reason, Record, Signals, SubjectKey, SubjectState,
     SubjectView, Time, TokenStanding, UnreadableMark, Verdict, decide,
 };
 use consentd::ledger::nats::subject::{About, Kind};
-use consentd::ledger::nats::{Config, NatsLedger, NatsSource, ReadError, SubjectReader, kept_stream};
-use consentd::ledger::{LedgerSource, SubjectHasher, codec};
+use consentd::ledger::nats::{Config, DEFAULT_STREAM as STREAM, NatsLedger, NatsSource, ReadError, SubjectReader};
+use consentd::ledger::{LedgerSource, codec};
 use consentd::nats::{Tls, connect};
 use consentd::proto::v1;
 use consentd::replica::{self, Loaded, OnDemandConfig, Replica, Running};
 use nats::{Cluster, NatsServer, Options};
 use sidecar::{Home, PATIENCE, Random, Sidecar, catalogue, erasure, link, newsletter, said};
 
-const KEY: [u8; 32] = [7; 32];
-const STREAM: &str = "CONSENT_LEDGER";
 const BASE_MS: i64 = 1_700_000_000_000;
 const FRESHNESS: Duration = Duration::from_millis(200);
 /// More than all that a test writes.
@@ -59,15 +59,10 @@ impl Central {
     }
 
     async fn at(urls: &str, tls: Tls, replicas: u64) -> Self {
-        let home = Home::new();
-        std::fs::write(home.path("shared.key"), KEY).expect("written");
-        let mut connection = consentd::nats::Config::new(urls.parse().expect("addresses"));
-        connection.tls = tls;
-        let config = Config { connection, stream: STREAM.to_owned(), subject_key_file: home.path("shared.key") };
-        let client = connect(&config.connection).await.expect("connected");
-        let context = ContextBuilder::new().timeout(Duration::from_secs(5)).build(client);
-        let kept = kept_stream(STREAM, &SubjectHasher::new(&KEY));
-        kept.make(&context, replicas).await.expect("made");
+        let home = central::home();
+        let config = central::config(&home, urls, &tls);
+        let context = central::context(&config).await;
+        central::kept().make(&context, replicas).await.expect("made");
         let ledger = NatsLedger::open(&config).await.expect("opened");
         let central = Self { home, config, context, ledger };
         central.write(&catalogue(1)).await;
@@ -81,9 +76,7 @@ impl Central {
 
     /// Writes events and gives the position of the last.
     async fn write_all(&self, lines: &[String]) -> u64 {
-        let events: Vec<v1::LedgerEvent> =
-            lines.iter().map(|line| serde_json::from_str(line).expect("an event")).collect();
-        let tokens = self.ledger.append(&events).await.expect("written");
+        let tokens = self.ledger.append(&central::events(lines)).await.expect("written");
         tokens.iter().map(|token| token.position.0).max().expect("one at least")
     }
 
@@ -113,7 +106,13 @@ impl Central {
     /// A replica of what it is asked for.
     fn on_demand(&self, cache_bytes: u64, patience: Duration) -> Copy {
         let clock = Clock::system();
-        let config = OnDemandConfig { ledger: self.config.clone(), cache_bytes, secret: KEY, patience };
+        let config = OnDemandConfig {
+            folder: self.home.path("on-demand"),
+            ledger: self.config.clone(),
+            cache_bytes,
+            secret: KEY,
+            patience,
+        };
         let runtime = tokio::runtime::Handle::current();
         let sources = self.sources(&clock);
         let (replica, running) = Replica::start_on_demand(config, sources, clock, runtime).expect("started");
@@ -227,7 +226,7 @@ struct Truth {
 impl Truth {
     fn note(&mut self, line: &str, position: u64) {
         let Ok(event) = codec::decode(line.as_bytes(), Position(position)) else { panic!("readable") };
-        let hasher = SubjectHasher::new(&KEY);
+        let hasher = hasher();
         let event_time = event.event_time;
         match event.body {
             EventBody::Consent(consent) => {
@@ -365,7 +364,7 @@ async fn write_and_ask(
             for _ in 0..events / 2 {
                 if random.below(40) == 0 {
                     let subject = &subjects[random.below(subjects.len())];
-                    let position = central.write_garbage(SubjectHasher::new(&KEY).key(subject)).await;
+                    let position = central.write_garbage(hasher().key(subject)).await;
                     truth.lock().expect("no panic").note_garbage(subject, position);
                 } else {
                     let line = line(&mut random, &subjects);
@@ -636,18 +635,9 @@ async fn a_sidecar_on_demand_answers_shows_its_loads_and_denies_what_it_cannot_l
     let central = Central::on(&server).await;
     central.write_all(&[given("crm:1", 0), given("crm:2", 0), given("crm:3", 0), withdrawn("crm:3", 1)]).await;
     let home = Home::new();
-    let key = central.home.path("shared.key").display().to_string();
-    let url = server.url();
-    let settings = [
-        ("replica.mode", "on_demand"),
-        ("replica.load_timeout", "4s"),
-        ("ledger.kind", "nats"),
-        ("ledger.url", &url),
-        ("ledger.subject_key_file", &key),
-        ("ledger.freshness_interval", "200ms"),
-        ("admin.tcp", "127.0.0.1:0"),
-    ];
-    let sidecar = Sidecar::ready(&home, &settings).await;
+    let ledger = central::settings(&central.config);
+    let settings = [("replica.mode", "on_demand"), ("replica.load_timeout", "4s"), ("admin.tcp", "127.0.0.1:0")];
+    let sidecar = Sidecar::ready(&home, &[&borrowed(&ledger)[..], &settings].concat()).await;
     let mut client = sidecar.client();
     for _ in 0..2 {
         for (subject, right) in
@@ -662,7 +652,9 @@ async fn a_sidecar_on_demand_answers_shows_its_loads_and_denies_what_it_cannot_l
         assert!(metrics.contains(shown), "{shown}: {metrics}");
     }
     assert!(metrics.contains(r#"consentd_load_duration_seconds{quantile="0.99"}"#), "{metrics}");
-    assert!(!home.data().join("replica").exists(), "nothing of it is on disk");
+    let on_disk = sidecar::files(&home.data().join("replica"));
+    let is_place = |file: &std::path::PathBuf| file.file_stem().is_some_and(|name| name == "seen");
+    assert!(on_disk.iter().all(is_place), "no subject is on disk, but only how far the ledger was read: {on_disk:?}");
 
     // The server stands still: who is known is answered, who is not is denied, in time for who asks and with a reason.
     server.stop();
@@ -694,7 +686,7 @@ async fn a_server_that_has_not_come_so_far_gives_nothing() {
     let copy = central.on_demand_ready(ROOMY).await;
     let position = central.write(&given("crm:1", 0)).await;
     let reader = reader(&central, &server.url()).await;
-    let key = SubjectHasher::new(&KEY).key("crm:1");
+    let key = hasher().key("crm:1");
     let found = reader.subject(key, Position(position), until(LONG)).await.expect("read");
     assert_eq!(found.iter().map(|delivery| delivery.position.0).collect::<Vec<_>>(), [position]);
     // As a follower of another server may have seen it.
@@ -707,11 +699,9 @@ async fn a_server_that_has_not_come_so_far_gives_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_slept_gives_no_half_of_a_history() {
     let mut cluster = Cluster::start(3);
-    let files = &cluster.certificates;
-    let tls = Tls { ca: Some(files.ca()), cert: Some(files.client_cert()), key: Some(files.client_key()) };
-    let central = Central::at(&cluster.urls(), tls, 3).await;
+    let central = Central::at(&cluster.urls(), cluster.certificates.tls(), 3).await;
     let copy = central.on_demand_ready(ROOMY).await;
-    let key = SubjectHasher::new(&KEY).key("crm:1");
+    let key = hasher().key("crm:1");
     central.write(&given("crm:1", 0)).await;
     let info = central.context.get_stream(STREAM).await.expect("a stream").get_info().await.expect("known");
     let leader = info.cluster.expect("a cluster").leader.expect("a leader");
@@ -736,7 +726,7 @@ async fn a_server_that_slept_gives_no_half_of_a_history() {
         let events: Vec<v1::LedgerEvent> = (0..2000)
             .map(|number| given(&format!("crm:{round}-{number}"), 0))
             .chain([withdrawn("crm:1", round)])
-            .map(|line| serde_json::from_str(&line).expect("an event"))
+            .map(|line| central::event(&line))
             .collect();
         let position = ledger.append(&events).await.expect("written").last().expect("one").position;
         // What the server itself says until it has caught up, and what the reader makes of it: it is asked in its sleep.

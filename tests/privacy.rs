@@ -3,19 +3,32 @@
 
 #![allow(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "tests may fail loudly")]
 
+#[path = "support/collector.rs"]
+mod collector;
+#[path = "support/http.rs"]
+mod http;
 #[path = "support/sidecar.rs"]
 mod sidecar;
 
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use collector::{Collector, Mood};
+use consentd::proto::foreign::envoy::service::auth::v3::attribute_context::{self, HttpRequest};
+use consentd::proto::foreign::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use consentd::proto::foreign::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
 use consentd::proto::v1;
 use consentd::proto::v1::Reason;
 use data_encoding::{BASE32, BASE64, BASE64URL, HEXLOWER, HEXUPPER};
+use http::Http;
+use hyper::Version;
+use serde_json::json;
 use sidecar::{
     Client, Home, Process, append, ask, batch_question, erasure, files, given, link, newsletter, now_ms, page, said,
     token_at, unreadable, until_reason, until_serving, withdrawn, write_file,
 };
+use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 /// Recognisable identifiers, each of which goes another way.
@@ -181,6 +194,41 @@ async fn malformed(client: &mut Client) -> Vec<Status> {
     refused
 }
 
+/// Checks of Envoy about everybody, well-formed and malformed, from every place where an identifier can stand.
+async fn check_everything(channel: Channel) -> Vec<CheckResponse> {
+    let mut client = AuthorizationClient::new(channel);
+    let mut answered = Vec::new();
+    for id in ALL {
+        let texts =
+            [format!("crm:{id}"), format!("phone:{id}"), id.to_owned(), format!("CRM:{id}"), format!("crm:{id}\n")];
+        for text in texts {
+            for (path, name) in [
+                (format!("/users/{text}"), "x-nothing"),
+                (format!("/users/{text}/../{text};a=b"), "x-nothing"),
+                (format!("/?user={text}"), "x-nothing"),
+                (format!("/?user={text}&user={text}"), "x-nothing"),
+                (format!("/?user={text}%zz"), "x-nothing"),
+                ("/".to_owned(), "x-user"),
+                ("/".to_owned(), "sec-gpc"),
+                ("/".to_owned(), "x-tcf"),
+                ("/".to_owned(), "x-token"),
+                ("/".to_owned(), "traceparent"),
+            ] {
+                let mut headers: HashMap<String, String> = [(name.to_owned(), text.clone())].into();
+                if path == "/" && name != "x-user" {
+                    headers.insert("x-user".to_owned(), format!("crm:{id}"));
+                }
+                let http = HttpRequest { headers, path, header_map: None };
+                let request = Some(attribute_context::Request { http: Some(http) });
+                let attributes = Some(AttributeContext { request, ..AttributeContext::default() });
+                let response = client.check(CheckRequest { attributes }).await.expect("a check is answered");
+                answered.push(response.into_inner());
+            }
+        }
+    }
+    answered
+}
+
 /// Every well-formed way to ask about everybody.
 async fn ask_everything(client: &mut Client) {
     let subjects: Vec<String> =
@@ -193,6 +241,15 @@ async fn ask_everything(client: &mut Client) {
         // A caller may put an identifier where none belongs; texts of signals are kept as fingerprints only.
         let signals = v1::Signals { tcf: subject.clone(), gpp: subject.clone(), ..v1::Signals::default() };
         ask(client, v1::Question { signals: Some(signals), ..newsletter(subject) }).await;
+        let mut traced = Request::new(v1::MayProcessRequest { question: Some(newsletter(subject)) });
+        for (name, value) in [
+            ("traceparent", subject.clone()),
+            ("tracestate", format!("a={subject}")),
+            ("baggage", format!("b={subject}")),
+        ] {
+            traced.metadata_mut().insert(name, value.parse().expect("ASCII"));
+        }
+        client.may_process(traced).await.expect("answered");
         client.explain(v1::ExplainRequest { question: Some(newsletter(subject)) }).await.expect("answered");
         let mut gone = Request::new(v1::MayProcessRequest { question: Some(newsletter(subject)) });
         gone.set_timeout(Duration::from_micros(1));
@@ -207,16 +264,75 @@ async fn ask_everything(client: &mut Client) {
     while stream.message().await.expect("answered").is_some() {}
 }
 
+/// The same over AuthZEN, with identifiers where a client could put them; nothing that comes back has one in it.
+async fn ask_as_authzen(http: &mut Http) {
+    const ONE: &str = "/access/v1/evaluation";
+    let about = |id: &str| {
+        json!({
+            "subject": {"type": "crm", "id": id, "properties": {"name": id}},
+            "action": {"name": "email", "properties": {"to": id}},
+            "resource": {"type": "purpose", "id": "newsletter"},
+            "context": {"tcf": id, "user": id},
+            id: id,
+        })
+    };
+    let mut asked = Vec::new();
+    for id in ALL {
+        asked.push(about(id));
+        for (place, value) in [
+            ("/resource", json!({"type": "person", "id": id})),
+            ("/subject", json!({"type": id, "id": id})),
+            ("/subject", json!([id])),
+            ("/subject/id", json!(id.repeat(12))),
+            ("/subject/id", json!({ id: id })),
+            ("/action", json!(id)),
+            ("/action/name", json!([id])),
+            ("/resource/id", json!(format!("{id}\n"))),
+            ("/context", json!(id)),
+            ("/context", json!({"jurisdiction": id})),
+            ("/context", json!({"max_staleness": id})),
+            ("/context", json!({"at_least_as_fresh": id})),
+        ] {
+            let mut spoilt = about(id);
+            *spoilt.pointer_mut(place).expect("there") = value;
+            asked.push(spoilt);
+        }
+    }
+    for body in &asked {
+        let got = http.post(ONE, body).await;
+        assert_clean("a response", &got.body);
+        let text = body.to_string();
+        let headers = [("content-type", "application/json")];
+        let got = http.ask("POST", ONE, &headers, &text.as_bytes()[..text.len() - 1]).await;
+        assert_eq!(got.status.as_u16(), 400);
+        assert_clean("a response", &got.body);
+    }
+    let got = http.post("/access/v1/evaluations", &json!({"evaluations": asked})).await;
+    assert_eq!(got.status.as_u16(), 200);
+    assert_clean("a response", &got.body);
+}
+
 async fn identifiers_stay_in_the_ledger(format: &str) {
     let home = Home::with_catalogue();
     write_ledger(&home);
+    let collector = Collector::start(Mood::Takes).await;
+    let endpoint = collector.endpoint();
     let settings = [
+        ("telemetry.otlp_endpoint", endpoint.as_str()),
+        ("telemetry.trace_ratio", "1"),
+        ("telemetry.metrics_interval", "1s"),
         ("log.level", "trace"),
         ("log.format", format),
         ("admin.tcp", "127.0.0.1:0"),
         ("server.tcp", "127.0.0.1:0"),
+        ("authzen.enabled", "true"),
         ("replica.max_wait", "20ms"),
         ("evidence.segment_bytes", "1MiB"),
+        ("ext_authz.subject", "path:/users/{subject}, query:user, header:x-user"),
+        ("ext_authz.purpose", "value:newsletter"),
+        ("ext_authz.channel", "value:email"),
+        ("ext_authz.tcf", "header:x-tcf"),
+        ("ext_authz.at_least_as_fresh", "header:x-token"),
     ];
     // Twice, so that a store is opened as well as built; and once more after it was damaged.
     for round in 0..3 {
@@ -226,12 +342,21 @@ async fn identifiers_stay_in_the_ledger(format: &str) {
         let mut process = Process::spawn(&home, &settings);
         let channel = process.connect().await;
         until_serving(&channel).await;
-        let mut client = Client::new(channel);
+        let mut client = Client::new(channel.clone());
         until_reason(&client, &newsletter(&format!("phone:{LINKED}")), Reason::Consent).await;
         ask_everything(&mut client).await;
         home.append(&said(&format!("crm:{KNOWN}"), "newsletter", "email", "RENEWED", now_ms()));
+        ask_as_authzen(&mut Http::uds(&home.uds(), Version::HTTP_11).await).await;
         for status in malformed(&mut client).await {
             assert_clean("a status", format!("{status:?}").as_bytes());
+        }
+        let mut reasons = HashSet::new();
+        for response in check_everything(channel).await {
+            assert_clean("an answer to Envoy", format!("{response:?}").as_bytes());
+            reasons.extend(response.status.map(|status| status.message));
+        }
+        for reason in ["MALFORMED_QUESTION", "WITHDRAWN", "UNKNOWN_SUBJECT", "SIGNAL_UNREADABLE", ""] {
+            assert!(reasons.contains(reason), "never `{reason}`: {reasons:?}");
         }
         let admin = home.admin();
         for path in ["/metrics", "/readyz", "/livez"] {
@@ -242,6 +367,9 @@ async fn identifiers_stay_in_the_ledger(format: &str) {
         process.terminate();
         assert_eq!(process.ended().await.code(), Some(0));
     }
+    assert!(collector.spans().len() > 100 && collector.metrics().is_some(), "traces and metrics are sent");
+    assert_clean("traces and metrics", &collector.bytes());
+
     // What the test wrote itself into the damaged store is the set-aside folder's only file with identifiers.
     std::fs::remove_file(home.data().join("replica.set-aside/db")).expect("the damaged store was set aside");
 

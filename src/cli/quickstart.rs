@@ -210,6 +210,7 @@ fn configuration(folder: &Folder, listen: SocketAddr, admin: SocketAddr) -> Resu
         ("ledger.file", folder.ledger().display().to_string()),
         ("server.tcp", listen.to_string()),
         ("admin.tcp", admin.to_string()),
+        ("authzen.enabled", "true".to_owned()),
         // A second's patience instead of five: somebody is watching.
         ("evidence.flush_interval", "100ms".to_owned()),
         ("evidence.checkpoint_interval", "500ms".to_owned()),

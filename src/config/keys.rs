@@ -3,6 +3,7 @@
 
 mod check;
 mod declare;
+mod mapping;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -38,6 +39,8 @@ pub const DEFAULT_MAX_CONNECTION_AGE: Duration = Duration::from_mins(30);
 pub const DEFAULT_MAX_CONNECTION_AGE_GRACE: Duration = Duration::from_mins(5);
 /// The most threads that may be asked for. The work is microseconds a call: more threads than this never helped.
 pub const WORKERS_MAX: usize = 64;
+/// 1 to 64 bytes. What the id of a question's resource is here.
+pub const DEFAULT_AUTHZEN_RESOURCE_TYPE: &str = "purpose";
 /// An address and port, or off. Loopback, beside the questions' port.
 pub const DEFAULT_ADMIN_TCP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7312);
 /// Time, 1 ms to 10 s. A line that another process appended is enforced within it; an idle look costs microseconds.
@@ -67,6 +70,16 @@ pub const DEFAULT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 pub const DEFAULT_SHIP_STREAM: &str = "CONSENT_EVIDENCE";
 /// Bytes, 1 MiB to 1 TiB. Two weeks of ten answers a second, or a quarter of an hour of 20,000, without a server.
 pub const DEFAULT_MAX_UNSHIPPED_BYTES: u64 = 4 << 30;
+/// Time, 100 ms to 1 min. As OTLP has it: nothing waits for it but the next batch.
+pub const DEFAULT_OTLP_TIMEOUT: Duration = Duration::from_secs(10);
+/// A share, 0 to 1. Of a busy sidecar's 20,000 answers a second 200 are enough to see; denials come on top.
+pub const DEFAULT_TRACE_RATIO: f64 = 0.01;
+/// Time, 1 ms to 1 min. Above what a busy sidecar's slowest answer in a thousand takes, below the 200 ms that proxies wait.
+pub const DEFAULT_SLOW_ANSWER: Duration = Duration::from_millis(50);
+/// Time, 1 s to 1 h. As OpenTelemetry has it.
+pub const DEFAULT_METRICS_INTERVAL: Duration = Duration::from_mins(1);
+/// Sources. The header that browsers send; it only ever denies, so that nobody is let in by being able to set it.
+pub const DEFAULT_EXT_AUTHZ_SEC_GPC: &str = "header:sec-gpc";
 /// A level or directives. Starts, stops and what somebody should look at; no line for an answer.
 pub const DEFAULT_LOG_LEVEL: &str = "info";
 
@@ -134,6 +147,17 @@ pub enum Workers {
     Auto,
     /// This many.
     Fixed(NonZeroUsize),
+}
+
+/// How questions are understood that come as AuthZEN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authzen {
+    /// Whether they are answered.
+    pub enabled: bool,
+    /// Where its clients reach the sidecar, for discovery; `None` is off. An `https` URL without query, fragment and final slash.
+    pub url: Option<String>,
+    /// The type of resources that are purposes.
+    pub resource_type: String,
 }
 
 /// The local page.
@@ -265,6 +289,25 @@ pub enum EvidenceStage {
     Written,
     /// On the device: survives a power loss, as far as the device keeps what it confirmed.
     Synced,
+}
+
+/// What the sidecar sends to a collector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Telemetry {
+    /// The collector; `None` is none.
+    pub otlp_endpoint: Option<String>,
+    /// How long it may take to take one request.
+    pub otlp_timeout: Duration,
+    /// Headers for it.
+    pub otlp_headers_file: Option<PathBuf>,
+    /// The authorities of its certificate; `None` are those of the system.
+    pub otlp_ca_file: Option<PathBuf>,
+    /// The share of answers that leave a span where their callers trace nothing; `None` is no spans at all.
+    pub trace_ratio: Option<f64>,
+    /// Answers that take longer always leave one.
+    pub slow_answer: Option<Duration>,
+    /// How often metrics are sent; `None` is never.
+    pub metrics_interval: Option<Duration>,
 }
 
 /// What the sidecar says about itself.

@@ -7,11 +7,16 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tonic::transport::Uri;
+
 use super::problem::{Origin, Problem};
 use super::sources::{Raw, Setting, Settings, variable};
 use super::units::{format_duration, format_size, parse_duration, parse_size};
+use crate::ext_authz::{Field, Sources};
 use crate::nats::Servers;
 
+/// The port of a collector that is not told otherwise. Source: OTLP specification, "OTLP/gRPC default port".
+const COLLECTOR_PORT: u16 = 4317;
 /// The word that turns a listener off.
 pub(super) const OFF: &str = "off";
 
@@ -87,6 +92,11 @@ impl Reader {
         self.value(key, meaning, &limits, default, parse, ToString::to_string)
     }
 
+    /// A switch.
+    pub(super) fn switch(&mut self, key: &'static str, meaning: &'static str, default: bool) -> bool {
+        self.value(key, meaning, "true or false", default, boolean, ToString::to_string)
+    }
+
     /// One of a few words.
     pub(super) fn choice<T: Copy + PartialEq>(
         &mut self,
@@ -106,11 +116,6 @@ impl Reader {
             quote(found.map_or("", |(word, _)| *word))
         };
         self.value(key, meaning, &list, default, parse, show)
-    }
-
-    /// Whether something is so.
-    pub(super) fn switch(&mut self, key: &'static str, meaning: &'static str, default: bool) -> bool {
-        self.value(key, meaning, "true or false", default, boolean, ToString::to_string)
     }
 
     /// A path.
@@ -176,10 +181,38 @@ impl Reader {
     ) -> Option<Duration> {
         let limits = format!("{} to {}, or \"off\"", format_duration(*range.start()), format_duration(*range.end()));
         let parse = |raw: &Raw| {
-            let text = quoted(raw, "a duration in quotes, such as \"2160h\", or \"off\"", parse_duration)?;
+            let text = quoted(raw, "a duration in quotes, such as \"50ms\", or \"off\"", parse_duration)?;
             within(parse_duration(text)?, &range, format_duration)
         };
         self.optional(key, meaning, &limits, default, parse, |span| quote(&format_duration(*span)))
+    }
+
+    /// A share between 0 and 1, or "off".
+    pub(super) fn share_or_off(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        default: Option<f64>,
+    ) -> Option<f64> {
+        let parse = |raw: &Raw| {
+            let text = match raw {
+                Raw::Text(text) | Raw::Fraction(text) => text.clone(),
+                Raw::Integer(number) => number.to_string(),
+                other => return Err(format!("must be a number between 0 and 1, not {}", other.kind())),
+            };
+            let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+            share.ok_or_else(|| format!("`{text}` is not a number between 0 and 1, nor `off`"))
+        };
+        self.optional(key, meaning, "a number between 0 and 1, or \"off\"", default, parse, |share: &f64| {
+            // With a point, as TOML wants a fraction.
+            format!("{share:?}")
+        })
+    }
+
+    /// The address of a collector, or "off".
+    pub(super) fn collector_or_off(&mut self, key: &'static str, meaning: &'static str) -> Option<String> {
+        let limits = "http://host:4317 or https://host:4317, or \"off\"";
+        self.optional(key, meaning, limits, None, |raw| collector(text(raw)?), |address| quote(address))
     }
 
     /// The addresses of NATS servers, or "off".
@@ -188,6 +221,39 @@ impl Reader {
         let parse = |raw: &Raw| text(raw)?.parse::<Servers>().map_err(|error| error.to_string());
         let limits = "nats://host:4222 or tls://host:4222, several with commas between them, or \"off\"";
         self.optional(key, meaning, limits, None, parse, |servers| quote(&servers.to_string()))
+    }
+
+    /// Where others reach us over HTTPS, or "off".
+    pub(super) fn url_or_off(&mut self, key: &'static str, meaning: &'static str) -> Option<String> {
+        let parse = |raw: &Raw| {
+            let text = text(raw)?;
+            let wrong = |what: &str| Err(format!("`{text}` {what}"));
+            let Some(rest) = text.strip_prefix("https://") else {
+                return wrong("does not begin with `https://`, as AuthZEN demands of it");
+            };
+            let authority = rest.split('/').next().unwrap_or_default();
+            if authority.is_empty() || authority.contains('@') {
+                return wrong("names no host, or a user");
+            }
+            if !text.bytes().all(|b| b.is_ascii_graphic()) || text.contains(['?', '#', '"', '\\', '{', '}']) {
+                return wrong("has a query, a fragment, or characters that a URL has not");
+            }
+            if text.ends_with('/') {
+                return wrong("ends with a slash, which would stand twice in the addresses made of it");
+            }
+            Ok(text.to_owned())
+        };
+        let limits = "https://host or https://host/path, or \"off\"";
+        self.optional(key, meaning, limits, None, parse, |url| quote(url))
+    }
+
+    /// Where a part of the question of a check comes from, or "off".
+    pub(super) fn sources(&mut self, field: Field, key: &'static str, meaning: &'static str, default: &str) -> Sources {
+        let parse = |text: &str| if text == OFF { Ok(Sources::default()) } else { Sources::parse(text, field) };
+        let show = |sources: &Sources| quote(&if sources.is_empty() { OFF.to_owned() } else { sources.to_string() });
+        let default = parse(default).unwrap_or_default();
+        let limits = "sources with commas between them, or \"off\"";
+        self.value(key, meaning, limits, default, |raw| parse(text(raw)?), show)
     }
 
     /// The name of a stream of NATS. Source: nats-server 2.15, names of streams: they stand in subjects and are folders.
@@ -343,6 +409,24 @@ pub(super) fn boolean(raw: &Raw) -> Result<bool, String> {
         Raw::Text(text) => text.parse().map_err(|_| format!("`{text}` is not true or false")),
         other => Err(format!("must be true or false, not {}", other.kind())),
     }
+}
+
+/// The address of a collector, with its port. What is malformed is not repeated: it may hold a password.
+fn collector(text: &str) -> Result<String, String> {
+    let uri: Uri = text.parse().map_err(|_| "is not an address such as `http://127.0.0.1:4317`".to_owned())?;
+    let scheme = uri.scheme_str().filter(|scheme| ["http", "https"].contains(scheme));
+    let authority = uri.authority().filter(|authority| !authority.host().is_empty());
+    let (Some(scheme), Some(authority)) = (scheme, authority) else {
+        return Err("must begin with `http://` or `https://`, and name a host".to_owned());
+    };
+    if authority.as_str().contains('@') {
+        return Err("must not hold a password; telemetry.otlp_headers_file is for that".to_owned());
+    }
+    if uri.path_and_query().is_some_and(|path| path != "/") {
+        return Err("has a path, which OTLP over gRPC has not; is it the address for HTTP?".to_owned());
+    }
+    let port = authority.port_u16().unwrap_or(COLLECTOR_PORT);
+    Ok(format!("{scheme}://{}:{port}", authority.host()))
 }
 
 fn path(raw: &Raw) -> Result<PathBuf, String> {

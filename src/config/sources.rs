@@ -52,6 +52,8 @@ pub(super) enum Raw {
     Text(String),
     /// A number in TOML.
     Integer(i64),
+    /// A number with a fraction in TOML, as it is spelt.
+    Fraction(String),
     /// `true` or `false` in TOML.
     Boolean(bool),
     /// A list in TOML.
@@ -69,7 +71,7 @@ impl Raw {
             DeValue::String(text) => Self::Text(text.clone().into_owned()),
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
                 .map_or(Self::Other("a number that is too large"), Self::Integer),
-            DeValue::Float(_) => Self::Other("a number with a fraction"),
+            DeValue::Float(number) => Self::Fraction(number.as_str().to_owned()),
             DeValue::Boolean(is) => Self::Boolean(*is),
             DeValue::Datetime(_) => Self::Other("a date"),
             DeValue::Array(values) => Self::List(values.iter().map(|value| Self::of(value.get_ref())).collect()),
@@ -84,6 +86,7 @@ impl Raw {
         match self {
             Self::Text(_) => "a text",
             Self::Integer(_) => "a number",
+            Self::Fraction(_) => "a number with a fraction",
             Self::Boolean(_) => "true or false",
             Self::List(_) => "a list",
             Self::Table(_) => "a table",

@@ -106,6 +106,30 @@ const REFUSED: &[(&str, &str)] = &[
         "server.uds_mode: `4777` is not an octal mode such as `0660`, which lets at least the owner in (f:1)",
     ),
     ("server.uds_mode = 0o660", "server.uds_mode: `432` is a number and must be a text in quotes (f:1)"),
+    ("authzen.enabled = 'yes'", "authzen.enabled: `yes` is not true or false (f:1)"),
+    ("authzen.enabled = 1", "authzen.enabled: must be true or false, not a number (f:1)"),
+    ("authzen.enabled = [true]", "authzen.enabled: must be true or false, not a list (f:1)"),
+    ("authzen.url = 'https://pdp'", "authzen.url: is of no use where authzen.enabled is false (f:1)"),
+    (
+        "authzen = { enabled = true, url = 'http://pdp' }",
+        "authzen.url: `http://pdp` does not begin with `https://`, as AuthZEN demands of it (f:1)",
+    ),
+    (
+        "authzen = { enabled = true, url = 'https://me@pdp' }",
+        "authzen.url: `https://me@pdp` names no host, or a user (f:1)",
+    ),
+    ("authzen = { enabled = true, url = 'https://' }", "authzen.url: `https://` names no host, or a user (f:1)"),
+    (
+        "authzen = { enabled = true, url = 'https://pdp/?a' }",
+        "authzen.url: `https://pdp/?a` has a query, a fragment, or characters that a URL has not (f:1)",
+    ),
+    (
+        "authzen = { enabled = true, url = 'https://pdp/a/' }",
+        "authzen.url: `https://pdp/a/` ends with a slash, which would stand twice in the addresses made of it (f:1)",
+    ),
+    ("authzen.resource_type = ''", "authzen.resource_type: is not 1 to 64 bytes without control characters (f:1)"),
+    ("server.tcp = true", "server.tcp: must be a text in quotes, not true or false (f:1)"),
+    ("server.max_batch = true", "server.max_batch: must be a whole number, not true or false (f:1)"),
     ("data_dir = ''", "data_dir: must not be empty (f:1)"),
     ("data_dir = \"a\\u0000\"", "data_dir: must not contain a zero byte (f:1)"),
     (
@@ -148,6 +172,43 @@ const REFUSED: &[(&str, &str)] = &[
     ("ledger.kind = 'kafka'", "ledger.kind: `kafka` is not \"file\" or \"nats\" (f:1)"),
     ("ledger.stream = 'a.b'", "ledger.stream: `a.b` is not a stream's name: letters, digits, `-` and `_` (f:1)"),
     ("ledger.freshness_interval = '10ms'", "ledger.freshness_interval: `10ms` is outside 100ms to 1m (f:1)"),
+    (
+        "telemetry.otlp_endpoint = '127.0.0.1:4317'",
+        "telemetry.otlp_endpoint: must begin with `http://` or `https://`, and name a host (f:1)",
+    ),
+    (
+        "telemetry.otlp_endpoint = 'grpc://c:4317'",
+        "telemetry.otlp_endpoint: must begin with `http://` or `https://`, and name a host (f:1)",
+    ),
+    (
+        "telemetry.otlp_endpoint = 'http://c:4318/v1/traces'",
+        "telemetry.otlp_endpoint: has a path, which OTLP over gRPC has not; is it the address for HTTP? (f:1)",
+    ),
+    (
+        "telemetry.otlp_endpoint = 'http://me:hunter2@c:4317'",
+        "telemetry.otlp_endpoint: must not hold a password; telemetry.otlp_headers_file is for that (f:1)",
+    ),
+    (
+        "telemetry.otlp_endpoint = 'http://hunter2 @c'",
+        "telemetry.otlp_endpoint: is not an address such as `http://127.0.0.1:4317` (f:1)",
+    ),
+    (
+        "telemetry = { otlp_endpoint = 'http://c', otlp_ca_file = 'ca' }",
+        "telemetry.otlp_ca_file: is of no use where telemetry.otlp_endpoint does not begin with `https://` (f:1)",
+    ),
+    ("telemetry.trace_ratio = 1.5", "telemetry.trace_ratio: `1.5` is not a number between 0 and 1, nor `off` (f:1)"),
+    ("telemetry.trace_ratio = '1%'", "telemetry.trace_ratio: `1%` is not a number between 0 and 1, nor `off` (f:1)"),
+    ("telemetry.trace_ratio = nan", "telemetry.trace_ratio: `nan` is not a number between 0 and 1, nor `off` (f:1)"),
+    (
+        "telemetry.trace_ratio = true",
+        "telemetry.trace_ratio: must be a number between 0 and 1, not true or false (f:1)",
+    ),
+    ("telemetry.slow_answer = 50", "telemetry.slow_answer: `50` has no unit, write `50ms`, `50s` or `50m` (f:1)"),
+    (
+        "telemetry.slow_answer = 0.5",
+        "telemetry.slow_answer: must be a duration in quotes, such as \"50ms\", or \"off\", not a number with a fraction (f:1)",
+    ),
+    ("log.level = 1.5", "log.level: must be a text in quotes, not a number with a fraction (f:1)"),
     ("log.level = 'inof'", "log.level: `inof` is not a level: off, error, warn, info, debug or trace (f:1)"),
     ("log.level = 'info,a=b'", "log.level: `b` is not a level: off, error, warn, info, debug or trace (f:1)"),
     ("log.level = 'info,'", "log.level: `` is not a level: off, error, warn, info, debug or trace (f:1)"),
@@ -312,6 +373,9 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
         ("server.request_timeout", "1m1s1ms"),
         ("server.drain_timeout", "0s"),
         ("server.workers", "3"),
+        ("authzen.enabled", "true"),
+        ("authzen.url", "https://pdp.example.com/tenant1"),
+        ("authzen.resource_type", "data \"use\""),
         ("admin.tcp", "off"),
         ("ledger.kind", "nats"),
         ("ledger.file", "ledger.jsonl"),
@@ -343,6 +407,23 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
         ("evidence.ship_tls_key_file", "/etc/consentd/key.pem"),
         ("evidence.max_unshipped_bytes", "16GiB"),
         ("evidence.keep_shipped", "2160h"),
+        ("ext_authz.subject", "metadata:jwt/a%2Fb%2Cc/\"sub\", path:/a/*/{subject}/**, query:u"),
+        ("ext_authz.subject_space", "crm"),
+        ("ext_authz.purpose", "extension:purpose, value:marketing"),
+        ("ext_authz.channel", "header:x-channel"),
+        ("ext_authz.recipient", "query:for"),
+        ("ext_authz.jurisdiction", "value:US-ME"),
+        ("ext_authz.tcf", "header:x-tcf"),
+        ("ext_authz.gpp", "header:x-gpp"),
+        ("ext_authz.at_least_as_fresh", "header:x-token"),
+        ("ext_authz.sec_gpc", "off"),
+        ("telemetry.otlp_endpoint", "https://collector.example"),
+        ("telemetry.otlp_timeout", "2s"),
+        ("telemetry.otlp_headers_file", "headers"),
+        ("telemetry.otlp_ca_file", "ca.pem"),
+        ("telemetry.trace_ratio", "1"),
+        ("telemetry.slow_answer", "off"),
+        ("telemetry.metrics_interval", "15s"),
         ("log.level", "warn,consentd::replica=debug"),
         ("log.format", "json"),
     ];
@@ -407,4 +488,51 @@ fn callers_are_the_same_from_a_file_and_from_the_environment() {
         let problems = Config::load(&sources(None, &environment, &[])).expect_err(wrong).to_string();
         assert!(problems.starts_with("callers: ") && problems.ends_with(" (CONSENTD_CALLERS)"), "{problems}");
     }
+}
+
+#[test]
+fn a_mapping_of_envoys_checks_is_whole_or_not_there() {
+    let none = Config::load(&sources(None, &[], &[("ledger.file", "l"), ("ext_authz.sec_gpc", "off")])).expect("valid");
+    assert_eq!(none.config.ext_authz, None);
+    let text = "[ext_authz]\nsubject_space = \"crm\"\nsubject = \"path:/users/{subject}/**, header:X-User\"\n\
+                purpose = \"extension:purpose\"\nchannel = \"value:web\"\n";
+    let file = file(text);
+    let loaded = Config::load(&sources(Some(&file), &[("CONSENTD_LEDGER_FILE", "l")], &[])).expect("valid");
+    let mapping = loaded.config.ext_authz.clone().expect("a mapping");
+    assert_eq!(mapping.subject_space.as_deref(), Some("crm"));
+    assert_eq!(mapping.subject.to_string(), "path:/users/{subject}/**, header:x-user");
+    assert_eq!(mapping.sec_gpc.to_string(), keys::DEFAULT_EXT_AUTHZ_SEC_GPC);
+    assert!(mapping.recipient.is_empty());
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    let flags = [("ledger.file", "l"), ("ext_authz.subject", "header:x"), ("ext_authz.channel", "value:web")];
+    let flags = [&flags[..], &[("ext_authz.purpose", "extension:purpose, query:for")]].concat();
+    assert_eq!(
+        Config::load(&sources(None, &[], &flags)).expect("valid").warnings,
+        [
+            "ext_authz.purpose: `query:for` stands in the request: unless the proxy sets it, a client chooses what is asked"
+        ]
+    );
+    let printed = loaded.effective().to_string();
+    assert!(printed.contains("\nsubject = \"path:/users/{subject}/**, header:x-user\"\n"), "{printed}");
+
+    assert_eq!(
+        problems_of_file("[ext_authz]\nsubject = \"header:x-user\"\n"),
+        [
+            "ext_authz.purpose: must be set where any other key of ext_authz is (default)",
+            "ext_authz.channel: must be set where any other key of ext_authz is (default)",
+        ]
+    );
+    let text = "[ext_authz]\nsubject = \"value:42\"\npurpose = \"heder:x\"\nchannel = [\"value:web\"]\n\
+                jurisdiction = \"value:Turkey\"\nsubject_space = \"CRM\"\nrecipients = \"value:acme\"\n";
+    assert_eq!(
+        problems_of_file(text),
+        [
+            "ext_authz.subject_space: `CRM` is not a space: 1 to 64 characters of a-z, 0-9, `_`, `-` and `.` (f:6)",
+            "ext_authz.purpose: `heder:x` is not a source, did you mean `header:`? (f:3)",
+            "ext_authz.channel: must be a text in quotes, not a list (f:4)",
+            "ext_authz.jurisdiction: `Turkey` is not an ISO 3166 code in capitals, such as `TR` or `US-ME` (f:5)",
+            "ext_authz.subject: `value:42`: a subject is written `space:id`, such as `crm:42` (f:2)",
+            "ext_authz.recipients: is not a key, did you mean `ext_authz.recipient`? (f:7)",
+        ]
+    );
 }

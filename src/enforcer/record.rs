@@ -34,8 +34,6 @@ pub(super) fn fill(
     record.max_staleness = shared.max_staleness.map(duration);
     set(&mut record.at_least_as_fresh, call.at_least_as_fresh.map_or("", |(_, text)| text));
     set(&mut record.software, env!("CARGO_PKG_VERSION"));
-    record.trace_id.clear();
-    record.trace_id.extend(call.trace.into_iter().flat_map(|trace| trace.trace_id));
     set(&mut record.caller, call.caller);
 
     record.reasons.clear();

@@ -71,7 +71,7 @@ pub enum LedgerFault {
         /// The first position that is known to be missing.
         position: Position,
     },
-    /// Its subjects are named under another key.
+    /// Its subjects are named under another key, or ours cannot be read.
     #[error("the ledger `{ledger}` cannot be followed: {problem}")]
     OtherSubjectKey {
         /// Its name.

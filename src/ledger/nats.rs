@@ -22,7 +22,10 @@ mod write;
 
 use std::path::PathBuf;
 
+use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream;
+use async_nats::{HeaderMap, Message};
 use data_encoding::HEXLOWER;
 use prost::Message as _;
 use ring::digest::{self, SHA256};
@@ -98,6 +101,35 @@ pub struct Stored<'a> {
     pub message_id: &'a str,
     /// What it says.
     pub payload: &'a [u8],
+}
+
+impl<'a> Stored<'a> {
+    /// A message that was asked for by its sequence.
+    #[must_use]
+    pub fn of(message: &'a StreamMessage) -> Self {
+        Self {
+            sequence: message.sequence,
+            subject: &message.subject,
+            time_nanos: message.time.unix_timestamp_nanos(),
+            message_id: id_in(&message.headers),
+            payload: &message.payload,
+        }
+    }
+
+    /// A message that a consumer delivered, with its place in the stream.
+    pub(super) fn placed(sequence: u64, time_nanos: i128, message: &'a Message) -> Self {
+        Self {
+            sequence,
+            subject: &message.subject,
+            time_nanos,
+            message_id: message.headers.as_ref().map_or("", id_in),
+            payload: &message.payload,
+        }
+    }
+}
+
+fn id_in(headers: &HeaderMap) -> &str {
+    headers.get(NATS_MESSAGE_ID).map_or("", |id| id.as_str())
 }
 
 /// The fingerprint of a message, by which a stream that was rewritten up to it is known: the first 16 bytes of the

@@ -137,6 +137,19 @@ impl Seen {
         super::fault::faults(&self.said, kept)
     }
 
+    /// Whether the stream's leader answered, as far as the answer tells; one that is no leader any more and does not
+    /// know it answers like the leader. Where there is no leader every copy answers, and says so. Whoever answers leaves
+    /// itself out of the copies it lists, so that a leader among them did not answer; and a server that has not joined
+    /// the others yet lists none and calls itself the leader.
+    #[must_use]
+    pub fn is_from_leader(&self) -> bool {
+        let is_one = self.info.config.num_replicas <= 1;
+        let Some(cluster) = &self.info.cluster else { return is_one };
+        let others = &cluster.replicas;
+        let is_leader = |leader: &String| !leader.is_empty() && others.iter().all(|other| other.name != *leader);
+        cluster.leader.as_ref().is_some_and(is_leader) && (is_one || !others.is_empty())
+    }
+
     /// What its metadata says under a name.
     #[must_use]
     pub fn metadata(&self, name: &str) -> Option<&str> {
@@ -149,5 +162,47 @@ impl Seen {
         let Some(cluster) = &self.info.cluster else { return Vec::new() };
         let replicas = cluster.replicas.iter().map(|peer| peer.name.clone());
         cluster.leader.clone().into_iter().chain(replicas).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(replicas: u64, cluster: &Value) -> Seen {
+        let mut said = json!({
+            "config": {"name": "S", "subjects": ["s.>"], "retention": "limits", "max_consumers": -1, "max_msgs": -1,
+                "max_bytes": -1, "max_age": 0, "max_msgs_per_subject": -1, "max_msg_size": -1, "storage": "file",
+                "discard": "new", "num_replicas": replicas, "duplicate_window": 120_000_000_000_u64},
+            "created": "2026-01-01T00:00:00Z",
+            "state": {"messages": 0, "bytes": 0, "first_seq": 0, "first_ts": "2026-01-01T00:00:00Z", "last_seq": 0,
+                "last_ts": "2026-01-01T00:00:00Z", "consumer_count": 0},
+        });
+        if !cluster.is_null() {
+            said["cluster"] = cluster.clone();
+        }
+        Seen { info: serde_json::from_value(said.clone()).expect("a stream"), said }
+    }
+
+    #[test]
+    fn it_is_told_whether_the_leader_answered() {
+        let others = |names: &[&str]| -> Vec<Value> {
+            names.iter().map(|name| json!({"name": name, "current": true, "active": 0})).collect()
+        };
+        let cluster = |leader, names: &[&str]| json!({"name": "c", "leader": leader, "replicas": others(names)});
+        assert!(seen(1, &Value::Null).is_from_leader(), "a server without a cluster");
+        assert!(seen(1, &cluster("n0", &[])).is_from_leader(), "the only copy");
+        assert!(seen(3, &cluster("n0", &["n1", "n2"])).is_from_leader());
+        assert!(seen(3, &cluster("n0", &["n1"])).is_from_leader(), "one was removed");
+        for (cluster, who) in [
+            (Value::Null, "one who says nothing of the others"),
+            (cluster("n0", &["n0", "n1"]), "another"),
+            (cluster("", &["n0", "n1", "n2"]), "one without a leader"),
+            (json!({"name": "c", "replicas": others(&["n1", "n2"])}), "one without a leader"),
+            (cluster("n0", &[]), "one who has not joined the others"),
+        ] {
+            assert!(!seen(3, &cluster).is_from_leader(), "{who}");
+        }
+        assert!(!seen(1, &cluster("", &[])).is_from_leader(), "the only copy is away");
     }
 }

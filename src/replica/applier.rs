@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Shared;
@@ -19,6 +19,7 @@ use super::engine::Engine;
 use super::in_force::InForce;
 use super::progress::Pace;
 use super::standing::{Published, Trouble};
+use super::stop::{LOOK_INTERVAL, Stop};
 use super::store::{Changes, Store, StoreError};
 use super::witness::Witness;
 use crate::domain::{Catalogue, Position, SubjectKey, SubjectState, Time};
@@ -29,9 +30,6 @@ use crate::ledger::{Delivery, FeedItem, LedgerId, LedgerSource, Place, Resume, T
 const BUILDING_SUBJECTS: usize = 50_000;
 /// How long to wait before a store that cannot be opened is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(3);
-
-/// How long a silent ledger may keep the applier from looking whether it must stop: 100 ms.
-pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// Times that opening the store may kill the process before the store is set aside.
 const OPENING_ATTEMPTS: u64 = 2;
 
@@ -42,7 +40,7 @@ pub type SourceFactory = Box<dyn Fn() -> Box<dyn LedgerSource> + Send>;
 pub(super) struct Applier {
     pub(super) shared: Arc<Shared>,
     pub(super) sources: SourceFactory,
-    pub(super) stop: Arc<AtomicBool>,
+    pub(super) stop: Stop,
     pub(super) folder: PathBuf,
     pub(super) witness: Witness,
     pub(super) store_cache_bytes: u64,
@@ -60,13 +58,13 @@ impl Applier {
     /// Follows the ledger until told to stop; rebuilds the store as often as it fails.
     pub(super) fn run(&self) {
         let mut rebuilt_before = false;
-        while !self.stopped() {
+        while !self.stop.is_set() {
             let (engine, root) = match self.open_store() {
                 Ok(opened) => opened,
                 Err(error) => {
                     tracing::error!(%error, "the local store cannot be opened; everything is denied until it can");
                     self.shared.standing.set_trouble(Some(Trouble::Store(error.to_string())));
-                    self.pause(STORE_RETRY);
+                    self.stop.pause(STORE_RETRY);
                     continue;
                 }
             };
@@ -87,7 +85,7 @@ impl Applier {
                     self.set_aside();
                     // Damage is repaired by rebuilding once; a disk that is full is not, and wants no hot loop.
                     if rebuilt_before {
-                        self.pause(STORE_RETRY);
+                        self.stop.pause(STORE_RETRY);
                     }
                     rebuilt_before = true;
                 }
@@ -127,9 +125,10 @@ impl Applier {
             return Ended::Store(error.to_string());
         }
         let checker = self.check_in_background(engine);
+        self.witness.begin(resume);
         let mut feed = (self.sources)().follow(resume);
         let ended = loop {
-            if self.stopped() {
+            if self.stop.is_set() {
                 break Ended::Stopped;
             }
             if let Some(cause) = engine.condemned() {
@@ -138,14 +137,14 @@ impl Applier {
             // A ledger that is away says nothing, and that must keep nobody from stopping.
             let Ok(item) = feed.recv_within(LOOK_INTERVAL) else { continue };
             let Some(item) = item else {
-                self.shared.standing.break_ledger("the thread that follows the ledger has ended; restart".to_owned());
-                self.pause(Duration::MAX);
+                self.shared.standing.unfollowed();
+                self.stop.pause(Duration::MAX);
                 break Ended::Stopped;
             };
             match round.take(item) {
                 Ok(true) => {}
                 Ok(false) => {
-                    self.pause(Duration::MAX);
+                    self.stop.pause(Duration::MAX);
                     break Ended::Stopped;
                 }
                 Err(error) => break Ended::Store(error.to_string()),
@@ -168,28 +167,14 @@ impl Applier {
 
     /// Checks all buckets without being in anybody's way.
     fn check_in_background(&self, engine: &Arc<Engine>) -> Option<std::thread::JoinHandle<()>> {
-        let (engine, stop) = (Arc::clone(engine), Arc::clone(&self.stop));
+        let (engine, stop) = (Arc::clone(engine), self.stop.clone());
         let check = move || {
-            let stopped = || stop.load(Ordering::Relaxed) || engine.condemned().is_some();
+            let stopped = || stop.is_set() || engine.condemned().is_some();
             if let Err(error) = engine.store.verify_all(&stopped) {
                 engine.condemn(&error);
             }
         };
         std::thread::Builder::new().name("consentd-check".to_owned()).spawn(check).ok()
-    }
-
-    fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
-    /// Sleeps in short steps, so that stopping is prompt.
-    fn pause(&self, span: Duration) {
-        let step = Duration::from_millis(50);
-        let mut left = span;
-        while !self.stopped() && !left.is_zero() {
-            std::thread::sleep(step.min(left));
-            left = left.saturating_sub(step);
-        }
     }
 }
 
@@ -244,19 +229,15 @@ impl<'a> Round<'a> {
     fn take(&mut self, item: FeedItem) -> Result<bool, StoreError> {
         let standing = &self.applier.shared.standing;
         match item {
-            FeedItem::Waiting(sentence) => {
-                tracing::warn!(cause = sentence, "the ledger cannot be read now; the view ages");
-                standing.set_trouble(Some(Trouble::LedgerWaiting(sentence)));
-            }
+            FeedItem::Waiting(sentence) => standing.waiting(sentence),
             FeedItem::Opened { ledger, last } => {
                 // The source has compared what it was told to resume after; a store that never got that far says itself.
                 if !self.root.ledger.is_empty() && self.root.ledger != ledger.0 {
                     return Err(StoreError::OtherLedger);
                 }
-                // And where the store is gone, or an older one came back, what is remembered apart from it.
-                if let Err(regress) = self.applier.witness.check(ledger, last) {
-                    tracing::error!(fault = %regress, "the ledger cannot be trusted; everything is denied");
-                    standing.break_ledger(regress.to_string());
+                // And where the store is gone, what is remembered apart from it.
+                if let Err(other) = self.applier.witness.check(ledger) {
+                    standing.broken(&other);
                     return Ok(false);
                 }
                 self.ledger = Some(ledger);
@@ -287,9 +268,16 @@ impl<'a> Round<'a> {
                 // Before the view is called complete: else the first questions would find a complete view that is older
                 // than anything.
                 standing.current(at);
-                if !self.built && self.target.is_some_and(|target| position >= target) {
+                if !self.built && self.has_reached(position) {
+                    // Of a ledger that was cut the end is reached as well.
+                    let Applier { witness, sources, stop, .. } = self.applier;
+                    let Some(least) = witness.confirm(sources, standing, stop) else { return Ok(false) };
+                    self.target = self.target.max(Some(least));
+                }
+                if !self.built && self.has_reached(position) {
                     self.built = true;
                     tracing::info!(position = position.0, subjects = self.root.subjects, "the local copy is complete");
+                    self.note();
                     self.publish();
                 }
                 if self.built {
@@ -297,12 +285,15 @@ impl<'a> Round<'a> {
                 }
             }
             FeedItem::Broken(fault) => {
-                tracing::error!(fault = %fault, "the ledger cannot be trusted; everything is denied");
-                standing.break_ledger(fault.to_string());
+                standing.broken(&fault);
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    fn has_reached(&self, position: Position) -> bool {
+        self.target.is_some_and(|target| position >= target)
     }
 
     /// Counts what was read while the view is built, and says now and then how far it has come.
@@ -372,8 +363,14 @@ impl<'a> Round<'a> {
             self.tell_cache(key, &state)?;
         }
         self.publish();
-        self.applier.witness.note(ledger, self.place.position);
+        self.note();
         Ok(())
+    }
+
+    fn note(&self) {
+        if let Some(ledger) = self.ledger {
+            self.applier.witness.note(Resume { ledger, place: self.place });
+        }
     }
 
     fn tell_cache(&self, key: SubjectKey, state: &SubjectState) -> Result<(), StoreError> {
@@ -467,3 +464,6 @@ impl OpeningMarker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

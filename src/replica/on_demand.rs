@@ -1,41 +1,50 @@
 //! A copy that has only what was asked for: a subject is loaded from the ledger at its first question, kept current like
 //! any other from then on, and given up when there is no room for it.
 //!
-//! Nothing of it is on disk. What was given up, or was there before a restart, is loaded again.
+//! Nothing of it is on disk, but how far the ledger was read. What was given up, or was there before a restart, is loaded
+//! again.
 
 mod follow;
 mod table;
-mod took;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use hdrhistogram::{CreationError, Histogram};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::cache::{CacheStats, Cached};
 use super::changes;
+use super::stop::Stop;
+use super::witness::Witness;
 use super::{Shared, SourceFactory, person};
 use crate::domain::{SubjectKey, SubjectState};
 use crate::ledger::nats::{self, SubjectReader};
 use follow::Follower;
 use table::{Found, Load, Outcome, Table};
-use took::Took;
 
 /// Subjects that are loaded at once. Enough to keep a server busy over a round trip of some milliseconds; more would only
 /// wait there instead of here, where a single question takes its turn between those of a large batch.
 const LOADS_MAX: usize = 64;
+/// The longest time of a load that is told apart, in microseconds: a minute. Told to a hundredth.
+const TOOK_US_MAX: u64 = 60_000_000;
+const TOOK_DIGITS: u8 = 2;
 /// The least time between two lines of the log about loads that failed.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
 
 /// How a copy on demand is kept.
 #[derive(Debug, Clone)]
 pub struct OnDemandConfig {
+    /// Where it is written down how far the ledger was read, and nothing else.
+    pub folder: PathBuf,
     /// The ledger.
     pub ledger: nats::Config,
     /// The weight of kept subjects, in bytes.
@@ -81,8 +90,8 @@ struct Counts {
     absent: AtomicU64,
     failed: AtomicU64,
     shared: AtomicU64,
-    /// How long loads took, failed ones included.
-    took: Mutex<Took>,
+    /// Microseconds that loads took, failed ones included.
+    took: Mutex<Histogram<u64>>,
     hits: AtomicU64,
     misses: AtomicU64,
     /// When a load that failed was last complained about, in milliseconds after `since`; 0 is never.
@@ -102,9 +111,9 @@ impl OnDemand {
         config: OnDemandConfig,
         shared: Arc<Shared>,
         sources: SourceFactory,
-        stop: Arc<AtomicBool>,
+        stop: Stop,
         runtime: Handle,
-    ) -> std::io::Result<(Arc<Self>, JoinHandle<()>)> {
+    ) -> io::Result<(Arc<Self>, JoinHandle<()>)> {
         let on_demand = Arc::new(Self {
             table: Arc::new(Table::new(config.cache_bytes)),
             reader: ArcSwapOption::empty(),
@@ -112,9 +121,10 @@ impl OnDemand {
             patience: config.patience,
             runtime,
             permits: Arc::new(Semaphore::new(LOADS_MAX)),
-            counts: Counts::new(),
+            counts: Counts::new().map_err(io::Error::other)?,
         });
-        let follower = Follower { copy: Arc::clone(&on_demand), ledger: config.ledger, sources, stop };
+        let witness = Witness::load(&config.folder);
+        let follower = Follower { copy: Arc::clone(&on_demand), ledger: config.ledger, sources, stop, witness };
         let thread = std::thread::Builder::new().name("consentd-apply".to_owned()).spawn(move || follower.run())?;
         Ok((on_demand, thread))
     }
@@ -174,8 +184,8 @@ impl OnDemand {
             absent: count(&self.counts.absent),
             failed: count(&self.counts.failed),
             shared: count(&self.counts.shared),
-            p50: self.counts.took_within(500),
-            p99: self.counts.took_within(990),
+            p50: self.counts.took_within(0.5),
+            p99: self.counts.took_within(0.99),
         }
     }
 
@@ -309,26 +319,32 @@ async fn wait(mut receiver: watch::Receiver<Outcome>, until: Instant) -> Option<
 }
 
 impl Counts {
-    fn new() -> Self {
-        Self {
+    /// Nothing counted yet.
+    ///
+    /// # Errors
+    /// Never: the bounds are constants that the histogram takes.
+    fn new() -> Result<Self, CreationError> {
+        Ok(Self {
             loaded: AtomicU64::new(0),
             absent: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             shared: AtomicU64::new(0),
-            took: Mutex::default(),
+            took: Mutex::new(Histogram::new_with_bounds(1, TOOK_US_MAX, TOOK_DIGITS)?),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             complained_ms: AtomicU64::new(0),
             since: Instant::now(),
-        }
+        })
     }
 
     fn took(&self, span: Duration) {
-        self.took.lock().unwrap_or_else(PoisonError::into_inner).count(span);
+        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        self.took.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(micros);
     }
 
-    fn took_within(&self, per_mille: u64) -> Duration {
-        self.took.lock().unwrap_or_else(PoisonError::into_inner).within(per_mille)
+    /// The time within which this share of loads took place; zero where there were none.
+    fn took_within(&self, share: f64) -> Duration {
+        Duration::from_micros(self.took.lock().unwrap_or_else(PoisonError::into_inner).value_at_quantile(share))
     }
 
     /// Whether it is time for another line of the log; said to one only.
@@ -343,5 +359,27 @@ impl Counts {
 impl std::fmt::Debug for OnDemand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OnDemand").field("counts", &self.counts).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_times_of_loads_are_told() {
+        let counts = Counts::new().expect("its bounds are taken");
+        assert_eq!(counts.took_within(0.5), Duration::ZERO, "there were none");
+        for micros in 1..=100 {
+            counts.took(Duration::from_micros(micros * 10));
+        }
+        let near = |share, micros: u64| {
+            let told = counts.took_within(share).as_micros();
+            assert!((u128::from(micros)..=u128::from(micros + micros / 50)).contains(&told), "{micros}: {told}");
+        };
+        near(0.5, 500);
+        near(0.99, 990);
+        (0..1000).for_each(|_| counts.took(Duration::MAX));
+        near(0.99, TOOK_US_MAX);
     }
 }

@@ -3,6 +3,7 @@
 //! The applier is the only writer. Readers take one [`Published`] and then look at states, which are never older than
 //! what it says.
 
+use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -90,10 +91,22 @@ impl Standing {
         self.current_at.store(at.millis(), Ordering::Release);
     }
 
+    /// Notes why the ledger cannot be read now.
+    pub(super) fn waiting(&self, sentence: String) {
+        tracing::warn!(cause = sentence, "the ledger cannot be read now; the view ages");
+        self.set_trouble(Some(Trouble::LedgerWaiting(sentence)));
+    }
+
     /// Notes that the ledger cannot be trusted any more. Nothing takes this back but a restart.
-    pub(super) fn break_ledger(&self, sentence: String) {
+    pub(super) fn broken(&self, fault: &dyn Display) {
+        tracing::error!(%fault, "the ledger cannot be trusted; everything is denied");
         self.broken.store(true, Ordering::Release);
-        self.set_trouble(Some(Trouble::LedgerBroken(sentence)));
+        self.set_trouble(Some(Trouble::LedgerBroken(fault.to_string())));
+    }
+
+    /// Notes that nothing follows the ledger any more, which only a defect brings about.
+    pub(super) fn unfollowed(&self) {
+        self.broken(&"the thread that follows the ledger has ended; restart");
     }
 
     pub(super) fn set_trouble(&self, trouble: Option<Trouble>) {

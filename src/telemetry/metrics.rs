@@ -7,6 +7,7 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
+use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
 use super::decisions::{Decisions, PURPOSES_MAX, Row};
@@ -171,15 +172,40 @@ impl Metrics {
         builder.with_callback(move |observer| observer.observe(value(), &[])).build();
     }
 
+    /// Shows several values that only rise under one name, told apart by one label, like
+    /// [`observe_gauges`](Self::observe_gauges); the name ends with `_total`.
+    pub fn observe_counters(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        unit: &'static str,
+        label: &'static str,
+        values: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static,
+    ) {
+        debug_assert!(name.starts_with("consentd_") && name.ends_with("_total"), "{name}");
+        let builder = self.0.meter.u64_observable_counter(name).with_description(help).with_unit(unit);
+        let observe = move |observer: &dyn opentelemetry::metrics::AsyncInstrument<u64>| {
+            for (word, value) in values() {
+                observer.observe(value, &[KeyValue::new(label, word)]);
+            }
+        };
+        builder.with_callback(observe).build();
+    }
+
     /// The page for Prometheus. Its media type is [`prometheus::TEXT_FORMAT`].
     ///
     /// # Errors
     /// If a metric cannot be written as text.
     pub fn render(&self) -> Result<String, MetricsError> {
+        Ok(TextEncoder::new().encode_to_string(&self.families())?)
+    }
+
+    /// All that is counted, by name.
+    pub(super) fn families(&self) -> Vec<MetricFamily> {
         let mut families = self.0.registry.gather();
         families.push(self.0.latencies.family());
         families.sort_by(|one, other| one.name().cmp(other.name()));
-        Ok(TextEncoder::new().encode_to_string(&families)?)
+        families
     }
 }
 

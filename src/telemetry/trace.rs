@@ -12,6 +12,17 @@ pub struct TraceParent {
 }
 
 impl TraceParent {
+    /// Reads the values of the header `traceparent`, which any wire gives as it has them; nothing where there are several,
+    /// of which none can be preferred.
+    pub fn of<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
+        let mut values = values.into_iter();
+        let only = values.next()?;
+        if values.next().is_some() {
+            return None;
+        }
+        Self::parse(std::str::from_utf8(only).ok()?)
+    }
+
     /// Reads a header; nothing where it is malformed, as the standard wants it. Of a later version the beginning is read.
     #[must_use]
     pub fn parse(header: &str) -> Option<Self> {
@@ -47,6 +58,18 @@ mod tests {
         let read = TraceParent::parse(&format!("00-{TRACE}-{SPAN}-00")).expect("a header");
         assert!(!read.sampled);
         assert!(TraceParent::parse(&format!("cc-{TRACE}-{SPAN}-01-what-comes-later")).is_some());
+    }
+
+    #[test]
+    fn of_several_headers_none_is_taken() {
+        let header = format!("00-{TRACE}-{SPAN}-01");
+        let one = header.as_bytes();
+        assert_eq!(TraceParent::of([one]), TraceParent::parse(&header));
+        assert_eq!(TraceParent::of([one, one]), None);
+        assert_eq!(TraceParent::of([]), None);
+        assert_eq!(TraceParent::of([&b"\xff"[..]]), None);
+        // As a proxy joins them.
+        assert_eq!(TraceParent::parse(&format!("{header},{header}")), None);
     }
 
     #[test]

@@ -12,7 +12,8 @@ use consentd::proto::v1;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::field::Door;
+use crate::central;
+use crate::field::{Door, Field};
 use crate::sidecar::{self, Random, newsletter, now_ms};
 use crate::witness::{Answer, Event, Fate, History, Moment, Write};
 
@@ -126,11 +127,13 @@ impl Board {
 
     fn wire(event: Event, name: &str) -> v1::LedgerEvent {
         match event {
-            Event::Given { time_ms, .. } => parse(&sidecar::said(name, "newsletter", "email", "GIVEN", time_ms)),
-            Event::Withdrawn { time_ms, .. } => {
-                parse(&sidecar::said(name, "newsletter", "email", "WITHDRAWN", time_ms))
+            Event::Given { time_ms, .. } => {
+                central::event(&sidecar::said(name, "newsletter", "email", "GIVEN", time_ms))
             }
-            Event::Catalogue { version } => parse(&sidecar::catalogue(version)),
+            Event::Withdrawn { time_ms, .. } => {
+                central::event(&sidecar::said(name, "newsletter", "email", "WITHDRAWN", time_ms))
+            }
+            Event::Catalogue { version } => central::event(&sidecar::catalogue(version)),
         }
     }
 
@@ -278,13 +281,19 @@ pub(crate) async fn ask_at_the_end(board: &Board, door: &Door, within: Duration)
     }
 }
 
-/// The links between the two names that some have, and a catalogue.
-pub(crate) async fn prepare(board: &Board, ledger: &NatsLedger) {
+/// A field whose ledger has the links between the two names that some have, and a catalogue; and the board on which
+/// that is noted.
+pub(crate) async fn prepared() -> (Field, NatsLedger, Arc<Board>) {
+    let field = Field::make().await;
+    let ledger = NatsLedger::open(&field.config(None)).await.expect("opened");
+    let board = Board::new(ledger.id());
     let links = (0..PERSONS).filter(|person| has_two_names(*person));
-    let links: Vec<v1::LedgerEvent> =
-        links.map(|person| parse(&sidecar::link(&names(person)[0], &names(person)[1], board.began_ms))).collect();
+    let links: Vec<v1::LedgerEvent> = links
+        .map(|person| central::event(&sidecar::link(&names(person)[0], &names(person)[1], board.began_ms)))
+        .collect();
     ledger.append(&links).await.expect("written");
-    publish_catalogue(board, ledger, 1, BOUND).await;
+    publish_catalogue(&board, &ledger, 1, BOUND).await;
+    (field, ledger, board)
 }
 
 /// Writes what somebody says at a time after the start of the run's own, in milliseconds. Gives its position.
@@ -302,10 +311,6 @@ pub(crate) async fn publish_catalogue(board: &Board, ledger: &NatsLedger, versio
     let Some(v1::ledger_event::Event::Catalogue(catalogue)) = &mut wire.event else { panic!("a catalogue") };
     catalogue.default_max_staleness = Some(bound.into());
     board.write(ledger, event, wire, 20).await;
-}
-
-fn parse(text: &str) -> v1::LedgerEvent {
-    serde_json::from_str(text).expect("an event")
 }
 
 const fn has_two_names(person: usize) -> bool {

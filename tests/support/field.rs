@@ -5,26 +5,21 @@
 
 use std::time::{Duration, Instant};
 
-use consentd::ledger::SubjectHasher;
-use consentd::ledger::nats::{Config, DEFAULT_STREAM, kept_stream};
-use consentd::nats::{self, Tls};
+use consentd::ledger::nats::{Config, DEFAULT_STREAM};
 use tokio::sync::watch;
 use tokio::task::block_in_place;
 
+use crate::central;
 use crate::nats_server::{Cluster, NatsServer};
 use crate::relay::{Link, Relay};
 use crate::sidecar::{Client, Home, Process};
 
 /// Servers.
 pub(crate) const NODES: usize = 3;
-/// How often a sidecar proves that its view is fresh.
-pub(crate) const FRESHNESS_INTERVAL: &str = "200ms";
 /// How long a question may wait for its token.
 pub(crate) const WAIT_MAX: Duration = Duration::from_millis(500);
 /// How long a cluster may take to elect a leader for the stream.
 const LEADER_WITHIN: Duration = Duration::from_mins(1);
-
-const KEY: [u8; 32] = [9; 32];
 
 /// The cluster, the ways between its servers, and the sidecars.
 pub(crate) struct Field {
@@ -65,15 +60,11 @@ impl Field {
                 way
             })
         });
-        let home = Home::new();
-        std::fs::write(home.path("shared.key"), KEY).expect("written");
-        let field = Self { cluster, routes, posts: Vec::new(), home };
-        let client = nats::connect(&field.config(None).connection).await.expect("connected");
-        let context = async_nats::jetstream::new(client);
-        let kept = kept_stream(DEFAULT_STREAM, &SubjectHasher::new(&KEY));
+        let field = Self { cluster, routes, posts: Vec::new(), home: central::home() };
+        let context = central::context(&field.config(None)).await;
         let until = Instant::now() + LEADER_WITHIN;
         // A cluster that has just come up may not have its leader yet.
-        while let Err(error) = kept.make(&context, NODES as u64).await {
+        while let Err(error) = central::kept().make(&context, NODES as u64).await {
             assert!(Instant::now() < until, "the stream cannot be made: {error}");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -83,16 +74,10 @@ impl Field {
     /// How a client of the test reaches the ledger: directly, on one server or on all.
     pub(crate) fn config(&self, node: Option<usize>) -> Config {
         let urls = node.map_or_else(|| self.cluster.urls(), |node| self.cluster.nodes[node].url());
-        let certificates = &self.cluster.certificates;
-        let tls = Tls {
-            ca: Some(certificates.ca()),
-            cert: Some(certificates.client_cert()),
-            key: Some(certificates.client_key()),
-        };
+        let mut config = central::config(&self.home, &urls, &self.cluster.certificates.tls());
         // Shorter than the faults, so that writers meet requests that nobody answers.
-        let request_timeout = Duration::from_secs(1);
-        let connection = nats::Config { tls, request_timeout, ..nats::Config::new(urls.parse().expect("addresses")) };
-        Config { connection, stream: DEFAULT_STREAM.to_owned(), subject_key_file: self.home.path("shared.key") }
+        config.connection.request_timeout = Duration::from_secs(1);
+        config
     }
 
     /// Starts a sidecar that knows these servers.
@@ -100,19 +85,10 @@ impl Field {
         let ways: Vec<(usize, Relay)> =
             nodes.iter().map(|node| (*node, Relay::start(self.cluster.nodes[*node].port))).collect();
         let urls: Vec<String> = ways.iter().map(|(_, relay)| format!("tls://127.0.0.1:{}", relay.port)).collect();
-        let certificates = &self.cluster.certificates;
-        let settings = [
-            ("ledger.kind", "nats".to_owned()),
-            ("ledger.url", urls.join(",")),
-            ("ledger.subject_key_file", self.home.path("shared.key").display().to_string()),
-            ("ledger.tls_ca_file", certificates.ca().display().to_string()),
-            ("ledger.tls_cert_file", certificates.client_cert().display().to_string()),
-            ("ledger.tls_key_file", certificates.client_key().display().to_string()),
-            ("ledger.freshness_interval", FRESHNESS_INTERVAL.to_owned()),
-            ("replica.max_wait", format!("{}ms", WAIT_MAX.as_millis())),
-            ("log.format", "text".to_owned()),
-        ];
-        let settings = settings.map(|(key, value)| (key.to_owned(), value)).to_vec();
+        let mut settings =
+            central::settings(&central::config(&self.home, &urls.join(","), &self.cluster.certificates.tls()));
+        settings.push(("replica.max_wait".to_owned(), format!("{}ms", WAIT_MAX.as_millis())));
+        settings.push(("log.format".to_owned(), "text".to_owned()));
         let mut post = Post { home: Home::new(), process: None, ways, settings, door: watch::Sender::new(None) };
         post.start().await;
         self.posts.push(post);
@@ -168,8 +144,7 @@ impl Field {
 impl Post {
     /// Starts its process.
     pub(crate) async fn start(&mut self) {
-        let settings: Vec<(&str, &str)> = self.settings.iter().map(|(key, value)| (&**key, &**value)).collect();
-        let mut process = Process::spawn(&self.home, &settings);
+        let mut process = Process::spawn(&self.home, &central::borrowed(&self.settings));
         let channel = process.connect().await;
         self.process = Some(process);
         self.door.send_replace(Some(Door { life: next_life(), client: Client::new(channel) }));

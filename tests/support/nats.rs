@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use consentd::nats::Tls;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -272,6 +273,11 @@ impl Certificates {
             fs::write(self.file(&format!("{name}.pem")), certificate.pem()).expect("written");
             fs::write(self.file(&format!("{name}.key")), key.serialize_pem()).expect("written");
         }
+    }
+
+    /// What a client is told of them.
+    pub(crate) fn tls(&self) -> Tls {
+        Tls { ca: Some(self.ca()), cert: Some(self.client_cert()), key: Some(self.client_key()) }
     }
 
     /// The authority's certificate.

@@ -180,19 +180,25 @@ impl Sidecar {
 impl Process {
     /// Starts the binary; it may not answer yet.
     pub(crate) fn spawn(home: &Home, more: &[(&str, &str)]) -> Self {
-        Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_consentd")), home, more)
+        Self::spawn_in(home, more, &[])
+    }
+
+    /// As [`Process::spawn`], in an environment.
+    pub(crate) fn spawn_in(home: &Home, more: &[(&str, &str)], environment: &[(&str, &str)]) -> Self {
+        Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_consentd")), home, more, environment)
     }
 
     /// Starts the binary as where few files may be open, unless it asks for more.
     pub(crate) fn spawn_with_few_files(home: &Home, more: &[(&str, &str)]) -> Self {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", "ulimit -S -n 256 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_consentd")]);
-        Self::spawn_by(shell, home, more)
+        Self::spawn_by(shell, home, more, &[])
     }
 
-    fn spawn_by(mut command: Command, home: &Home, more: &[(&str, &str)]) -> Self {
+    fn spawn_by(mut command: Command, home: &Home, more: &[(&str, &str)], environment: &[(&str, &str)]) -> Self {
         let log = OpenOptions::new().append(true).create(true).open(home.log()).expect("a log");
-        command.arg("serve").env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.arg("serve").env_clear().envs(environment.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         for (key, value) in home.settings(&[&[("server.tcp", "off")], more].concat()) {
             command.arg("--set").arg(format!("{key}={value}"));
         }
@@ -230,8 +236,22 @@ impl Process {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// Stops it in its tracks: its connections stand, and nothing is answered.
+    pub(crate) fn freeze(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// Lets it go on after [`Process::freeze`].
+    pub(crate) fn thaw(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
+        rustix::process::kill_process(pid, signal).expect("signalled");
     }
 
     /// How the process ended.

@@ -9,9 +9,15 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, unbounded_channel};
 use tokio::sync::{Semaphore, mpsc::Sender};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
 use tonic::client::Grpc;
+use tonic::codegen::Service as _;
+use tonic::codegen::http::header::CONTENT_TYPE;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::codegen::http::{self, StatusCode, Uri};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
+use tower::ServiceExt as _;
 
 use super::load::{Call, Load};
 use super::tally::{Tally, Window};
@@ -44,6 +50,12 @@ pub(super) struct Plan {
     pub(super) duration: Duration,
 }
 
+/// One connection, as both protocols use it.
+struct Client {
+    grpc: Grpc<Channel>,
+    http: Channel,
+}
+
 /// What the callers of a run share.
 struct Shared {
     load: Arc<Load>,
@@ -62,7 +74,7 @@ pub(super) async fn drive(plan: &Plan, load: Arc<Load>) -> Result<Tally, Failure
         channels.push(connect(&plan.address).await?);
     }
     let window = Window::new(Instant::now(), plan.warmup, plan.duration);
-    let tally = Mutex::new(Tally::new(window)?);
+    let tally = Mutex::new(Tally::new(window, plan.call)?);
     let shared = Arc::new(Shared { load, call: plan.call, window, tally });
     let mut callers = JoinSet::new();
     match (plan.call, plan.rate) {
@@ -128,14 +140,32 @@ async fn connect(address: &Address) -> Result<Channel, Failure> {
     client::channel_with(address, settings).await
 }
 
-fn client(channel: Channel) -> Grpc<Channel> {
-    Grpc::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)
+fn client(channel: Channel) -> Client {
+    let grpc = Grpc::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    Client { grpc, http: channel }
 }
 
-async fn exchange(client: &mut Grpc<Channel>, call: Call, message: Bytes) -> Result<Bytes, Status> {
-    client.ready().await.map_err(|error| Status::unavailable(Failure::from(error).to_string()))?;
-    let codec = Raw::new(call != Call::Unary);
-    Ok(client.unary(Request::new(message), call.path(), codec).await?.into_inner())
+async fn exchange(client: &mut Client, call: Call, message: Bytes) -> Result<Bytes, Status> {
+    if call == Call::Authzen {
+        return post(&mut client.http, call.path(), message).await;
+    }
+    client.grpc.ready().await.map_err(|error| Status::unavailable(Failure::from(error).to_string()))?;
+    let codec = Raw::new(!call.is_single());
+    Ok(client.grpc.unary(Request::new(message), call.path(), codec).await?.into_inner())
+}
+
+/// A POST of JSON, over HTTP/2.
+async fn post(http: &mut Channel, path: PathAndQuery, message: Bytes) -> Result<Bytes, Status> {
+    let failed = |error: tonic::transport::Error| Status::unavailable(Failure::from(error).to_string());
+    let body = Body::new(axum::body::Body::from(message));
+    let request = http::Request::post(Uri::from(path)).header(CONTENT_TYPE, "application/json").body(body);
+    let request = request.map_err(|error| Status::internal(error.to_string()))?;
+    let response = http.ready().await.map_err(failed)?.call(request).await.map_err(failed)?;
+    if response.status() != StatusCode::OK || response.headers().contains_key("grpc-status") {
+        return Err(Status::unimplemented(format!("HTTP status {}; is `authzen.enabled` set?", response.status())));
+    }
+    let body = axum::body::Body::new(response.into_body());
+    axum::body::to_bytes(body, MESSAGE_BYTES_MAX).await.map_err(|error| Status::unavailable(error.to_string()))
 }
 
 impl Shared {
@@ -145,7 +175,7 @@ impl Shared {
     }
 
     /// One call that was begun, or due, at a moment. Tells whether it was answered.
-    async fn call(&self, client: &mut Grpc<Channel>, begun: Instant) -> bool {
+    async fn call(&self, client: &mut Client, begun: Instant) -> bool {
         let questions = self.load.questions();
         match exchange(client, self.call, self.load.next()).await {
             Ok(response) => {
@@ -161,7 +191,7 @@ impl Shared {
 }
 
 /// A caller who begins its next call when the last has ended.
-async fn closed(mut client: Grpc<Channel>, shared: Arc<Shared>) {
+async fn closed(mut client: Client, shared: Arc<Shared>) {
     loop {
         let begun = Instant::now();
         if begun >= shared.window.end {
@@ -205,12 +235,7 @@ async fn open(channels: Vec<Channel>, shared: Arc<Shared>, places: usize, mut du
 }
 
 /// One stream, with so many messages waiting for their answers at most. Without a clock there are always that many.
-async fn stream(
-    mut client: Grpc<Channel>,
-    shared: Arc<Shared>,
-    places: usize,
-    due: Option<UnboundedReceiver<Instant>>,
-) {
+async fn stream(mut client: Client, shared: Arc<Shared>, places: usize, due: Option<UnboundedReceiver<Instant>>) {
     let opened = open_stream(&mut client, places).await;
     let (requests, responses) = match opened {
         Ok(opened) => opened,
@@ -234,11 +259,11 @@ async fn stream(
     }
 }
 
-async fn open_stream(client: &mut Grpc<Channel>, places: usize) -> Result<(Sender<Bytes>, Streaming<Bytes>), Status> {
-    client.ready().await.map_err(|error| Status::unavailable(Failure::from(error).to_string()))?;
+async fn open_stream(client: &mut Client, places: usize) -> Result<(Sender<Bytes>, Streaming<Bytes>), Status> {
+    client.grpc.ready().await.map_err(|error| Status::unavailable(Failure::from(error).to_string()))?;
     let (sender, requests) = mpsc::channel(places);
     let request = Request::new(ReceiverStream::new(requests));
-    let responses = client.streaming(request, Call::Stream.path(), Raw::new(true)).await?;
+    let responses = client.grpc.streaming(request, Call::Stream.path(), Raw::new(true)).await?;
     Ok((sender, responses.into_inner()))
 }
 

@@ -7,6 +7,9 @@ use prost::Message;
 use prost::bytes::Bytes;
 use tonic::codegen::http::uri::PathAndQuery;
 
+use super::check;
+use super::wire::{Counts, Unreadable};
+use crate::config::keys::DEFAULT_AUTHZEN_RESOURCE_TYPE;
 use crate::proto::v1;
 
 /// Which call is measured.
@@ -18,6 +21,10 @@ pub(super) enum Call {
     Batch,
     /// One stream a connection, with `--batch` questions a message.
     Stream,
+    /// One check of Envoy a call, with the question in the headers `x-subject`, `x-purpose` and `x-channel`.
+    Check,
+    /// One question a request, as AuthZEN's evaluation in JSON over HTTP/2; the sidecar needs `authzen.enabled`.
+    Authzen,
 }
 
 impl Call {
@@ -27,6 +34,25 @@ impl Call {
             Self::Unary => "unary",
             Self::Batch => "batch",
             Self::Stream => "stream",
+            Self::Check => "check",
+            Self::Authzen => "authzen",
+        }
+    }
+
+    /// Whether there is one question in a call.
+    pub(super) const fn is_single(self) -> bool {
+        matches!(self, Self::Unary | Self::Check | Self::Authzen)
+    }
+
+    /// Counts the answers of a response.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub(super) fn count(self, counts: &mut Counts, response: &[u8]) -> Result<u64, Unreadable> {
+        match self {
+            Self::Unary | Self::Batch | Self::Stream => counts.add(response),
+            Self::Check => check::count(counts, response),
+            Self::Authzen => counts.add_decision(response),
         }
     }
 
@@ -36,6 +62,8 @@ impl Call {
             Self::Unary => "/consent.v1.EnforcementService/MayProcess",
             Self::Batch => "/consent.v1.EnforcementService/MayProcessBatch",
             Self::Stream => "/consent.v1.EnforcementService/MayProcessStream",
+            Self::Check => "/envoy.service.auth.v3.Authorization/Check",
+            Self::Authzen => "/access/v1/evaluation",
         })
     }
 }
@@ -61,18 +89,22 @@ pub(super) struct Load {
 
 impl Load {
     /// Requests about all the subjects, in their order, each with the same number of questions: the last begins the
-    /// subjects anew to be full. `batch` is without meaning for a unary call.
+    /// subjects anew to be full. `batch` is without meaning where a call has one question.
     pub(super) fn new(call: Call, asked: &Asked, subjects: &[v1::Subject], batch: usize) -> Self {
-        let questions = if call == Call::Unary { 1 } else { batch.max(1) };
+        let questions = if call.is_single() { 1 } else { batch.max(1) };
         let mut text = Vec::new();
         let mut ends = Vec::new();
         let mut encode = |message: &dyn Fn(&mut Vec<u8>)| {
             message(&mut text);
             ends.push(text.len());
         };
-        if call == Call::Unary {
+        if call.is_single() {
             for subject in subjects {
-                encode(&|text| single(asked, subject).encode_raw(text));
+                encode(&|text| match call {
+                    Call::Check => check::request(asked, subject).encode_raw(text),
+                    Call::Authzen => text.extend(evaluation(asked, subject).to_string().into_bytes()),
+                    Call::Unary | Call::Batch | Call::Stream => single(asked, subject).encode_raw(text),
+                });
             }
         } else {
             let count = subjects.len().div_ceil(questions);
@@ -114,6 +146,14 @@ fn single(asked: &Asked, subject: &v1::Subject) -> v1::MayProcessRequest {
             ..v1::Question::default()
         }),
     }
+}
+
+fn evaluation(asked: &Asked, subject: &v1::Subject) -> serde_json::Value {
+    serde_json::json!({
+        "subject": {"type": subject.space, "id": subject.id},
+        "action": {"name": asked.channel},
+        "resource": {"type": DEFAULT_AUTHZEN_RESOURCE_TYPE, "id": asked.purpose},
+    })
 }
 
 /// A batch. A message of a stream has the same fields under the same numbers, and every one may carry the context.

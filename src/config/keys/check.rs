@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::config::reader::Reader;
-use crate::config::{Config, LedgerKind, ReplicaMode, ShipKind};
+use crate::config::{Config, LedgerKind, ReplicaMode, ShipKind, Telemetry};
 
 impl Config {
     /// What only several keys together can be wrong about.
@@ -66,6 +66,17 @@ impl Config {
                 ));
             }
         }
+        if let Telemetry { otlp_endpoint: Some(endpoint), otlp_headers_file: Some(_), .. } = &self.telemetry
+            && endpoint.starts_with("http://")
+            && !is_loopback(endpoint)
+        {
+            warnings.push(format!("telemetry.otlp_headers_file: its secrets go to `{endpoint}` in plain text"));
+        }
+        for source in self.ext_authz.iter().flat_map(|mapping| mapping.purpose.of_requests()) {
+            warnings.push(format!(
+                "ext_authz.purpose: `{source}` stands in the request: unless the proxy sets it, a client chooses what is asked"
+            ));
+        }
         if self.server.uds.is_some() && self.server.uds_mode & 0o002 != 0 {
             let mode = self.server.uds_mode;
             warnings.push(format!("server.uds_mode: `{mode:04o}` lets every user of this machine ask"));
@@ -84,4 +95,10 @@ impl Config {
 fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
     overlap && one.port() == other.port() && one.port() != 0
+}
+
+/// Whether a URL leads to this machine.
+fn is_loopback(url: &str) -> bool {
+    let address = url.split_once("://").map_or(url, |(_, address)| address);
+    address.starts_with("localhost:") || address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
 }

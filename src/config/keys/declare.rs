@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::LevelFilter;
 
+use super::mapping;
 use super::{
-    Admin, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
-    ReplicaMode, Server, Ship, ShipKind, Tls, TlsVersion, WORKERS_MAX, Workers,
+    Admin, Authzen, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
+    ReplicaMode, Server, Ship, ShipKind, Telemetry, Tls, TlsVersion, WORKERS_MAX, Workers,
 };
 use crate::config::reader::{Reader, number, quote, text};
 use crate::config::sources::Raw;
@@ -26,10 +27,13 @@ impl Config {
             reader.path("data_dir", "The folder of everything that is written.", keys::DEFAULT_DATA_DIR.into());
         let config = Self {
             server: Server::read(reader),
+            authzen: Authzen::read(reader),
             admin: Admin::read(reader),
             ledger: Ledger::read(reader),
             replica: Replica::read(reader, data_dir.join(keys::DEFAULT_KEY_FILE_NAME)),
             evidence: Evidence::read(reader),
+            telemetry: Telemetry::read(reader),
+            ext_authz: mapping::read(reader),
             log: Log::read(reader),
             callers: reader.whole(
                 "callers",
@@ -174,6 +178,34 @@ impl Tls {
             }
         }
         Some(Self { cert_file: cert_file?, key_file: key_file?, client_ca_file, min_version })
+    }
+}
+
+impl Authzen {
+    fn read(reader: &mut Reader) -> Self {
+        let authzen = Self {
+            enabled: reader.switch(
+                "authzen.enabled",
+                "Whether questions are answered that come as AuthZEN, over HTTP, on the same listeners.",
+                false,
+            ),
+            url: reader.url_or_off(
+                "authzen.url",
+                "Where AuthZEN's clients reach the sidecar; without it there is no metadata for them to discover.",
+            ),
+            resource_type: reader.value(
+                "authzen.resource_type",
+                "The type of the resources whose id is a purpose; about others the answer is no.",
+                "1 to 64 characters",
+                keys::DEFAULT_AUTHZEN_RESOURCE_TYPE.to_owned(),
+                parse_resource_type,
+                |text| quote(text),
+            ),
+        };
+        if authzen.url.is_some() && !authzen.enabled && reader.is_sound("authzen.enabled") {
+            reader.problem("authzen.url", "is of no use where authzen.enabled is false");
+        }
+        authzen
     }
 }
 
@@ -405,6 +437,57 @@ impl Ship {
     }
 }
 
+impl Telemetry {
+    fn read(reader: &mut Reader) -> Self {
+        let otlp_endpoint =
+            reader.collector_or_off("telemetry.otlp_endpoint", "The collector that traces and metrics are sent to.");
+        let otlp_timeout = reader.duration(
+            "telemetry.otlp_timeout",
+            "How long the collector may take to take one request; no answer waits for it.",
+            keys::DEFAULT_OTLP_TIMEOUT,
+            Duration::from_millis(100)..=Duration::from_mins(1),
+        );
+        let mut file = |key, meaning| reader.path_or_off(key, meaning, PATH_BYTES_MAX, None);
+        let otlp_headers_file = file(
+            "telemetry.otlp_headers_file",
+            "Headers for the collector, such as a token: `name: value`, a line each. Read anew for each request.",
+        );
+        let otlp_ca_file = file(
+            "telemetry.otlp_ca_file",
+            "The authorities of the collector's certificate, in PEM; \"off\": those of the system.",
+        );
+        let (endpoint, ca) = ("telemetry.otlp_endpoint", "telemetry.otlp_ca_file");
+        let is_tls = otlp_endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("https://"));
+        if otlp_ca_file.is_some() && !is_tls && reader.is_sound(endpoint) {
+            reader.problem(ca, format!("is of no use where {endpoint} does not begin with `https://`"));
+        }
+        Self {
+            otlp_endpoint,
+            otlp_timeout,
+            otlp_headers_file,
+            otlp_ca_file,
+            trace_ratio: reader.share_or_off(
+                "telemetry.trace_ratio",
+                "The share of answers that leave a span where their callers bring no trace; \"off\" is no spans at all, \
+                 also of denials and slow answers.",
+                Some(keys::DEFAULT_TRACE_RATIO),
+            ),
+            slow_answer: reader.duration_or_off(
+                "telemetry.slow_answer",
+                "Answers that take longer leave a span, whatever the share.",
+                Some(keys::DEFAULT_SLOW_ANSWER),
+                Duration::from_millis(1)..=Duration::from_mins(1),
+            ),
+            metrics_interval: reader.duration_or_off(
+                "telemetry.metrics_interval",
+                "How often metrics are sent to the collector.",
+                Some(keys::DEFAULT_METRICS_INTERVAL),
+                Duration::from_secs(1)..=Duration::from_hours(1),
+            ),
+        }
+    }
+}
+
 impl Log {
     fn read(reader: &mut Reader) -> Self {
         Self {
@@ -424,6 +507,14 @@ impl Log {
             ),
         }
     }
+}
+
+fn parse_resource_type(raw: &Raw) -> Result<String, String> {
+    let text = text(raw)?;
+    if (1..=64).contains(&text.len()) && !text.chars().any(char::is_control) {
+        return Ok(text.to_owned());
+    }
+    Err("is not 1 to 64 bytes without control characters".to_owned())
 }
 
 fn parse_mode(raw: &Raw) -> Result<u32, String> {

@@ -206,9 +206,9 @@ impl Reading {
 async fn look(context: &jetstream::Context, config: &Config) -> Result<Info, CollectError> {
     let began = Instant::now();
     loop {
-        let info = central::kept_stream(&config.stream).look(context).await?.info;
-        if is_from_leader(&info) {
-            return Ok(info);
+        let seen = central::kept_stream(&config.stream).look(context).await?;
+        if seen.is_from_leader() {
+            return Ok(seen.info);
         }
         if began.elapsed() > PATIENCE {
             let problem = "it has no leader; are most of its servers up?".to_owned();
@@ -216,15 +216,4 @@ async fn look(context: &jetstream::Context, config: &Config) -> Result<Info, Col
         }
         tokio::time::sleep(PAUSE).await;
     }
-}
-
-/// Whether the leader answered, which leaves itself out of the list of the others.
-fn is_from_leader(info: &Info) -> bool {
-    if info.config.num_replicas <= 1 {
-        return true;
-    }
-    let Some(cluster) = &info.cluster else { return false };
-    let named = cluster.leader.as_ref().filter(|leader| !leader.is_empty());
-    named.is_some_and(|leader| cluster.replicas.iter().all(|replica| replica.name != *leader))
-        && cluster.replicas.len() + 1 == info.config.num_replicas
 }

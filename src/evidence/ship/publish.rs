@@ -21,7 +21,7 @@ use crate::evidence::checkpoint::{Checkpoint, origin};
 use crate::evidence::files::{At, Cause, read_small};
 use crate::evidence::id::YearMonth;
 use crate::evidence::log::{ABANDONED, Core, SIGNED, Shared};
-use crate::nats;
+use crate::nats::{self, with_causes};
 
 /// Batches that wait for their acknowledgement: enough for 20,000 answers a second over a round trip of 500 ms.
 const IN_FLIGHT_MAX: usize = 16;
@@ -467,18 +467,4 @@ fn refused(error: &PublishError, stream: &str) -> String {
         PublishErrorKind::TimedOut => "the evidence stream did not acknowledge in time".to_owned(),
         _ => format!("the evidence stream refused: {}", with_causes(error)),
     }
-}
-
-/// An error and what caused it, joined by colons.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut sentence = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !sentence.contains(&text) {
-            sentence = format!("{sentence}: {text}");
-        }
-        source = cause.source();
-    }
-    sentence
 }

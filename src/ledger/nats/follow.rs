@@ -10,14 +10,16 @@ pub(super) mod decode;
 mod pull;
 mod session;
 
+use std::io;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Config;
+use super::{Config, OpenError};
 use crate::clock::Clock;
 use crate::ledger::{Feed, FeedItem, LedgerFault, LedgerSource, Resume};
+use crate::nats::with_causes;
 use decode::Decoder;
 use session::Follower;
 
@@ -41,6 +43,15 @@ pub struct NatsSource {
     clock: Clock,
 }
 
+/// Why nothing is followed.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Key(#[from] OpenError),
+    #[error("no thread could be started")]
+    Threads(#[from] io::Error),
+}
+
 impl NatsSource {
     /// A source of the ledger's events, with a proof of freshness in each interval. Nothing is opened yet.
     #[must_use]
@@ -55,9 +66,13 @@ impl LedgerSource for NatsSource {
         let (stop, stopped) = oneshot::channel::<()>();
         let ledger = name(&self.config);
         if let Err(error) = self.start(resume, items.clone(), stopped) {
-            let problem = format!("no thread could be started: {error}");
+            let problem = with_causes(&error);
+            let fault = match error {
+                StartError::Key(_) => LedgerFault::OtherSubjectKey { ledger, problem },
+                StartError::Threads(_) => LedgerFault::Unfollowed { ledger, problem },
+            };
             // The channel is empty, so there is room.
-            let _ = items.try_send(FeedItem::Broken(LedgerFault::Unfollowed { ledger, problem }));
+            let _ = items.try_send(FeedItem::Broken(fault));
         }
         Feed::new(receiver, stop)
     }
@@ -69,13 +84,10 @@ impl NatsSource {
         resume: Option<Resume>,
         items: mpsc::Sender<FeedItem>,
         stopped: oneshot::Receiver<()>,
-    ) -> std::io::Result<()> {
+    ) -> Result<(), StartError> {
         let (raw, decoding) = mpsc::channel(RAW_BATCHES);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let hasher = match super::subject_key(&self.config.subject_key_file) {
-            Ok(hasher) => hasher,
-            Err(error) => return Err(std::io::Error::other(error)),
-        };
+        let hasher = super::subject_key(&self.config.subject_key_file)?;
         let follower = Follower::new(self.config.clone(), &hasher, self.freshness_interval, self.clock, raw, resume);
         let decoder = Decoder { hasher, ledger: name(&self.config) };
         std::thread::Builder::new().name("ledger-decode".to_owned()).spawn(move || decoder.run(decoding, &items))?;
@@ -102,4 +114,25 @@ fn name(config: &Config) -> String {
 /// Where a beater is sent nonces. No stream takes this subject.
 fn asks(beater: beats::BeaterId) -> String {
     format!("consent.beat.{}", HEXLOWER.encode(&beater))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nats;
+
+    #[test]
+    fn a_subject_key_that_cannot_be_read_is_named() {
+        let connection = nats::Config::new("nats://127.0.0.1:4222".parse().expect("an address"));
+        let subject_key_file = "/nowhere/subject.key".into();
+        let config = Config { connection, stream: "LEDGER".to_owned(), subject_key_file };
+        let source = NatsSource::new(config, DEFAULT_FRESHNESS_INTERVAL, Clock::system());
+        let Some(FeedItem::Broken(fault)) = Box::new(source).follow(None).blocking_recv() else { panic!("no fault") };
+        assert_eq!(
+            fault.to_string(),
+            "the ledger `LEDGER on nats://127.0.0.1:4222` cannot be followed: the subject key `/nowhere/subject.key` \
+             cannot be read; copy it from where the ledger was made, or make a new ledger with `consentd ledger init \
+             --make-subject-key`: No such file or directory (os error 2)"
+        );
+    }
 }

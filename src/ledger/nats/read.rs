@@ -128,17 +128,7 @@ impl SubjectReader {
         }
         let handle = context.get_stream_no_info(&config.stream).await.map_err(|error| problem(error.to_string()))?;
         let message = handle.get_raw_message(last).await.map_err(|error| problem(error.to_string()))?;
-        let message_id = message.headers.get(async_nats::header::NATS_MESSAGE_ID);
-        let place = Place {
-            position: Position(last),
-            mark: mark(Stored {
-                sequence: last,
-                subject: &message.subject,
-                time_nanos: message.time.unix_timestamp_nanos(),
-                message_id: message_id.map_or("", |id| id.as_str()),
-                payload: &message.payload,
-            }),
-        };
+        let place = Place { position: Position(last), mark: mark(Stored::of(&message)) };
         // The last message stands for the position: whoever has it has all before it.
         let until = Instant::now() + patience;
         let about = [CATALOGUE.to_owned()];

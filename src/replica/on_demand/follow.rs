@@ -1,19 +1,19 @@
 //! The thread that keeps loaded subjects current: follows the ledger from its end, tells the table, publishes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::OnDemand;
 use crate::domain::Position;
 use crate::ledger::nats::{Beginning, Config, SubjectReader};
-use crate::ledger::{Delivery, FeedItem, LedgerId, Token};
+use crate::ledger::{Delivery, FeedItem, LedgerId, Place, Resume, Token};
 use crate::replica::SourceFactory;
-use crate::replica::applier::LOOK_INTERVAL;
 use crate::replica::changes::{self, Said};
 use crate::replica::in_force::InForce;
 use crate::replica::progress::Pace;
 use crate::replica::standing::{Published, Trouble};
+use crate::replica::stop::{LOOK_INTERVAL, Stop};
+use crate::replica::witness::Witness;
 
 /// How long the ledger may take to say where following begins.
 const BEGINNING_WITHIN: Duration = Duration::from_secs(10);
@@ -25,15 +25,17 @@ pub(super) struct Follower {
     pub(super) copy: Arc<OnDemand>,
     pub(super) ledger: Config,
     pub(super) sources: SourceFactory,
-    pub(super) stop: Arc<AtomicBool>,
+    pub(super) stop: Stop,
+    pub(super) witness: Witness,
 }
 
 /// Where the following stands.
 struct Round<'a> {
+    follower: &'a Follower,
     copy: &'a OnDemand,
     in_force: InForce,
     ledger: LedgerId,
-    position: Position,
+    place: Place,
     target: Option<Position>,
     built: bool,
     quarantined: u64,
@@ -45,24 +47,26 @@ impl Follower {
         let Some(beginning) = self.begin() else { return };
         let Beginning { ledger, resume, catalogues } = beginning;
         let mut round = Round {
+            follower: self,
             copy: &self.copy,
             in_force: InForce::default(),
             ledger,
-            position: resume.map_or(Position(0), |resume| resume.place.position),
+            place: resume.map_or(Place { position: Position(0), mark: [0; 16] }, |resume| resume.place),
             target: None,
             built: false,
             quarantined: 0,
         };
         // A load that begins before the first event reads at least up to here.
-        self.copy.table.about_to_apply(round.position);
+        self.copy.table.about_to_apply(round.place.position);
         round.apply(catalogues);
         round.publish();
         let standing = &self.copy.shared.standing;
+        self.witness.begin(resume);
         let mut feed = (self.sources)().follow(resume);
-        while !self.stopped() {
+        while !self.stop.is_set() {
             let Ok(item) = feed.recv_within(LOOK_INTERVAL) else { continue };
             let Some(item) = item else {
-                standing.break_ledger("the thread that follows the ledger has ended; restart".to_owned());
+                standing.unfollowed();
                 break;
             };
             if !round.take(item) {
@@ -70,19 +74,18 @@ impl Follower {
             }
         }
         drop(feed);
-        while !self.stopped() {
-            self.pause(Duration::from_secs(1));
-        }
+        self.witness.keep();
+        self.stop.pause(Duration::MAX);
     }
 
     /// Reaches the ledger and finds where to begin; `None` when told to stop.
     fn begin(&self) -> Option<Beginning> {
         let standing = &self.copy.shared.standing;
-        while !self.stopped() {
+        while !self.stop.is_set() {
             let begun = self.copy.runtime.block_on(async {
                 tokio::select! {
                     begun = SubjectReader::begin(&self.ledger, BEGINNING_WITHIN) => Some(begun),
-                    () = self.told_to_stop() => None,
+                    () = self.stop.told() => None,
                 }
             });
             match begun? {
@@ -91,34 +94,12 @@ impl Follower {
                     return Some(beginning);
                 }
                 Err(error) => {
-                    let sentence = error.to_string();
-                    tracing::warn!(cause = sentence, "the ledger cannot be read now; the view ages");
-                    standing.set_trouble(Some(Trouble::LedgerWaiting(sentence)));
-                    self.pause(RETRY);
+                    standing.waiting(error.to_string());
+                    self.stop.pause(RETRY);
                 }
             }
         }
         None
-    }
-
-    async fn told_to_stop(&self) {
-        while !self.stopped() {
-            tokio::time::sleep(LOOK_INTERVAL).await;
-        }
-    }
-
-    fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
-    /// Sleeps in short steps, so that stopping is prompt.
-    fn pause(&self, span: Duration) {
-        let step = Duration::from_millis(50);
-        let mut left = span;
-        while !self.stopped() && !left.is_zero() {
-            std::thread::sleep(step.min(left));
-            left = left.saturating_sub(step);
-        }
     }
 }
 
@@ -127,38 +108,41 @@ impl Round<'_> {
     fn take(&mut self, item: FeedItem) -> bool {
         let standing = &self.copy.shared.standing;
         match item {
-            FeedItem::Waiting(sentence) => {
-                tracing::warn!(cause = sentence, "the ledger cannot be read now; the view ages");
-                standing.set_trouble(Some(Trouble::LedgerWaiting(sentence)));
-            }
+            FeedItem::Waiting(sentence) => standing.waiting(sentence),
             FeedItem::Opened { ledger, last } => {
                 if ledger != self.ledger {
-                    standing.break_ledger("the ledger was replaced while it was opened; start again".to_owned());
+                    standing.broken(&"the ledger was replaced while it was opened; start again");
                     return false;
                 }
                 self.target = Some(last);
                 tracing::info!(
-                    from = self.position.0,
+                    from = self.place.position.0,
                     to = last.0,
                     "following the ledger; subjects are loaded on demand"
                 );
                 let now = Instant::now();
-                let progress = Pace::new(self.position, last, now).progress(self.position, now);
+                let progress = Pace::new(self.place.position, last, now).progress(self.place.position, now);
                 standing.set_trouble(Some(Trouble::Building(progress)));
             }
             FeedItem::Events { deliveries, place } => {
                 // INVARIANT: before any subject is touched; a load that begins meanwhile reads at least up to here.
                 self.copy.table.about_to_apply(place.position);
                 self.apply(deliveries);
-                self.position = place.position;
+                self.place = place;
                 self.publish();
             }
             FeedItem::Current { position, at } => {
-                if position != self.position {
+                if position != self.place.position {
                     return true;
                 }
                 standing.current(at);
-                if !self.built && self.target.is_some_and(|target| position >= target) {
+                if !self.built && self.has_reached(position) {
+                    // A ledger that was cut since the last start has an end as well.
+                    let Follower { witness, sources, stop, .. } = self.follower;
+                    let Some(least) = witness.confirm(sources, standing, stop) else { return false };
+                    self.target = self.target.max(Some(least));
+                }
+                if !self.built && self.has_reached(position) {
                     self.built = true;
                     tracing::info!(position = position.0, "the end of the ledger is reached");
                     self.publish();
@@ -168,12 +152,15 @@ impl Round<'_> {
                 }
             }
             FeedItem::Broken(fault) => {
-                tracing::error!(fault = %fault, "the ledger cannot be trusted; everything is denied");
-                standing.break_ledger(fault.to_string());
+                standing.broken(&fault);
                 return false;
             }
         }
         true
+    }
+
+    fn has_reached(&self, position: Position) -> bool {
+        self.target.is_some_and(|target| position >= target)
     }
 
     fn apply(&mut self, deliveries: Vec<Delivery>) {
@@ -192,12 +179,15 @@ impl Round<'_> {
     fn publish(&self) {
         self.copy.shared.standing.publish(Published {
             ledger: Some(self.ledger),
-            position: self.position,
-            token: Token { ledger: self.ledger, position: self.position }.to_string().into(),
+            position: self.place.position,
+            token: Token { ledger: self.ledger, position: self.place.position }.to_string().into(),
             catalogue: self.in_force.catalogue(),
             built: self.built,
             quarantined: self.quarantined,
             engine: None,
         });
+        if self.built {
+            self.follower.witness.note(Resume { ledger: self.ledger, place: self.place });
+        }
     }
 }

@@ -25,7 +25,7 @@ use crate::ledger::nats::{
     Config, OpenError, SUBJECT_KEY_CHECK, Stored, kept_stream, ledger_id, mark, subject_key_check,
 };
 use crate::ledger::{FeedItem, LedgerFault, LedgerId, Place, Resume, SubjectHasher};
-use crate::nats::{KeptStream, Seen, StreamError, connect};
+use crate::nats::{KeptStream, Seen, StreamError, connect, with_causes};
 use crate::proto::v1;
 
 /// Between two looks at the connection and at what was sent: 100 ms.
@@ -210,7 +210,7 @@ impl Follower {
 
     /// Connects anew, with files read anew, and looks at the stream.
     async fn connect(&self) -> Result<(Context, Seen), Halt> {
-        let unreachable = |error: &dyn std::error::Error| Halt::Unreachable(chain(error));
+        let unreachable = |error: &dyn std::error::Error| Halt::Unreachable(with_causes(error));
         let client = connect(&self.config.connection).await.map_err(|error| unreachable(&error))?;
         let context =
             ContextBuilder::new().timeout(REQUEST_TIMEOUT.min(self.config.connection.request_timeout)).build(client);
@@ -221,7 +221,7 @@ impl Follower {
     /// Whether this is the stream that was followed, and still says what it said.
     async fn check(&self, context: &Context, seen: &Seen) -> Result<(), Halt> {
         let info = &seen.info;
-        if !is_leaders(info) {
+        if !seen.is_from_leader() {
             return Err(Halt::Unreachable(format!("the ledger `{}` has no leader now", self.name)));
         }
         match seen.metadata(SUBJECT_KEY_CHECK) {
@@ -260,15 +260,7 @@ impl Follower {
         }
         match self.message_from(&stream, position.0).await? {
             Some(message) if message.sequence == position.0 => {
-                let id = message.headers.get(async_nats::header::NATS_MESSAGE_ID);
-                let stored = Stored {
-                    sequence: message.sequence,
-                    subject: &message.subject,
-                    time_nanos: message.time.unix_timestamp_nanos(),
-                    message_id: id.map_or("", |id| id.as_str()),
-                    payload: &message.payload,
-                };
-                if mark(stored) == self.place.mark {
+                if mark(Stored::of(&message)) == self.place.mark {
                     Ok(())
                 } else {
                     Err(Halt::Broken(LedgerFault::Rewritten { ledger: self.name.clone(), position }))
@@ -348,15 +340,7 @@ impl Follower {
     /// Hands messages on, and says what they prove.
     async fn take(&mut self, came: Vec<Placed>) -> Result<(), Halt> {
         let Some(last) = came.last() else { return Ok(()) };
-        let headers = last.message.headers.as_ref();
-        let id = headers.and_then(|headers| headers.get(async_nats::header::NATS_MESSAGE_ID));
-        let stored = Stored {
-            sequence: last.sequence,
-            subject: &last.message.subject,
-            time_nanos: last.time_nanos,
-            message_id: id.map_or("", |id| id.as_str()),
-            payload: &last.message.payload,
-        };
+        let stored = Stored::placed(last.sequence, last.time_nanos, &last.message);
         let place = Place { position: Position(last.sequence), mark: mark(stored) };
         let now = Instant::now();
         let mut proof: Option<BootTime> = None;
@@ -428,7 +412,7 @@ impl Follower {
         // Where nothing is told, proofs stay away if that matters.
         let Ok(Ok(seen)) = looked else { return Ok(()) };
         let info = &seen.info;
-        if !is_leaders(info) {
+        if !seen.is_from_leader() {
             return Ok(());
         }
         // What seems wrong is looked at as when following begins, which asks again before it says so.
@@ -517,29 +501,8 @@ fn sequence_of(answer: &[u8]) -> Result<u64, String> {
     sequence.ok_or_else(|| "the stream's acknowledgement of a beat is not understood".to_owned())
 }
 
-/// Whether the stream's leader answered: whoever answers leaves itself out of the copies it lists, and where there is no
-/// leader every copy answers.
-fn is_leaders(info: &stream::Info) -> bool {
-    let Some(cluster) = &info.cluster else { return info.config.num_replicas <= 1 };
-    cluster
-        .leader
-        .as_ref()
-        .is_some_and(|leader| !leader.is_empty() && cluster.replicas.iter().all(|replica| replica.name != *leader))
-}
-
 /// Whether messages are missing between the first that was ever written and the last.
 fn has_holes(state: &stream::State) -> bool {
     let is_written = state.last_sequence > 0;
     is_written && (state.first_sequence != 1 || state.messages != state.last_sequence)
-}
-
-/// An error and what caused it, joined by colons.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut sentence = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        sentence = format!("{sentence}: {cause}");
-        source = cause.source();
-    }
-    sentence
 }
