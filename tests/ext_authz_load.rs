@@ -135,7 +135,7 @@ async fn a_thousand_requests_a_second_are_answered_rightly() {
     let listeners =
         [Listener::new("tcp", Asks::Tcp(address)).hurried(), Listener::new("uds", Asks::Uds(home.uds())).hurried()];
     let envoy = Envoy::start(&listeners, &upstream).await;
-    let own = [std::process::id(), process.id(), envoy.id()];
+    let own = [std::process::id(), process.pid(), envoy.id()];
     for listener in ["tcp", "uds"] {
         let began = Instant::now();
         let mut seen: Vec<Load> = Vec::new();
