@@ -16,6 +16,8 @@ help: ## Say what there is.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
 
 test: ## Set up and run every test: unit, golden, properties, integration, documentation; benchmarks run once each.
+	.ci/python-tools clients >/dev/null
+	.ci/node-clients >/dev/null
 	PATH="$$(.ci/python-tools):$$(.ci/python-tools envoy):$$(.ci/python-tools rotel):$$PATH" \
 		cargo test --locked --all-features --all-targets
 	cargo test --locked --all-features --doc

@@ -134,12 +134,15 @@ impl Checker {
             metrics.refused(Wire::ExtAuthz, telemetry::Refusal::NotPermitted);
             return Err(Refusal::CallerNotPermitted);
         }
+        // Of the time that may be waited, some has gone by.
+        let since = Instant::now();
+        let patience = patience::waiting(carried.allowed).saturating_sub(since.duration_since(came));
         let call = Call {
             kind: CallKind::ExtAuthz,
             shared: question,
             at_least_as_fresh: asked.at_least_as_fresh,
-            patience: patience::waiting(carried.allowed),
-            since: came,
+            patience,
+            since,
             caller: caller.name(),
             // The proxy's own span, where it traces; else its client's.
             trace: carried.trace.or_else(|| parent(&attributes)),

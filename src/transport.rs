@@ -19,6 +19,7 @@ mod tls;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -49,6 +50,8 @@ pub struct Config {
     pub tcp: Option<SocketAddr>,
     /// TLS of the TCP listener; `None` is plain text.
     pub tls: Option<Tls>,
+    /// Whether HTTP/1.1 is spoken beside HTTP/2.
+    pub http1: bool,
     /// The Unix socket; `None` is off.
     pub uds: Option<PathBuf>,
     /// The socket's file mode.
@@ -171,7 +174,8 @@ impl Transport {
             questions.add_service(health).add_service(reflect().build_v1()?).add_service(reflect().build_v1alpha()?);
 
         let places = Arc::new(Semaphore::new(config.max_connections));
-        show(&metrics, config.max_connections, &places, tls.as_ref().map(|(renewed, _)| renewed));
+        let accepted = Arc::new(AtomicU64::new(0));
+        show(&metrics, config.max_connections, &places, &accepted, tls.as_ref().map(|(renewed, _)| renewed));
         let mut beside = JoinSet::new();
         let tls = tls.map(|(renewed, fingerprint)| {
             beside.spawn(Arc::clone(&renewed).watch(fingerprint));
@@ -180,7 +184,13 @@ impl Transport {
         let connections = Arc::new(Connections::new(&config, routes, tls, metrics, clock));
         let mut accepting = JoinSet::new();
         for listener in listeners {
-            accepting.spawn(accept(listener, Arc::clone(&connections), Arc::clone(&places), stopped.clone()));
+            accepting.spawn(accept(
+                listener,
+                Arc::clone(&connections),
+                Arc::clone(&places),
+                Arc::clone(&accepted),
+                stopped.clone(),
+            ));
         }
         // A panic there has been told by whoever panicked.
         while accepting.join_next().await.is_some() {}
@@ -196,6 +206,7 @@ async fn accept(
     listener: Listener,
     connections: Arc<Connections>,
     places: Arc<Semaphore>,
+    accepted: Arc<AtomicU64>,
     stopped: watch::Receiver<bool>,
 ) {
     let mut serving = JoinSet::new();
@@ -207,6 +218,7 @@ async fn accept(
             };
             match carrier {
                 Ok(carrier) => {
+                    accepted.fetch_add(1, Ordering::Relaxed);
                     let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
                     let (connections, stopped) = (Arc::clone(&connections), stopped.clone());
                     serving.spawn(async move {
@@ -231,7 +243,16 @@ async fn accept(
 }
 
 /// Shows how connections do.
-fn show(metrics: &Metrics, max_connections: usize, places: &Arc<Semaphore>, tls: Option<&Arc<Renewed>>) {
+fn show(
+    metrics: &Metrics,
+    max_connections: usize,
+    places: &Arc<Semaphore>,
+    accepted: &Arc<AtomicU64>,
+    tls: Option<&Arc<Renewed>>,
+) {
+    let accepted = Arc::clone(accepted);
+    let help = "Connections of callers since the start.";
+    metrics.observe_counter("consentd_connections_total", help, "", move || accepted.load(Ordering::Relaxed));
     let places = Arc::clone(places);
     metrics.observe_gauge("consentd_connections", "Connections of callers.", "", move || {
         let taken = max_connections.saturating_sub(places.available_permits());

@@ -51,6 +51,9 @@ impl Sidecar {
             flag("server.uds", path("socket")),
             flag("admin.tcp", "off".to_owned()),
             flag("authzen.enabled", "true".to_owned()),
+            flag("ext_authz.subject", "header:x-subject".to_owned()),
+            flag("ext_authz.purpose", "header:x-purpose".to_owned()),
+            flag("ext_authz.channel", "header:x-channel".to_owned()),
         ];
         let config = Config::load(&Sources { flags, ..Sources::default() }).expect("valid").config;
         let (stop, stopped) = oneshot::channel();
@@ -134,7 +137,7 @@ fn every_question_is_answered_with_evidence_in_every_way_of_asking() {
     let subjects = format!("crm:{{1..{SUBJECTS}}}");
     let common = ["--duration", "400ms", "--warmup", "100ms", "--batch", "100", "--subjects", &subjects];
     for (address, call, questions) in
-        [(&tcp, "unary", 1), (&uds, "batch", 100), (&tcp, "stream", 100), (&uds, "authzen", 1)]
+        [(&tcp, "unary", 1), (&uds, "batch", 100), (&tcp, "stream", 100), (&uds, "check", 1), (&uds, "authzen", 1)]
     {
         for open in [false, true] {
             let mut arguments = common.to_vec();
@@ -162,6 +165,18 @@ fn every_question_is_answered_with_evidence_in_every_way_of_asking() {
             }
         }
     }
+}
+
+#[test]
+fn a_server_that_answers_no_checks_is_an_error() {
+    let null = Null::start();
+    let arguments = ["bench", "run", "--call", "check", "--address", &null.address];
+    let output = consentd(&arguments).output().expect("runs");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let output = consentd(&["bench", "compare", "--call", "check"]).output().expect("runs");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("measure them with `consentd bench run`"), "{said}");
 }
 
 /// Measures a null server that stops for 300 ms in the middle of a second.
@@ -220,34 +235,36 @@ fn calls_that_fail_are_counted_and_told() {
     assert_eq!(answered + failed + count(&report, "calls_unanswered"), count(&report, "calls"), "{report}");
 }
 
-#[test]
-fn a_quick_comparison_ends_with_a_table_and_leaves_nothing_behind() {
+/// A comparison's table, and how many rows it has.
+fn compare(more: &[&str]) -> (String, usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("table.md");
-    let arguments = [
-        "bench",
-        "compare",
-        "--quick",
-        "--subjects",
-        "200",
-        "--pairs",
-        "1",
-        "--batch",
-        "20",
-        "--duration",
-        "200ms",
-        "--out",
-    ];
+    let arguments = ["bench", "compare", "--quick", "--subjects", "200", "--pairs", "1", "--batch", "20"];
     let mut command = consentd(&arguments);
-    let output = command.arg(&out).env("TMPDIR", folder.path()).output().expect("runs");
+    command.args(more).args(["--duration", "200ms", "--out"]).arg(&out);
+    let output = command.env("TMPDIR", folder.path()).output().expect("runs");
     assert!(output.status.success(), "{output:?}");
     let table = std::fs::read_to_string(&out).expect("written");
     assert_eq!(table.as_bytes(), output.stdout);
-    let rows = table.lines().filter(|line| line.starts_with("| auto |")).count();
-    assert_eq!(rows, 10, "{table}");
     let left: Vec<_> =
         std::fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("one").path()).collect();
     assert_eq!(left, [out], "the folder of the comparison is gone");
+    let rows = table.lines().filter(|line| line.starts_with("| auto |")).count();
+    (table, rows)
+}
+
+#[test]
+fn a_quick_comparison_ends_with_a_table_and_leaves_nothing_behind() {
+    let (table, rows) = compare(&[]);
+    assert_eq!(rows, 10, "{table}");
+    assert!(table.contains("null answers/s | sidecar answers/s"), "{table}");
+}
+
+#[test]
+fn a_sidecar_is_compared_with_one_that_is_traced() {
+    let (table, rows) = compare(&["--traced", "0.01", "--call", "unary"]);
+    assert_eq!(rows, 6, "{table}");
+    assert!(table.contains("plain answers/s | traced answers/s"), "{table}");
 }
 
 #[test]

@@ -152,24 +152,21 @@ async fn an_answer_that_nobody_takes_is_given_up() {
             body.data().await.expect("an end").expect_err("no byte fits").reason()
         });
     }
-    while let Some(ended) = timeout(Duration::from_secs(60), untaken.join_next()).await.expect("given up") {
+    while let Some(ended) = timeout(Duration::from_mins(1), untaken.join_next()).await.expect("given up") {
         assert_eq!(ended.expect("no panic"), Some(h2::Reason::CANCEL), "after {:?}", began.elapsed());
     }
     let took = began.elapsed();
     assert!(took >= Duration::from_secs(29), "a slow reader has time: {took:?}");
-    // The connection is as good as before, and who takes answers gets them, however slowly.
+    // The connection is as good as before, and so are others.
     let (answer, mut sent) =
         requests.ready().await.expect("room").send_request(call("MayProcess"), false).expect("sent");
     sent.send_data(message, true).expect("sent");
-    let mut body = answer.await.expect("headers").into_body();
-    sleep(Duration::from_secs(2)).await;
-    body.flow_control().release_capacity(0).expect("nothing was taken");
+    drop(answer.await.expect("headers"));
     assert_eq!(reason(&mut sidecar.client(), newsletter("crm:1")).await, Reason::UnknownSubject);
-    drop(body);
     sidecar.stop().await;
 }
 
-/// A client that asks and asks, and never reads its socket.
+/// Clients that ask and ask, and never read their sockets.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_that_is_never_read_is_closed_and_takes_little_memory() {
     let home = Home::with_catalogue();
@@ -178,24 +175,24 @@ async fn a_socket_that_is_never_read_is_closed_and_takes_little_memory() {
     let channel = process.connect().await;
     sidecar::until_serving(&channel).await;
     let (address, before) = (told_tcp(&home), resident(process.pid()));
-    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("set");
-    let mut stream = socket.connect(address).await.expect("connected");
-    stream.write_all(HELLO).await.expect("sent");
-    // Pings, which must be answered each: the cheapest way of making a server write.
-    let pings = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8].repeat(1000);
-    let began = Instant::now();
-    let closed = async {
-        loop {
-            if stream.write_all(&pings).await.is_err() {
-                return;
-            }
-        }
+    // Pings, which must be answered each: the cheapest way of making a server write. And requests, one behind the other.
+    let pings: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8].repeat(1000);
+    let requests: &[u8] = &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1000);
+    let flood = async |hello: &[u8], words: &[u8]| {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("set");
+        let mut stream = socket.connect(address).await.expect("connected");
+        stream.write_all(hello).await.expect("sent");
+        let began = Instant::now();
+        let closed = async { while stream.write_all(words).await.is_ok() {} };
+        timeout(Duration::from_mins(1), closed).await.expect("closed");
+        began.elapsed()
     };
-    timeout(Duration::from_secs(60), closed).await.expect("closed");
-    println!("closed after {:?}, {} KiB more", began.elapsed(), (resident(process.pid()).saturating_sub(before)) >> 10);
-    assert!(resident(process.pid()).saturating_sub(before) < 32 << 20);
-    eventually("its place is free", async || (connections(home.admin()) == 1).then_some(())).await;
+    let closed = tokio::join!(flood(HELLO, pings), flood(b"", requests));
+    let more = resident(process.pid()).saturating_sub(before);
+    println!("closed after {closed:?}, {} KiB more", more >> 10);
+    assert!(more < 32 << 20, "{more} bytes");
+    eventually("their places are free", async || (connections(home.admin()) == 1).then_some(())).await;
     process.terminate();
     assert!(process.ended().await.success());
 }
@@ -307,7 +304,7 @@ async fn connections_end_by_their_age_at_different_times() {
     ages.sort();
     assert!(ages[0] >= Duration::from_millis(3_500), "{ages:?}");
     assert!(ages[45] <= Duration::from_millis(4_900), "{ages:?}");
-    assert!(ages[49] - ages[0] > Duration::from_millis(200), "{ages:?}");
+    assert!(ages[49].saturating_sub(ages[0]) > Duration::from_millis(200), "{ages:?}");
     sidecar.stop().await;
 }
 

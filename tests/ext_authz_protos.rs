@@ -4,10 +4,8 @@
 #![allow(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "tests may fail loudly")]
 
 #[path = "support/envoy.rs"]
-#[allow(dead_code, reason = "each test uses its part")]
 mod envoy;
 #[path = "support/sidecar.rs"]
-#[allow(dead_code, reason = "each test uses its part")]
 mod sidecar;
 
 use std::fs;

@@ -10,10 +10,14 @@ mod http;
 #[path = "support/sidecar.rs"]
 mod sidecar;
 
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use collector::{Collector, Mood};
+use consentd::proto::foreign::envoy::service::auth::v3::attribute_context::{self, HttpRequest};
+use consentd::proto::foreign::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use consentd::proto::foreign::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
 use consentd::proto::v1;
 use consentd::proto::v1::Reason;
 use data_encoding::{BASE32, BASE64, BASE64URL, HEXLOWER, HEXUPPER};
@@ -24,6 +28,7 @@ use sidecar::{
     Client, Home, Process, append, ask, batch_question, erasure, files, given, link, newsletter, now_ms, page, said,
     token_at, unreadable, until_reason, until_serving, withdrawn, write_file,
 };
+use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 /// Recognisable identifiers, each of which goes another way.
@@ -189,6 +194,41 @@ async fn malformed(client: &mut Client) -> Vec<Status> {
     refused
 }
 
+/// Checks of Envoy about everybody, well-formed and malformed, from every place where an identifier can stand.
+async fn check_everything(channel: Channel) -> Vec<CheckResponse> {
+    let mut client = AuthorizationClient::new(channel);
+    let mut answered = Vec::new();
+    for id in ALL {
+        let texts =
+            [format!("crm:{id}"), format!("phone:{id}"), id.to_owned(), format!("CRM:{id}"), format!("crm:{id}\n")];
+        for text in texts {
+            for (path, name) in [
+                (format!("/users/{text}"), "x-nothing"),
+                (format!("/users/{text}/../{text};a=b"), "x-nothing"),
+                (format!("/?user={text}"), "x-nothing"),
+                (format!("/?user={text}&user={text}"), "x-nothing"),
+                (format!("/?user={text}%zz"), "x-nothing"),
+                ("/".to_owned(), "x-user"),
+                ("/".to_owned(), "sec-gpc"),
+                ("/".to_owned(), "x-tcf"),
+                ("/".to_owned(), "x-token"),
+                ("/".to_owned(), "traceparent"),
+            ] {
+                let mut headers: HashMap<String, String> = [(name.to_owned(), text.clone())].into();
+                if path == "/" && name != "x-user" {
+                    headers.insert("x-user".to_owned(), format!("crm:{id}"));
+                }
+                let http = HttpRequest { headers, path, header_map: None };
+                let request = Some(attribute_context::Request { http: Some(http) });
+                let attributes = Some(AttributeContext { request, ..AttributeContext::default() });
+                let response = client.check(CheckRequest { attributes }).await.expect("a check is answered");
+                answered.push(response.into_inner());
+            }
+        }
+    }
+    answered
+}
+
 /// Every well-formed way to ask about everybody.
 async fn ask_everything(client: &mut Client) {
     let subjects: Vec<String> =
@@ -288,6 +328,11 @@ async fn identifiers_stay_in_the_ledger(format: &str) {
         ("authzen.enabled", "true"),
         ("replica.max_wait", "20ms"),
         ("evidence.segment_bytes", "1MiB"),
+        ("ext_authz.subject", "path:/users/{subject}, query:user, header:x-user"),
+        ("ext_authz.purpose", "value:newsletter"),
+        ("ext_authz.channel", "value:email"),
+        ("ext_authz.tcf", "header:x-tcf"),
+        ("ext_authz.at_least_as_fresh", "header:x-token"),
     ];
     // Twice, so that a store is opened as well as built; and once more after it was damaged.
     for round in 0..3 {
@@ -297,13 +342,21 @@ async fn identifiers_stay_in_the_ledger(format: &str) {
         let mut process = Process::spawn(&home, &settings);
         let channel = process.connect().await;
         until_serving(&channel).await;
-        let mut client = Client::new(channel);
+        let mut client = Client::new(channel.clone());
         until_reason(&client, &newsletter(&format!("phone:{LINKED}")), Reason::Consent).await;
         ask_everything(&mut client).await;
         home.append(&said(&format!("crm:{KNOWN}"), "newsletter", "email", "RENEWED", now_ms()));
         ask_as_authzen(&mut Http::uds(&home.uds(), Version::HTTP_11).await).await;
         for status in malformed(&mut client).await {
             assert_clean("a status", format!("{status:?}").as_bytes());
+        }
+        let mut reasons = HashSet::new();
+        for response in check_everything(channel).await {
+            assert_clean("an answer to Envoy", format!("{response:?}").as_bytes());
+            reasons.extend(response.status.map(|status| status.message));
+        }
+        for reason in ["MALFORMED_QUESTION", "WITHDRAWN", "UNKNOWN_SUBJECT", "SIGNAL_UNREADABLE", ""] {
+            assert!(reasons.contains(reason), "never `{reason}`: {reasons:?}");
         }
         let admin = home.admin();
         for path in ["/metrics", "/readyz", "/livez"] {

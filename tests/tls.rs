@@ -8,7 +8,8 @@ mod sidecar;
 mod tls;
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ use tls::{Authority, Files, Versions, borrowed, connect, shake_hands, turn_link}
 use tokio::io::AsyncReadExt as _;
 use tokio_rustls::rustls::{HandshakeKind, ProtocolVersion};
 use tonic::transport::Channel;
+
+/// Makes one of a server's files a bad one.
+type Spoil = fn(&Files);
 
 /// The sentence with which a sidecar does not start.
 async fn refusal(home: &Home, settings: &[(&str, &str)]) -> String {
@@ -45,7 +49,6 @@ async fn every_bad_file_is_named_and_nothing_starts() {
     let home = Home::with_catalogue();
     let authority = Authority::new("one");
     let (own, other) = (authority.server(), authority.server());
-    type Spoil = fn(&Files);
     let spoil: [(&str, Spoil, &str); 11] = [
         (
             "tls.crt",
@@ -267,14 +270,12 @@ async fn bad_new_files_leave_the_old_in_force_and_alarm() {
     };
 
     let old = std::fs::read(files.cert()).expect("read");
-    type Spoil = fn(&Files);
     let spoil: [Spoil; 4] = [
         |files| std::fs::write(files.cert(), "").expect("written"),
         |files| std::fs::write(files.cert(), Authority::new("x").server().cert).expect("written"),
         |files| std::fs::remove_file(files.cert()).expect("removed"),
         |files| {
-            std::fs::write(files.cert(), "-----BEGIN CERTIFICATE-----\nMAAA\n-----END CERTIFICATE-----\n")
-                .expect("written")
+            garbage(&files.cert(), "CERTIFICATE");
         },
     ];
     for spoil in spoil {
@@ -292,6 +293,35 @@ async fn bad_new_files_leave_the_old_in_force_and_alarm() {
     std::fs::write(files.key(), &fresh.key).expect("written");
     becomes(0.0).await;
     assert_ne!(shown(&sidecar, &authority, &caller).await.as_ref(), Some(&before));
+    sidecar.stop().await;
+}
+
+/// The sidecar's own commands, as an operator tries whether it answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ask_speaks_tls() {
+    let home = Home::with_catalogue();
+    let authority = Authority::new("one");
+    let files = Files::write(home.path("tls"), &authority.server(), Some(&authority));
+    let settings = files.settings();
+    let sidecar = Sidecar::ready(&home, &borrowed(&settings, &[])).await;
+    let own = Files::write(home.path("own"), &authority.client(&["spiffe://example.org/a"]), Some(&authority));
+    let ask = async |more: &[(&str, PathBuf)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_consentd"));
+        let question = ["ask", "crm:1", "newsletter", "--channel=email", "--address"];
+        command.args(question).arg(sidecar.tcp.to_string()).env_clear();
+        for (flag, file) in more {
+            command.arg(flag).arg(file);
+        }
+        tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("it runs")
+    };
+    let (ca, cert, key) = (("--tls-ca", own.client_ca()), ("--tls-cert", own.cert()), ("--tls-key", own.key()));
+    let answered = ask(&[ca.clone(), cert.clone(), key.clone()]).await;
+    assert_eq!(answered.status.code(), Some(1), "{answered:?}");
+    assert!(String::from_utf8_lossy(&answered.stdout).starts_with("DENY  UNKNOWN_SUBJECT"), "{answered:?}");
+    for incomplete in [&[], std::slice::from_ref(&ca), &[cert, key], &[ca.clone(), ("--tls-cert", own.cert())]] {
+        let refused = ask(incomplete).await;
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    }
     sidecar.stop().await;
 }
 

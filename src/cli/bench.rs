@@ -3,9 +3,11 @@
 //! The client runs beside the server, mostly on the same processors, so it must cost little: requests are encoded before
 //! the clock starts, sent as bytes, and of responses only verdicts, reasons and the presence of evidence are read.
 
+mod check;
 mod children;
 mod compare;
 mod drive;
+mod evaluation;
 mod ledger;
 mod load;
 mod null;

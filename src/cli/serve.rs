@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -11,6 +12,9 @@ use crate::app::{self, Bound};
 use crate::clock::Clock;
 use crate::config::{Config, Loaded, LogFormat, Workers};
 use crate::telemetry::logs;
+
+/// Files that are open beside connections: store, evidence, listeners, and those of commands that look on.
+const OWN_FILES: u64 = 256;
 
 /// Answer questions until told to stop (SIGTERM or SIGINT).
 #[derive(Debug, clap::Args)]
@@ -27,6 +31,7 @@ pub(super) fn run(args: Args) -> Outcome {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    allow_open_files(config.server.max_connections);
     runtime(config.server.workers)?.block_on(async {
         let bound = app::build(&config, clock).await?;
         tracing::info!(
@@ -37,6 +42,21 @@ pub(super) fn run(args: Args) -> Outcome {
         );
         serve(bound).await
     })
+}
+
+/// Raises the limit of open files, as far as that may be done, to what so many connections take. The limit that a process
+/// begins with is low for the sake of programs that use `select`, which this one does not.
+fn allow_open_files(connections: usize) {
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OWN_FILES);
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // None is without limit.
+    let reachable = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = current.is_some_and(|current| current < reachable)
+        && setrlimit(Resource::Nofile, Rlimit { current: Some(reachable), maximum }).is_ok();
+    let allowed = if raised { Some(reachable) } else { current };
+    if let Some(allowed) = allowed.filter(|allowed| *allowed < wanted) {
+        tracing::warn!(allowed, wanted, "fewer files may be open than server.max_connections needs");
+    }
 }
 
 /// How a line of the log looks, as the log knows it.

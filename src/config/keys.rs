@@ -24,7 +24,8 @@ pub const DEFAULT_MAX_MESSAGE_BYTES: u64 = 4 << 20;
 pub const DEFAULT_MAX_BATCH: usize = 10_000;
 /// Calls at once on one connection, 1 to 65,536. A busy caller has hundreds in flight.
 pub const DEFAULT_MAX_CONCURRENT_STREAMS: usize = 1024;
-/// Connections, 1 to 1,000,000. Half of the 1024 open files that systems commonly allow.
+/// Connections, 1 to 1,000,000. A sidecar has a handful of callers; this many idle ones take 10 MiB, and half of the 1024
+/// open files that systems commonly allow without being asked for more.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 512;
 /// Calls at once over all connections, 1 to 1,000,000. At microseconds a call, more only wait longer.
 pub const DEFAULT_MAX_IN_FLIGHT: usize = 4096;

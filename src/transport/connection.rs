@@ -88,6 +88,9 @@ impl Connections {
         clock: Clock,
     ) -> Self {
         let mut http = auto::Builder::new(Calls);
+        if !config.http1 {
+            http = http.http2_only();
+        }
         http.http2()
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -1,4 +1,4 @@
-//! `consentd bench compare`: the sidecar beside a server that does nothing, in turns.
+//! `consentd bench compare`: the sidecar beside a server that does nothing, or beside itself with tracing, in turns.
 //!
 //! The two run in alternation, so that what else happens on the machine meets both, and each pair gives a ratio; the
 //! median over the pairs is what is shown. Ratios of one run can be compared between machines, rates cannot.
@@ -10,7 +10,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::builder::{EnumValueParser, TypedValueParser};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::children::{Folder, Server};
@@ -43,7 +42,7 @@ const UNARY_IN_FLIGHT: [usize; 3] = [1, 16, 64];
 /// Batches, or messages of a stream, in flight: one is answered, one is on its way each way, and one waits.
 const MANY_IN_FLIGHT: usize = 4;
 
-/// Compare the sidecar with the null server, in turns on this machine, and print a table. Starts both itself, on ports
+/// Compare the sidecar with the null server, in turns on this machine, and print a table. Starts all itself, on ports
 /// that are free and in a folder that is removed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -68,21 +67,22 @@ pub(super) struct Args {
     /// Questions in a batch, or in a message of a stream.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     batch: u64,
+    /// Compare the sidecar with one that sends spans of this share of its answers, of denials, and metrics to a collector
+    /// that keeps nothing.
+    #[arg(long, value_name = "RATIO")]
+    traced: Option<f64>,
     /// Only these calls.
-    #[arg(long, value_parser = compared(), value_delimiter = ',', default_value = "unary,batch,stream")]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Call::Unary, Call::Batch, Call::Stream])]
     call: Vec<Call>,
-}
-
-/// The calls that both servers answer.
-fn compared() -> impl TypedValueParser<Value = Call> {
-    EnumValueParser::<Call>::new().try_map(|call| match call {
-        Call::Unary | Call::Batch | Call::Stream => Ok(call),
-        Call::Authzen => Err("the null server speaks gRPC only; use `consentd bench run`"),
-    })
 }
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
+    if args.call.iter().any(|call| matches!(call, Call::Check | Call::Authzen)) {
+        return Err(Failure::new(
+            "the server that does nothing answers no checks and no AuthZEN; measure them with `consentd bench run`",
+        ));
+    }
     client::block_on(async {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         // What is dropped here ends the children and removes the folder.
@@ -114,12 +114,21 @@ async fn compare(args: &Args) -> Result<String, Failure> {
     let loads = Loads::new(args, subjects)?;
     let mut table = head(args, subjects);
     for workers in &args.workers {
-        let (null, sidecar) = start(&folder, &path, workers).await?;
-        // So that no measured look-up is its subject's first.
-        drive::once(sidecar.uds(), Call::Batch, &loads.batch).await?;
+        let mut null = start_null(&folder, workers)?;
+        null.ready().await?;
+        let plain = start_sidecar(&folder, &path, workers, "plain", &[], &loads).await?;
+        // Both, so that the second is not measured beside what the first one does while nobody asks.
+        let traced = match args.traced {
+            Some(ratio) => {
+                Some(start_sidecar(&folder, &path, workers, "traced", &tracing(ratio, &null), &loads).await?)
+            }
+            None => None,
+        };
+        let pair = traced.as_ref().map_or([&null, &plain], |traced| [&plain, traced]);
         for scenario in scenarios(&args.call) {
-            let row = measure(args, &loads, scenario, [&null, &sidecar]).await?;
-            eprintln!("{workers} workers, {scenario}: {:.2} of the null server's rate", row.rate_ratio());
+            let row = measure(args, &loads, scenario, pair).await?;
+            let [first, _] = names(args);
+            eprintln!("{workers} workers, {scenario}: {:.3} of the rate of `{first}`", row.rate_ratio());
             row.write(&mut table, workers, scenario);
         }
     }
@@ -170,39 +179,65 @@ impl Loads {
 
     fn of(&self, call: Call) -> Arc<Load> {
         match call {
-            // The null server speaks no AuthZEN, so that it is never asked for here.
-            Call::Unary | Call::Authzen => Arc::clone(&self.unary),
+            // The null server answers neither, so that they are never asked for here.
+            Call::Unary | Call::Check | Call::Authzen => Arc::clone(&self.unary),
             Call::Batch | Call::Stream => Arc::clone(&self.batch),
         }
     }
 }
 
-/// Both servers, ready.
-async fn start(folder: &Folder, ledger: &std::path::Path, workers: &str) -> Result<(Server, Server), Failure> {
-    let name = |name: &str| folder.path().join(format!("{name}-{workers}"));
-    let text = |path: &std::path::Path| path.display().to_string();
-    let listen = || ["--listen".to_owned(), "127.0.0.1:0".to_owned()];
-
-    let uds = name("null");
-    let mut arguments = vec!["bench".to_owned(), "null".to_owned(), "--workers".to_owned(), workers.to_owned()];
-    arguments.extend(listen());
-    arguments.extend(["--listen".to_owned(), format!("unix:{}", text(&uds))]);
-    let mut null = Server::start(&arguments, &uds)?;
-
-    let uds = name("sidecar");
-    let mut arguments = vec!["serve".to_owned(), "--ledger".to_owned(), text(ledger)];
-    arguments.extend(listen());
-    arguments.extend(["--uds".to_owned(), text(&uds), "--data-dir".to_owned(), text(&name("data"))]);
-    arguments.extend(["--admin".to_owned(), "off".to_owned(), "--set".to_owned(), CACHE.to_owned()]);
-    arguments.extend(["--set".to_owned(), format!("server.workers={workers}")]);
-    let mut sidecar = Server::start(&arguments, &uds)?;
-
-    null.ready().await?;
-    sidecar.ready().await?;
-    Ok((null, sidecar))
+/// What the two that are compared are called.
+const fn names(args: &Args) -> [&'static str; 2] {
+    if args.traced.is_some() { ["plain", "traced"] } else { ["null", "sidecar"] }
 }
 
-/// What was measured of the two servers, in pairs: the null server's before the sidecar's.
+/// The settings of a sidecar whose collector is the null server.
+fn tracing(ratio: f64, null: &Server) -> [String; 2] {
+    [format!("telemetry.otlp_endpoint=http://{}", null.tcp()), format!("telemetry.trace_ratio={ratio}")]
+}
+
+/// Where a server listens over TCP.
+fn listen() -> [String; 2] {
+    ["--listen".to_owned(), "127.0.0.1:0".to_owned()]
+}
+
+/// The null server.
+fn start_null(folder: &Folder, workers: &str) -> Result<Server, Failure> {
+    let uds = folder.path().join(format!("null-{workers}"));
+    let mut arguments = vec!["bench".to_owned(), "null".to_owned(), "--workers".to_owned(), workers.to_owned()];
+    arguments.extend(listen());
+    arguments.extend(["--listen".to_owned(), format!("unix:{}", uds.display())]);
+    Server::start(&arguments, &uds)
+}
+
+/// A sidecar with these settings, ready, with all subjects in memory.
+async fn start_sidecar(
+    folder: &Folder,
+    ledger: &std::path::Path,
+    workers: &str,
+    name: &str,
+    settings: &[String],
+    loads: &Loads,
+) -> Result<Server, Failure> {
+    let text = |path: &std::path::Path| path.display().to_string();
+    let uds = folder.path().join(format!("{name}-{workers}"));
+    let data = folder.path().join(format!("data-{name}-{workers}"));
+    let mut arguments = vec!["serve".to_owned(), "--ledger".to_owned(), text(ledger)];
+    arguments.extend(listen());
+    arguments.extend(["--uds".to_owned(), text(&uds), "--data-dir".to_owned(), text(&data)]);
+    arguments.extend(["--admin".to_owned(), "off".to_owned(), "--set".to_owned(), CACHE.to_owned()]);
+    arguments.extend(["--set".to_owned(), format!("server.workers={workers}")]);
+    for setting in settings {
+        arguments.extend(["--set".to_owned(), setting.clone()]);
+    }
+    let mut sidecar = Server::start(&arguments, &uds)?;
+    sidecar.ready().await?;
+    // So that no measured look-up is its subject's first.
+    drive::once(sidecar.uds(), Call::Batch, &loads.batch).await?;
+    Ok(sidecar)
+}
+
+/// What was measured of the two servers, in pairs: the first's before the second's.
 struct Row(Vec<[Sample; 2]>);
 
 /// One measurement.
@@ -218,11 +253,16 @@ async fn measure(args: &Args, loads: &Loads, scenario: Scenario, servers: [&Serv
     let default = if args.quick { DEFAULT_DURATION_QUICK } else { DEFAULT_DURATION };
     let duration = args.duration.unwrap_or(default);
     let mut pairs = Vec::new();
-    for _ in 0..args.pairs {
-        let [null, sidecar] = servers;
-        let null = sample(loads, scenario, null, duration).await?;
-        let sidecar = sample(loads, scenario, sidecar, duration).await?;
-        pairs.push([null, sidecar]);
+    let [one, other] = servers;
+    for pair in 0..args.pairs {
+        // Whoever comes first meets what the pause before left over, so that they take turns at that too.
+        pairs.push(if pair % 2 == 0 {
+            let one = sample(loads, scenario, one, duration).await?;
+            [one, sample(loads, scenario, other, duration).await?]
+        } else {
+            let other = sample(loads, scenario, other, duration).await?;
+            [sample(loads, scenario, one, duration).await?, other]
+        });
     }
     Ok(Row(pairs))
 }
@@ -270,7 +310,7 @@ impl Row {
         let rate = |rate: Option<f64>| rate.map_or_else(|| "–".to_owned(), |rate| grouped(whole(rate)));
         let time = |time: Option<f64>| time.map_or_else(|| "–".to_owned(), micros);
         let fine = |time: Option<f64>| time.map_or_else(|| "–".to_owned(), |time| format!("{time:.2} µs"));
-        let ratio = |ratio: Option<f64>| ratio.map_or_else(|| "–".to_owned(), |ratio| format!("**{ratio:.2}**"));
+        let ratio = |ratio: Option<f64>| ratio.map_or_else(|| "–".to_owned(), |ratio| format!("**{ratio:.3}**"));
         let columns = [
             workers.to_owned(),
             scenario.call.as_str().to_owned(),
@@ -301,11 +341,12 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 fn head(args: &Args, subjects: u64) -> String {
     let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let default = if args.quick { DEFAULT_DURATION_QUICK } else { DEFAULT_DURATION };
+    let [one, other] = names(args);
     format!(
         "{processors} processors, shared with the client; {} subjects of {RECORDS} records; evidence `written`; batches \
          of {}; medians of {} pairs, {} s each.\n\n\
-         | workers | call | over | in flight | null answers/s | sidecar answers/s | ratio | null p99 | sidecar p99 | \
-         ratio | null CPU/answer | sidecar CPU/answer |\n\
+         | workers | call | over | in flight | {one} answers/s | {other} answers/s | ratio | {one} p99 | {other} p99 | \
+         ratio | {one} CPU/answer | {other} CPU/answer |\n\
          |---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
         grouped(subjects),
         args.batch,

@@ -7,7 +7,8 @@ use prost::Message;
 use prost::bytes::Bytes;
 use tonic::codegen::http::uri::PathAndQuery;
 
-use crate::config::keys::DEFAULT_AUTHZEN_RESOURCE_TYPE;
+use super::wire::{Counts, Unreadable};
+use super::{check, evaluation};
 use crate::proto::v1;
 
 /// Which call is measured.
@@ -19,7 +20,9 @@ pub(super) enum Call {
     Batch,
     /// One stream a connection, with `--batch` questions a message.
     Stream,
-    /// One question a request, as AuthZEN's evaluation in JSON over HTTP/2; the sidecar needs `authzen.enabled`.
+    /// One check of Envoy a call, with the question in the headers `x-subject`, `x-purpose` and `x-channel`.
+    Check,
+    /// One evaluation of AuthZEN a request, in JSON over HTTP/2.
     Authzen,
 }
 
@@ -30,7 +33,25 @@ impl Call {
             Self::Unary => "unary",
             Self::Batch => "batch",
             Self::Stream => "stream",
+            Self::Check => "check",
             Self::Authzen => "authzen",
+        }
+    }
+
+    /// Whether there is one question in a call.
+    pub(super) const fn is_single(self) -> bool {
+        matches!(self, Self::Unary | Self::Check | Self::Authzen)
+    }
+
+    /// Counts the answers of a response.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub(super) fn count(self, counts: &mut Counts, response: &[u8]) -> Result<u64, Unreadable> {
+        match self {
+            Self::Unary | Self::Batch | Self::Stream => counts.add(response),
+            Self::Check => check::count(counts, response),
+            Self::Authzen => evaluation::count(counts, response),
         }
     }
 
@@ -40,13 +61,9 @@ impl Call {
             Self::Unary => "/consent.v1.EnforcementService/MayProcess",
             Self::Batch => "/consent.v1.EnforcementService/MayProcessBatch",
             Self::Stream => "/consent.v1.EnforcementService/MayProcessStream",
+            Self::Check => "/envoy.service.auth.v3.Authorization/Check",
             Self::Authzen => "/access/v1/evaluation",
         })
-    }
-
-    /// Whether each call is one question.
-    pub(super) const fn is_single(self) -> bool {
-        matches!(self, Self::Unary | Self::Authzen)
     }
 }
 
@@ -71,7 +88,7 @@ pub(super) struct Load {
 
 impl Load {
     /// Requests about all the subjects, in their order, each with the same number of questions: the last begins the
-    /// subjects anew to be full. `batch` is without meaning for calls of one question.
+    /// subjects anew to be full. `batch` is without meaning where a call has one question.
     pub(super) fn new(call: Call, asked: &Asked, subjects: &[v1::Subject], batch: usize) -> Self {
         let questions = if call.is_single() { 1 } else { batch.max(1) };
         let mut text = Vec::new();
@@ -80,13 +97,15 @@ impl Load {
             message(&mut text);
             ends.push(text.len());
         };
-        if call == Call::Unary {
+        if call.is_single() {
             for subject in subjects {
-                encode(&|text| single(asked, subject).encode_raw(text));
-            }
-        } else if call == Call::Authzen {
-            for subject in subjects {
-                encode(&|text| text.extend(evaluation(asked, subject).to_string().into_bytes()));
+                match call {
+                    Call::Check => encode(&|text| check::request(asked, subject).encode_raw(text)),
+                    Call::Authzen => encode(&|text| text.extend(evaluation::request(asked, subject).into_bytes())),
+                    Call::Unary | Call::Batch | Call::Stream => {
+                        encode(&|text| single(asked, subject).encode_raw(text));
+                    }
+                }
             }
         } else {
             let count = subjects.len().div_ceil(questions);
@@ -128,14 +147,6 @@ fn single(asked: &Asked, subject: &v1::Subject) -> v1::MayProcessRequest {
             ..v1::Question::default()
         }),
     }
-}
-
-fn evaluation(asked: &Asked, subject: &v1::Subject) -> serde_json::Value {
-    serde_json::json!({
-        "subject": {"type": subject.space, "id": subject.id},
-        "action": {"name": asked.channel},
-        "resource": {"type": DEFAULT_AUTHZEN_RESOURCE_TYPE, "id": asked.purpose},
-    })
 }
 
 /// A batch. A message of a stream has the same fields under the same numbers, and every one may carry the context.

@@ -1,13 +1,18 @@
 //! `consentd bench null`: a server that answers without thinking.
 //!
 //! The same gRPC service with the same settings as the sidecar's, so that the difference between the two is what the
-//! sidecar does for an answer: reading the question, looking the subject up, deciding, leaving evidence.
+//! sidecar does for an answer: reading the question, looking the subject up, deciding, leaving evidence. It is a collector
+//! as well, that takes traces and metrics and keeps nothing.
+
+mod collector;
 
 use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitCode;
 
 use axum::Router;
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::MetricsServiceServer;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceServiceServer;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt as _};
@@ -23,6 +28,7 @@ use crate::proto::v1;
 use crate::proto::v1::enforcement_service_server::EnforcementService;
 use crate::telemetry::{Metrics, logs};
 use crate::transport::Transport;
+use collector::Collector;
 
 /// Serve the same answer to every question, without ledger, decision or evidence, until told to stop: what gRPC alone
 /// costs. Its answers mean nothing; never point a real caller at it.
@@ -54,7 +60,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         // The reporter begins with "serving", and that is so.
         let (_reporter, health) = tonic_health::server::health_reporter();
         let uds = transport.uds().map(Path::to_owned);
-        let questions = Routes::new(enforcement_server(Null::new(), &config.server));
+        let questions = Routes::new(enforcement_server(Null::new(), &config.server))
+            .add_service(TraceServiceServer::new(Collector))
+            .add_service(MetricsServiceServer::new(Collector));
         let serving = transport.serve(health, questions, Router::new(), stopped);
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         tokio::select! {

@@ -9,6 +9,7 @@ use prost::Message as _;
 use prost::bytes::Bytes;
 use serde_json::Value;
 
+use super::check;
 use super::drive::{self, Plan};
 use super::load::{Asked, Call, Load};
 use super::report::Report;
@@ -95,7 +96,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let load = Arc::new(Load::new(args.call, &args.asked, &args.subjects.gather()?, count(args.batch)));
     let tally = client::block_on(async {
         let first = drive::probe(&plan.address, plan.call, &load).await?;
-        check(plan.call, &load, first)?;
+        examine(plan.call, &load, first)?;
         drive::drive(&plan, Arc::clone(&load)).await
     })?;
     let report = Report::new(&plan, &tally, args.histogram);
@@ -110,13 +111,14 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 /// Decodes the first response in full, which the measured ones are not: a server that answers something else than the
 /// protocol says is found out before it is measured.
-fn check(call: Call, load: &Load, response: Bytes) -> Result<(), Failure> {
+fn examine(call: Call, load: &Load, response: Bytes) -> Result<(), Failure> {
     let answers = match call {
         Call::Unary => usize::from(v1::MayProcessResponse::decode(response)?.answer.is_some()),
         Call::Authzen => {
             usize::from(serde_json::from_slice::<Value>(&response)?.get("decision").is_some_and(Value::is_boolean))
         }
         Call::Batch | Call::Stream => v1::MayProcessBatchResponse::decode(response)?.answers.len(),
+        Call::Check => return check::examine(&response),
     };
     if answers as u64 == load.questions() {
         return Ok(());

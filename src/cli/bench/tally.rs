@@ -41,7 +41,6 @@ impl Window {
 #[derive(Debug, Clone)]
 pub(super) struct Tally {
     window: Window,
-    /// Tells how responses are read.
     call: Call,
     /// Calls that were begun, or due.
     pub(super) begun: u64,
@@ -59,11 +58,11 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Nothing counted yet.
+    /// Nothing counted yet, of such calls.
     ///
     /// # Errors
     /// Never: the bounds are constants that the histogram takes.
-    pub(super) fn new(call: Call, window: Window) -> Result<Self, Failure> {
+    pub(super) fn new(window: Window, call: Call) -> Result<Self, Failure> {
         Ok(Self {
             window,
             call,
@@ -92,11 +91,7 @@ impl Tally {
             return;
         }
         let now = Instant::now();
-        let added = match self.call {
-            Call::Unary | Call::Batch | Call::Stream => self.counts.add(response),
-            Call::Authzen => self.counts.add_decision(response),
-        };
-        match added {
+        match self.call.count(&mut self.counts, response) {
             Ok(answers) if answers == questions => {
                 self.answered += 1;
                 let elapsed = now.saturating_duration_since(begun).as_nanos();
@@ -144,7 +139,7 @@ mod tests {
     fn only_calls_of_the_window_count() {
         let start = Instant::now();
         let window = Window::new(start, Duration::from_secs(1), Duration::from_secs(1));
-        let mut tally = Tally::new(Call::Unary, window).expect("a tally");
+        let mut tally = Tally::new(window, Call::Unary).expect("a tally");
         let status = tonic::Status::unavailable("gone");
         for seconds_tenths in [0, 9, 10, 15, 19, 20, 30] {
             let begun = start + Duration::from_millis(100 * seconds_tenths);
@@ -160,7 +155,7 @@ mod tests {
     #[test]
     fn a_response_with_too_few_answers_is_an_error() {
         let window = Window::new(Instant::now(), Duration::ZERO, Duration::from_mins(1));
-        let mut tally = Tally::new(Call::Unary, window).expect("a tally");
+        let mut tally = Tally::new(window, Call::Unary).expect("a tally");
         tally.begin(window.open, 2);
         // One empty answer.
         tally.answered(window.open, 2, &[0x0a, 0x00]);

@@ -5,7 +5,6 @@ use prost::encoding::{WireType, decode_key, decode_varint};
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-use crate::domain::Reason;
 use crate::proto::v1;
 
 /// Responses up to this many bytes are read without growing a buffer: a thousand answers.
@@ -88,20 +87,6 @@ impl Default for Counts {
     }
 }
 
-/// What a run reads of a decision of AuthZEN.
-#[derive(serde::Deserialize)]
-struct Decision<'a> {
-    decision: bool,
-    #[serde(borrow)]
-    context: Context<'a>,
-}
-
-#[derive(serde::Deserialize)]
-struct Context<'a> {
-    reason: &'a str,
-    evidence_id: Option<&'a str>,
-}
-
 /// A response that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a response could not be read")]
@@ -134,19 +119,14 @@ impl Counts {
         Ok(answers)
     }
 
-    /// Adds a decision of AuthZEN, and gives the number of answers that it is.
-    ///
-    /// # Errors
-    /// If it is none.
-    pub(super) fn add_decision(&mut self, response: &[u8]) -> Result<u64, Unreadable> {
-        let Decision { decision, context } = serde_json::from_slice(response).map_err(|_| Unreadable)?;
-        let reason = Reason::from_name(context.reason).ok_or(Unreadable)?;
-        let number = usize::try_from(i32::from(v1::Reason::from(reason))).map_err(|_| Unreadable)?;
-        *self.reasons.get_mut(number).ok_or(Unreadable)? += 1;
-        self.allowed += u64::from(decision);
-        self.unevidenced += u64::from(context.evidence_id.is_none());
+    /// Adds one answer.
+    pub(super) fn add_one(&mut self, reason: v1::Reason, allowed: bool, evidenced: bool) {
         self.answers += 1;
-        Ok(1)
+        self.allowed += u64::from(allowed);
+        self.unevidenced += u64::from(!evidenced);
+        if let Some(count) = usize::try_from(i32::from(reason)).ok().and_then(|reason| self.reasons.get_mut(reason)) {
+            *count += 1;
+        }
     }
 
     /// Verdict and reason are fields 1 and 2.
@@ -254,18 +234,6 @@ mod tests {
         let mut counts = Counts::default();
         assert_eq!(counts.add(&response.encode_to_vec()), Ok(1));
         assert_eq!(counts.unevidenced, 1);
-    }
-
-    #[test]
-    fn a_decision_is_counted_as_it_says() {
-        let mut counts = Counts::default();
-        let allowed = br#"{"decision":true,"context":{"reason":"CONSENT","evidence_id":"e","more":[]}}"#;
-        assert_eq!(counts.add_decision(allowed), Ok(1));
-        assert_eq!(counts.add_decision(br#"{"decision":false,"context":{"reason":"WITHDRAWN"}}"#), Ok(1));
-        assert_eq!((counts.answers, counts.allowed, counts.unevidenced), (2, 1, 1));
-        for other in [&b"{}"[..], b"", br#"{"decision":true}"#, br#"{"decision":true,"context":{"reason":"FINE"}}"#] {
-            assert_eq!(Counts::default().add_decision(other), Err(Unreadable));
-        }
     }
 
     #[test]

@@ -226,3 +226,93 @@ impl Kept {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Call;
+
+    fn told(reasons: &[(Reason, u64)]) -> Told {
+        Told {
+            call: Call::AuthzenBatch,
+            reasons: reasons.to_vec(),
+            purpose: Some("marketing.newsletter".into()),
+            channel: Some("email".into()),
+            staleness: Duration::from_millis(250),
+            catalogue_version: 3,
+            token: Arc::from("1lcsnTCThK0gEyri5GTtF"),
+            evidence: "a38da73575ff447b/2026-11/344".to_owned(),
+            caller: "spiffe://example.org/mailer".into(),
+        }
+    }
+
+    fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
+        let found = attributes.iter().find(|attribute| attribute.key == key)?;
+        Some(format!("{:?}", found.value.as_ref()?.value.as_ref()?))
+    }
+
+    #[test]
+    fn every_attribute_that_is_sent_is_told() {
+        let told_of = include_str!("../../../docs/telemetry.md");
+        let cells = told_of.lines().filter_map(|line| line.strip_prefix("| `consentd."));
+        let mut documented: Vec<String> =
+            cells.filter_map(|line| Some(format!("consentd.{}", line.split_once('`')?.0))).collect();
+        let one = attributes(&told(&[(Reason::Withdrawn, 1)]), Kept::Denied);
+        let several = attributes(&told(&[(Reason::Consent, 2), (Reason::Withdrawn, 1)]), Kept::Ratio);
+        let mut sent: Vec<String> = one.iter().chain(&several).map(|attribute| attribute.key.clone()).collect();
+        sent.sort();
+        sent.dedup();
+        documented.sort();
+        assert_eq!(sent, documented);
+        assert_eq!(text(&one, "consentd.caller").as_deref(), Some("StringValue(\"spiffe://example.org/mailer\")"));
+    }
+
+    #[test]
+    fn a_verdict_is_that_of_all_answers_or_mixed() {
+        for (reasons, verdict, denied) in [
+            (&[(Reason::Consent, 3)][..], "ALLOW", 0),
+            (&[(Reason::Consent, 2), (Reason::Contract, 1)], "ALLOW", 0),
+            (&[(Reason::Withdrawn, 2), (Reason::NoConsent, 1)], "DENY", 3),
+            (&[(Reason::Withdrawn, 1), (Reason::Consent, 2)], "MIXED", 1),
+        ] {
+            let attributes = attributes(&told(reasons), Kept::Caller);
+            assert_eq!(text(&attributes, "consentd.verdict"), Some(format!("StringValue(\"{verdict}\")")));
+            assert_eq!(text(&attributes, "consentd.denied"), Some(format!("IntValue({denied})")));
+            assert_eq!(text(&attributes, "consentd.questions"), Some("IntValue(3)".to_owned()));
+        }
+    }
+
+    #[test]
+    fn only_what_the_sidecar_failed_at_is_an_error() {
+        for reason in Reason::ALL {
+            let code = status(&told(&[(Reason::Consent, 1), (*reason, 1)])).code();
+            let failed = ["STALE", "LEDGER_BROKEN", "STORE_UNAVAILABLE", "EVIDENCE_UNAVAILABLE"];
+            assert_eq!(code == StatusCode::Error, failed.contains(&reason.as_str()), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_batch_at_its_largest_fits_into_what_collectors_take() {
+        use prost::Message as _;
+        let finished = || Finished {
+            trace_id: [1; 16],
+            span_id: [2; 8],
+            parent: Some([3; 8]),
+            kept: Kept::Caller,
+            since_ns: u64::MAX,
+            seen_ns: u64::MAX,
+            decided_ns: u64::MAX,
+            ended_ns: u64::MAX,
+            told: Told {
+                reasons: Reason::ALL.iter().map(|reason| (*reason, u64::MAX >> 6)).collect(),
+                purpose: Some("p".repeat(128).into()),
+                channel: Some("c".repeat(64).into()),
+                caller: "s".repeat(2048).into(),
+                ..told(&[])
+            },
+        };
+        let batch: Vec<Finished> = std::iter::repeat_with(finished).take(BATCH_SPANS).collect();
+        let bytes = request(&Resource::default(), &batch).encoded_len();
+        assert!(bytes < 4 << 20, "{bytes}");
+    }
+}
