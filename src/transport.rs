@@ -16,6 +16,7 @@ mod stream;
 mod taken;
 mod tls;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -119,7 +120,7 @@ impl Transport {
     /// If an address cannot be listened on, or a file of TLS is missing or wrong.
     pub async fn bind(config: Config, metrics: Metrics, clock: &Clock) -> Result<Self, BindError> {
         // First, so that nothing listens that could not answer.
-        let tls = config.tls.clone().map(|tls| Renewed::load(tls, clock.clone())).transpose()?;
+        let tls = config.tls.clone().map(|tls| Renewed::load(tls, config.http1, clock.clone())).transpose()?;
         let tls = tls.map(|(renewed, fingerprint)| (Arc::new(renewed), fingerprint));
         let mut listeners = Vec::new();
         let mut tcp = None;
@@ -226,6 +227,8 @@ async fn accept(
                         drop(place);
                     });
                 }
+                // Whoever came has gone again.
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_RETRY).await;

@@ -50,10 +50,10 @@ impl Sidecar {
             flag("server.tcp", "127.0.0.1:0".to_owned()),
             flag("server.uds", path("socket")),
             flag("admin.tcp", "off".to_owned()),
-            flag("authzen.enabled", "true".to_owned()),
             flag("ext_authz.subject", "header:x-subject".to_owned()),
             flag("ext_authz.purpose", "header:x-purpose".to_owned()),
             flag("ext_authz.channel", "header:x-channel".to_owned()),
+            flag("authzen.enabled", "true".to_owned()),
         ];
         let config = Config::load(&Sources { flags, ..Sources::default() }).expect("valid").config;
         let (stop, stopped) = oneshot::channel();

@@ -35,7 +35,7 @@ const IDLE: usize = 5_000;
 /// What one of them may take. Some 32 KiB are buffers of HTTP/2.
 const IDLE_BYTES_MAX: usize = 64 << 10;
 
-/// Files enough for that many connections, here and in children.
+/// Files enough for that many connections, here and at most in children.
 fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     let wanted = 4 * IDLE as u64;
@@ -69,7 +69,8 @@ async fn five_thousand_idle_connections_are_held_in_little_memory() {
     raise_open_files();
     let home = Home::with_catalogue();
     let limits = [("server.tcp", "127.0.0.1:0"), ("admin.tcp", "127.0.0.1:0"), ("server.max_connections", "6000")];
-    let mut process = Process::spawn(&home, &limits);
+    // It asks for as many open files as it needs.
+    let mut process = Process::spawn_with_few_files(&home, &limits);
     let channel = process.connect().await;
     sidecar::until_serving(&channel).await;
     let address = told_tcp(&home);

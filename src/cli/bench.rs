@@ -7,7 +7,6 @@ mod check;
 mod children;
 mod compare;
 mod drive;
-mod evaluation;
 mod ledger;
 mod load;
 mod null;

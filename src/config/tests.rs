@@ -503,6 +503,15 @@ fn a_mapping_of_envoys_checks_is_whole_or_not_there() {
     assert_eq!(mapping.subject.to_string(), "path:/users/{subject}/**, header:x-user");
     assert_eq!(mapping.sec_gpc.to_string(), keys::DEFAULT_EXT_AUTHZ_SEC_GPC);
     assert!(mapping.recipient.is_empty());
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    let flags = [("ledger.file", "l"), ("ext_authz.subject", "header:x"), ("ext_authz.channel", "value:web")];
+    let flags = [&flags[..], &[("ext_authz.purpose", "extension:purpose, query:for")]].concat();
+    assert_eq!(
+        Config::load(&sources(None, &[], &flags)).expect("valid").warnings,
+        [
+            "ext_authz.purpose: `query:for` stands in the request: unless the proxy sets it, a client chooses what is asked"
+        ]
+    );
     let printed = loaded.effective().to_string();
     assert!(printed.contains("\nsubject = \"path:/users/{subject}/**, header:x-user\"\n"), "{printed}");
 

@@ -16,7 +16,7 @@ use crate::proto::foreign::envoy::service::auth::v3::attribute_context::HttpRequ
 pub(super) type Problem = &'static str;
 
 const NOT_TEXT: Problem = "is not UTF-8 text";
-const BADLY_ENCODED: Problem = "is badly percent-encoded";
+const BADLY_ENCODED: Problem = "is badly percent-encoded, or not UTF-8 text";
 const AMBIGUOUS_PATH: Problem =
     "stands in a path that servers read differently, with empty, dotted or escaped segments";
 const AMBIGUOUS_QUERY: Problem = "stands in a query that servers read differently, with a semicolon or a hash";
@@ -66,14 +66,14 @@ impl<'a> Attributes<'a> {
     /// is several, in whichever form it comes.
     pub(super) fn each_header(&self, name: &str, mut see: impl FnMut(Result<&'a str, Problem>)) {
         let Some(http) = self.http else { return };
-        let mut split = |text: &'a str| text.split(',').for_each(|value| see(Ok(value.trim_matches([' ', '\t']))));
-        if let Some(joined) = http.headers.get(name) {
-            split(joined);
-        }
+        let joined = http.headers.get(name).map(|text| Ok(text.as_str()));
         let raw = http.header_map.iter().flat_map(|map| &map.headers);
-        for header in raw.filter(|header| header.key.eq_ignore_ascii_case(name)) {
+        let raw = raw.filter(|header| header.key.eq_ignore_ascii_case(name)).map(|header| {
             let bytes = if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value };
-            match std::str::from_utf8(bytes) {
+            std::str::from_utf8(bytes)
+        });
+        for text in joined.into_iter().chain(raw) {
+            match text {
                 Ok(text) => text.split(',').for_each(|value| see(Ok(value.trim_matches([' ', '\t'])))),
                 Err(_) => see(Err(NOT_TEXT)),
             }

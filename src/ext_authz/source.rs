@@ -122,6 +122,12 @@ impl Sources {
         self.0.is_empty()
     }
 
+    /// Those among them that stand in the request itself, where its client may have put what it likes.
+    pub fn of_requests(&self) -> impl Iterator<Item = String> {
+        let of_requests = |source: &&Source| matches!(source, Source::Header(_) | Source::Query(_) | Source::Path(_));
+        self.0.iter().filter(of_requests).map(ToString::to_string)
+    }
+
     /// The texts among them that the configuration itself gives.
     pub fn values(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|source| match source {

@@ -30,8 +30,8 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
-                // Answers are small and wait for nothing.
-                stream.set_nodelay(true)?;
+                // Answers are small and wait for nothing. Where it fails the other side has gone, as is soon found out.
+                let _ = stream.set_nodelay(true);
                 Ok(Carrier::Tcp(stream))
             }
             Self::Uds(listener) => Ok(Carrier::Uds(listener.accept().await?.0)),

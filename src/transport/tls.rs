@@ -17,8 +17,10 @@ pub(super) use files::Fingerprint;
 pub(super) use lifetime::Lifetime;
 pub(super) use renewal::Renewed;
 
-/// What may be spoken over it, the preferred first. Clients of gRPC refuse a server that does not name `h2`.
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// What may be spoken over it. Clients of gRPC refuse a server that does not name it.
+const HTTP_2: &[u8] = b"h2";
+/// What may be spoken as well, where that is wanted.
+const HTTP_1: &[u8] = b"http/1.1";
 
 static VERSIONS_FROM_13: [&SupportedProtocolVersion; 1] = [&TLS13];
 static VERSIONS_FROM_12: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
@@ -95,7 +97,7 @@ impl Tls {
     }
 
     /// Makes a server's settings of the files' contents.
-    fn load(&self, files: &Files) -> Result<Loaded, TlsError> {
+    fn load(&self, files: &Files, http1: bool) -> Result<Loaded, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let chain = files.chain(self)?;
         let key = files.key(self)?;
@@ -123,7 +125,8 @@ impl Tls {
             // With a sound certificate it is the key that is of no use.
             error => files::unusable(files::KEY, &self.key_file, &error),
         })?;
-        config.alpn_protocols = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
+        config.alpn_protocols = vec![HTTP_2.to_vec()];
+        config.alpn_protocols.extend(http1.then(|| HTTP_1.to_vec()));
         // INVARIANT: no session is resumed. A resumed one would keep the identity of a certificate whose authority is not
         // trusted any more, and connections live long enough that nothing is lost.
         config.session_storage = Arc::new(NoServerSessionStorage {});

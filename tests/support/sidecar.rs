@@ -185,8 +185,18 @@ impl Process {
 
     /// As [`Process::spawn`], in an environment.
     pub(crate) fn spawn_in(home: &Home, more: &[(&str, &str)], environment: &[(&str, &str)]) -> Self {
+        Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_consentd")), home, more, environment)
+    }
+
+    /// Starts the binary as where few files may be open, unless it asks for more.
+    pub(crate) fn spawn_with_few_files(home: &Home, more: &[(&str, &str)]) -> Self {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "ulimit -S -n 256 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_consentd")]);
+        Self::spawn_by(shell, home, more, &[])
+    }
+
+    fn spawn_by(mut command: Command, home: &Home, more: &[(&str, &str)], environment: &[(&str, &str)]) -> Self {
         let log = OpenOptions::new().append(true).create(true).open(home.log()).expect("a log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_consentd"));
         command.arg("serve").env_clear().envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         for (key, value) in home.settings(&[&[("server.tcp", "off")], more].concat()) {

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::builder::{EnumValueParser, TypedValueParser};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::children::{Folder, Server};
@@ -72,17 +73,20 @@ pub(super) struct Args {
     #[arg(long, value_name = "RATIO")]
     traced: Option<f64>,
     /// Only these calls.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Call::Unary, Call::Batch, Call::Stream])]
+    #[arg(long, value_parser = compared(), value_delimiter = ',', default_value = "unary,batch,stream")]
     call: Vec<Call>,
+}
+
+/// The calls that both servers answer.
+fn compared() -> impl TypedValueParser<Value = Call> {
+    EnumValueParser::<Call>::new().try_map(|call| match call {
+        Call::Unary | Call::Batch | Call::Stream => Ok(call),
+        Call::Check | Call::Authzen => Err("the null server does not answer it; measure it with `consentd bench run`"),
+    })
 }
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
-    if args.call.iter().any(|call| matches!(call, Call::Check | Call::Authzen)) {
-        return Err(Failure::new(
-            "the server that does nothing answers no checks and no AuthZEN; measure them with `consentd bench run`",
-        ));
-    }
     client::block_on(async {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         // What is dropped here ends the children and removes the folder.
@@ -179,7 +183,7 @@ impl Loads {
 
     fn of(&self, call: Call) -> Arc<Load> {
         match call {
-            // The null server answers neither, so that they are never asked for here.
+            // The null server answers neither of the others, so that they are never asked for here.
             Call::Unary | Call::Check | Call::Authzen => Arc::clone(&self.unary),
             Call::Batch | Call::Stream => Arc::clone(&self.batch),
         }

@@ -9,14 +9,20 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, unbounded_channel};
 use tokio::sync::{Semaphore, mpsc::Sender};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
 use tonic::client::Grpc;
+use tonic::codegen::Service as _;
+use tonic::codegen::http::header::CONTENT_TYPE;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::codegen::http::{self, StatusCode, Uri};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
+use tower::ServiceExt as _;
 
 use super::load::{Call, Load};
 use super::tally::{Tally, Window};
 use super::wire::Raw;
-use super::{Failure, evaluation, pace};
+use super::{Failure, pace};
 use crate::cli::client::{self, Address};
 
 /// The largest response that is taken: ten thousand answers stay below.
@@ -141,11 +147,25 @@ fn client(channel: Channel) -> Client {
 
 async fn exchange(client: &mut Client, call: Call, message: Bytes) -> Result<Bytes, Status> {
     if call == Call::Authzen {
-        return evaluation::send(&mut client.http, message).await;
+        return post(&mut client.http, call.path(), message).await;
     }
     client.grpc.ready().await.map_err(|error| Status::unavailable(Failure::from(error).to_string()))?;
     let codec = Raw::new(!call.is_single());
     Ok(client.grpc.unary(Request::new(message), call.path(), codec).await?.into_inner())
+}
+
+/// A POST of JSON, over HTTP/2.
+async fn post(http: &mut Channel, path: PathAndQuery, message: Bytes) -> Result<Bytes, Status> {
+    let failed = |error: tonic::transport::Error| Status::unavailable(Failure::from(error).to_string());
+    let body = Body::new(axum::body::Body::from(message));
+    let request = http::Request::post(Uri::from(path)).header(CONTENT_TYPE, "application/json").body(body);
+    let request = request.map_err(|error| Status::internal(error.to_string()))?;
+    let response = http.ready().await.map_err(failed)?.call(request).await.map_err(failed)?;
+    if response.status() != StatusCode::OK || response.headers().contains_key("grpc-status") {
+        return Err(Status::unimplemented(format!("HTTP status {}; is `authzen.enabled` set?", response.status())));
+    }
+    let body = axum::body::Body::new(response.into_body());
+    axum::body::to_bytes(body, MESSAGE_BYTES_MAX).await.map_err(|error| Status::unavailable(error.to_string()))
 }
 
 impl Shared {

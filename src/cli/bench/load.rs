@@ -7,8 +7,9 @@ use prost::Message;
 use prost::bytes::Bytes;
 use tonic::codegen::http::uri::PathAndQuery;
 
+use super::check;
 use super::wire::{Counts, Unreadable};
-use super::{check, evaluation};
+use crate::config::keys::DEFAULT_AUTHZEN_RESOURCE_TYPE;
 use crate::proto::v1;
 
 /// Which call is measured.
@@ -22,7 +23,7 @@ pub(super) enum Call {
     Stream,
     /// One check of Envoy a call, with the question in the headers `x-subject`, `x-purpose` and `x-channel`.
     Check,
-    /// One evaluation of AuthZEN a request, in JSON over HTTP/2.
+    /// One question a request, as AuthZEN's evaluation in JSON over HTTP/2; the sidecar needs `authzen.enabled`.
     Authzen,
 }
 
@@ -51,7 +52,7 @@ impl Call {
         match self {
             Self::Unary | Self::Batch | Self::Stream => counts.add(response),
             Self::Check => check::count(counts, response),
-            Self::Authzen => evaluation::count(counts, response),
+            Self::Authzen => counts.add_decision(response),
         }
     }
 
@@ -99,13 +100,11 @@ impl Load {
         };
         if call.is_single() {
             for subject in subjects {
-                match call {
-                    Call::Check => encode(&|text| check::request(asked, subject).encode_raw(text)),
-                    Call::Authzen => encode(&|text| text.extend(evaluation::request(asked, subject).into_bytes())),
-                    Call::Unary | Call::Batch | Call::Stream => {
-                        encode(&|text| single(asked, subject).encode_raw(text));
-                    }
-                }
+                encode(&|text| match call {
+                    Call::Check => check::request(asked, subject).encode_raw(text),
+                    Call::Authzen => text.extend(evaluation(asked, subject).to_string().into_bytes()),
+                    Call::Unary | Call::Batch | Call::Stream => single(asked, subject).encode_raw(text),
+                });
             }
         } else {
             let count = subjects.len().div_ceil(questions);
@@ -147,6 +146,14 @@ fn single(asked: &Asked, subject: &v1::Subject) -> v1::MayProcessRequest {
             ..v1::Question::default()
         }),
     }
+}
+
+fn evaluation(asked: &Asked, subject: &v1::Subject) -> serde_json::Value {
+    serde_json::json!({
+        "subject": {"type": subject.space, "id": subject.id},
+        "action": {"name": asked.channel},
+        "resource": {"type": DEFAULT_AUTHZEN_RESOURCE_TYPE, "id": asked.purpose},
+    })
 }
 
 /// A batch. A message of a stream has the same fields under the same numbers, and every one may carry the context.

@@ -41,6 +41,7 @@ impl Window {
 #[derive(Debug, Clone)]
 pub(super) struct Tally {
     window: Window,
+    /// Tells how responses are read.
     call: Call,
     /// Calls that were begun, or due.
     pub(super) begun: u64,

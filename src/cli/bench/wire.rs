@@ -5,6 +5,7 @@ use prost::encoding::{WireType, decode_key, decode_varint};
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
+use crate::domain::Reason;
 use crate::proto::v1;
 
 /// Responses up to this many bytes are read without growing a buffer: a thousand answers.
@@ -87,6 +88,20 @@ impl Default for Counts {
     }
 }
 
+/// What a run reads of a decision of AuthZEN.
+#[derive(serde::Deserialize)]
+struct Decision<'a> {
+    decision: bool,
+    #[serde(borrow)]
+    context: Context<'a>,
+}
+
+#[derive(serde::Deserialize)]
+struct Context<'a> {
+    reason: &'a str,
+    evidence_id: Option<&'a str>,
+}
+
 /// A response that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a response could not be read")]
@@ -117,6 +132,17 @@ impl Counts {
             self.unevidenced += answers;
         }
         Ok(answers)
+    }
+
+    /// Adds a decision of `AuthZEN`, and gives the number of answers that it is.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub(super) fn add_decision(&mut self, response: &[u8]) -> Result<u64, Unreadable> {
+        let Decision { decision, context } = serde_json::from_slice(response).map_err(|_| Unreadable)?;
+        let reason = Reason::from_name(context.reason).ok_or(Unreadable)?;
+        self.add_one(reason.into(), decision, context.evidence_id.is_some());
+        Ok(1)
     }
 
     /// Adds one answer.
@@ -234,6 +260,18 @@ mod tests {
         let mut counts = Counts::default();
         assert_eq!(counts.add(&response.encode_to_vec()), Ok(1));
         assert_eq!(counts.unevidenced, 1);
+    }
+
+    #[test]
+    fn a_decision_is_counted_as_it_says() {
+        let mut counts = Counts::default();
+        let allowed = br#"{"decision":true,"context":{"reason":"CONSENT","evidence_id":"e","more":[]}}"#;
+        assert_eq!(counts.add_decision(allowed), Ok(1));
+        assert_eq!(counts.add_decision(br#"{"decision":false,"context":{"reason":"WITHDRAWN"}}"#), Ok(1));
+        assert_eq!((counts.answers, counts.allowed, counts.unevidenced), (2, 1, 1));
+        for other in [&b"{}"[..], b"", br#"{"decision":true}"#, br#"{"decision":true,"context":{"reason":"FINE"}}"#] {
+            assert_eq!(Counts::default().add_decision(other), Err(Unreadable));
+        }
     }
 
     #[test]

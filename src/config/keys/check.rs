@@ -72,6 +72,11 @@ impl Config {
         {
             warnings.push(format!("telemetry.otlp_headers_file: its secrets go to `{endpoint}` in plain text"));
         }
+        for source in self.ext_authz.iter().flat_map(|mapping| mapping.purpose.of_requests()) {
+            warnings.push(format!(
+                "ext_authz.purpose: `{source}` stands in the request: unless the proxy sets it, a client chooses what is asked"
+            ));
+        }
         if self.server.uds.is_some() && self.server.uds_mode & 0o002 != 0 {
             let mode = self.server.uds_mode;
             warnings.push(format!("server.uds_mode: `{mode:04o}` lets every user of this machine ask"));

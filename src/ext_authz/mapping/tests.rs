@@ -78,7 +78,7 @@ fn the_first_source_that_is_there_decides_even_if_it_cannot_be_read() {
         ("/cart?user=2&user=2", &[("x-user", "3")], Err(SEVERAL)),
         ("/cart?user=", &[("x-user", "3")], Err("`subject` is there and empty")),
         ("/cart?user", &[("x-user", "3")], Err("`subject` is there and empty")),
-        ("/cart?user=%zz", &[("x-user", "3")], Err("`subject` is badly percent-encoded")),
+        ("/cart?user=%zz", &[("x-user", "3")], Err("`subject` is badly percent-encoded, or not UTF-8 text")),
         (
             "/cart/../users/1?user=2",
             &[],
@@ -217,7 +217,10 @@ fn a_signal_counts_wherever_it_stands() {
     assert_eq!(signals(&request("/?tcf=A", &[("x-tcf", "")])), Ok(("", "A".to_owned())));
     assert_eq!(signals(&request("/?tcf=A", &[("x-tcf", "A")])), Ok(("", "A".to_owned())));
     assert_eq!(signals(&request("/?tcf=A", &[("x-tcf", "B")])), Err("`tcf` has several values".to_owned()));
-    assert_eq!(signals(&request("/?gpc=%zz", &[])), Err("`sec_gpc` is badly percent-encoded".to_owned()));
+    assert_eq!(
+        signals(&request("/?gpc=%zz", &[])),
+        Err("`sec_gpc` is badly percent-encoded, or not UTF-8 text".to_owned())
+    );
 }
 
 #[test]

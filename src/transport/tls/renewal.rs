@@ -23,6 +23,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(in crate::transport) struct Renewed {
     tls: Tls,
+    /// Whether HTTP/1.1 is spoken beside HTTP/2.
+    http1: bool,
     loaded: ArcSwap<Loaded>,
     failing: AtomicBool,
     clock: Clock,
@@ -48,10 +50,10 @@ enum End {
 
 impl Renewed {
     /// Loads the files.
-    pub(in crate::transport) fn load(tls: Tls, clock: Clock) -> Result<(Self, Fingerprint), TlsError> {
+    pub(in crate::transport) fn load(tls: Tls, http1: bool, clock: Clock) -> Result<(Self, Fingerprint), TlsError> {
         let files = Files::read(&tls)?;
-        let loaded = ArcSwap::from_pointee(tls.load(&files)?);
-        Ok((Self { tls, loaded, failing: AtomicBool::new(false), clock }, files.fingerprint()))
+        let loaded = ArcSwap::from_pointee(tls.load(&files, http1)?);
+        Ok((Self { tls, http1, loaded, failing: AtomicBool::new(false), clock }, files.fingerprint()))
     }
 
     /// What a connection begins with.
@@ -122,7 +124,7 @@ impl Renewed {
         if fingerprint == in_force {
             return Ok(None);
         }
-        Ok(Some((self.tls.load(&files)?, fingerprint)))
+        Ok(Some((self.tls.load(&files, self.http1)?, fingerprint)))
     }
 
     fn look_at_the_end(&self, looks: &mut Looks) {
