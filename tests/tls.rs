@@ -17,7 +17,7 @@ use consentd::app;
 use consentd::clock::Clock;
 use consentd::proto::v1::Reason;
 use sidecar::{Client, Home, Process, Sidecar, eventually, newsletter, page, reason};
-use tls::{Authority, Files, Versions, borrowed, connect, shake_hands, turn_link};
+use tls::{Authority, Files, Versions, YEAR_2050, borrowed, connect, shake_hands, turn_link};
 use tokio::io::AsyncReadExt as _;
 use tokio_rustls::rustls::{HandshakeKind, ProtocolVersion};
 use tonic::transport::Channel;
@@ -215,7 +215,7 @@ async fn files_are_replaced_without_dropping_a_connection() {
     let home = Home::with_catalogue();
     let (first, second) = (Authority::new("first"), Authority::new("second"));
     Files::write(home.path("1"), &first.server(), Some(&first));
-    Files::write(home.path("2"), &second.server_until(2050), Some(&second));
+    Files::write(home.path("2"), &second.server_until(YEAR_2050 + 1), Some(&second));
     let link = home.path("data-link");
     turn_link(&link, &home.path("1"));
     let mounted = Files::write(link.clone(), &first.server(), Some(&first));
@@ -246,7 +246,7 @@ async fn files_are_replaced_without_dropping_a_connection() {
     let after = shown(&sidecar, &second, &callers[1]).await.expect("shown");
     assert_ne!(before, after);
     assert!(!is_taken(&sidecar, &second, &callers[0]).await, "the first authority is not believed any more");
-    assert!((metric(&sidecar, "consentd_tls_ends_timestamp_seconds") - 2_524_608_000.0).abs() < 1.0, "2050-01-01");
+    assert!((metric(&sidecar, "consentd_tls_ends_timestamp_seconds") - 2_524_608_001.0).abs() < 0.5);
     // It has not failed, and has not been made anew: that could not be with its certificate.
     answers(&old).await;
     assert!(!asking.is_finished(), "the old connection was dropped");
@@ -330,8 +330,8 @@ async fn ask_speaks_tls() {
 async fn the_log_tells_of_what_is_wrong_and_of_an_end_that_is_near() {
     let home = Home::with_catalogue();
     let authority = Authority::new("one");
-    let mut near = authority.server_until(2027);
-    let files = Files::write(home.path("tls"), &near, None);
+    let far = authority.server();
+    let files = Files::write(home.path("tls"), &far, None);
     let settings = [files.settings(), vec![("server.tcp", "127.0.0.1:0".to_owned())]].concat();
     let mut process = Process::spawn(&home, &borrowed(&settings, &[]));
     process.connect().await;
@@ -343,14 +343,20 @@ async fn the_log_tells_of_what_is_wrong_and_of_an_end_that_is_near() {
     std::fs::write(files.key(), "not a key").expect("written");
     logged("the TLS files cannot be used; those loaded before stay in force").await;
     logged(&format!("cannot use the private key `{}`: there is no private key in it", files.key().display())).await;
-    std::fs::write(files.key(), &near.key).expect("written");
+    std::fs::write(files.key(), &far.key).expect("written");
     logged("the TLS files are again those in force").await;
 
-    near = authority.server_until(2001);
-    std::fs::write(files.cert(), &near.cert).expect("written");
-    std::fs::write(files.key(), &near.key).expect("written");
+    let now = u64::try_from(sidecar::now_ms() / 1000).expect("after 1970");
+    for (ends, told) in [
+        (now + 86_400, "the TLS certificate ends soon, and was not replaced"),
+        (now - 86_400, "the TLS certificate has ended; callers refuse it"),
+    ] {
+        let next = authority.server_until(ends);
+        std::fs::write(files.cert(), &next.cert).expect("written");
+        std::fs::write(files.key(), &next.key).expect("written");
+        logged(told).await;
+    }
     logged("the TLS files were replaced; new connections begin with them").await;
-    logged("the TLS certificate has ended; callers refuse it").await;
     process.terminate();
     assert!(process.ended().await.success());
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use rcgen::{
@@ -20,6 +21,9 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 use tonic::transport::{Channel, Endpoint};
+
+/// The beginning of that year, in Unix seconds.
+pub(crate) const YEAR_2050: u64 = 2_524_608_000;
 
 /// Who signs certificates.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -48,17 +52,17 @@ impl Authority {
         self.0.pem()
     }
 
-    /// A server's certificate, good until the beginning of a year.
-    pub(crate) fn server_until(&self, year: i32) -> Pair {
+    /// A server's certificate, good until a time, in Unix seconds.
+    pub(crate) fn server_until(&self, unix_seconds: u64) -> Pair {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("names");
         params.subject_alt_names.push(SanType::IpAddress(Ipv4Addr::LOCALHOST.into()));
         params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
-        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(unix_seconds);
         self.sign(&params)
     }
 
     pub(crate) fn server(&self) -> Pair {
-        self.server_until(2099)
+        self.server_until(YEAR_2050)
     }
 
     /// A workload's certificate, as SPIRE makes it: with these URIs and no other name.

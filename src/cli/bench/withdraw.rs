@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 use super::as_f64;
 use super::load::Asked;
 use super::report::micros;
-use crate::cli::client::{self, Sidecar};
+use crate::cli::client::{self, Address};
 use crate::cli::ledger::place::PlaceArgs;
 use crate::cli::ledger::record::parse_notice;
 use crate::cli::ledger::{new_event_id, timestamp};
@@ -46,8 +46,9 @@ const BATCH: usize = 500;
 /// catalogue has the purpose.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    #[command(flatten)]
-    sidecar: Sidecar,
+    /// The sidecar: `127.0.0.1:7311` or `unix:/path/to/socket`.
+    #[arg(short, long, default_value = client::DEFAULT_ADDRESS)]
+    address: Address,
     /// How many withdrawals.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     count: u64,
@@ -90,7 +91,7 @@ struct Percentiles {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let client = runtime.block_on(client::connect(&args.sidecar.address()))?;
+    let client = runtime.block_on(client::connect(&args.address))?;
     let now = Clock::system().now();
     let run = new_event_id()?;
     let subjects: Vec<v1::Subject> =
