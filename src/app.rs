@@ -158,7 +158,7 @@ pub fn transport_config(config: &Config) -> transport::Config {
     let server = &config.server;
     transport::Config {
         tcp: server.tcp,
-        http1: true,
+        http1: config.authzen.enabled,
         tls: server.tls.as_ref().map(|tls| transport::Tls {
             cert_file: tls.cert_file.clone(),
             key_file: tls.key_file.clone(),
