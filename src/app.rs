@@ -158,7 +158,7 @@ pub fn transport_config(config: &Config) -> transport::Config {
     let server = &config.server;
     transport::Config {
         tcp: server.tcp,
-        http1: true,
+        http1: config.authzen.enabled,
         tls: server.tls.as_ref().map(|tls| transport::Tls {
             cert_file: tls.cert_file.clone(),
             key_file: tls.key_file.clone(),
@@ -218,14 +218,22 @@ fn evidence_config(config: &Config) -> evidence::Config {
 
 /// Where telemetry is sent to, if anywhere.
 fn otlp_config(config: &Config, evidence: &EvidenceLog) -> Option<otlp::Config> {
-    let config::Telemetry { otlp_timeout, otlp_headers_file, otlp_ca_file, trace_ratio, slow_answer, .. } =
-        &config.telemetry;
+    let config::Telemetry {
+        otlp_timeout,
+        otlp_headers_file,
+        otlp_ca_file,
+        trace_ratio,
+        slow_answer,
+        kept_per_second,
+        ..
+    } = &config.telemetry;
+    let kept_per_second = u32::try_from(*kept_per_second).unwrap_or(u32::MAX);
     Some(otlp::Config {
         endpoint: config.telemetry.otlp_endpoint.clone()?,
         timeout: *otlp_timeout,
         headers_file: otlp_headers_file.clone(),
         ca_file: otlp_ca_file.clone(),
-        sampling: trace_ratio.map(|ratio| Sampling { ratio, slow: *slow_answer }),
+        sampling: trace_ratio.map(|ratio| Sampling { ratio, slow: *slow_answer, kept_per_second }),
         metrics_interval: config.telemetry.metrics_interval,
         instance: evidence.instance().map(|instance| instance.to_string()).unwrap_or_default(),
     })

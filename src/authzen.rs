@@ -36,7 +36,7 @@ use tokio_stream::StreamExt as _;
 use crate::access::Caller;
 use crate::domain::Question;
 use crate::enforcer::wellformed::Malformed;
-use crate::enforcer::{Answer, Ask, Call, CallKind, Enforcer, patience};
+use crate::enforcer::{Answer, Ask, Call, CallKind, Enforcer, heavy, patience};
 use crate::telemetry::{self, Metrics, TraceParent, Wire};
 use answer::Shared;
 use batch::{Evaluations, Semantic};
@@ -205,22 +205,24 @@ impl Service {
             carried.permit(ask)?;
         }
         // What most ask, for the evidence, which lists those that differ.
-        let answered = match batch.asks.first() {
-            None => None,
-            Some(first) => {
-                let call = self.call(CallKind::AuthzenBatch, carried, first.question, batch.terms);
-                Some(match batch.deciding() {
-                    None => self.enforcer.answer(&call, &batch.asks).await,
-                    Some(deciding) => {
-                        let is_last = |answer: &Answer| answer.verdict() == deciding;
-                        self.enforcer.answer_until(&call, &batch.asks, is_last).await
-                    }
-                })
-            }
+        let Some(first) = batch.asks.first() else { return answer::several(&batch.decisions(None)) };
+        let call = self.call(CallKind::AuthzenBatch, carried, first.question, batch.terms);
+        let token = self.enforcer.reach(&call).await;
+        let turn = self.enforcer.turn(batch.asks.len()).await;
+        let sight = self.enforcer.sight(token);
+        let answering = async {
+            let answered = match batch.deciding() {
+                None => self.enforcer.answer_in(sight, &call, &batch.asks).await,
+                Some(deciding) => {
+                    let is_last = |answer: &Answer| answer.verdict() == deciding;
+                    self.enforcer.answer_until(sight, &call, &batch.asks, is_last).await
+                }
+            };
+            self.metrics.took(telemetry::Call::AuthzenBatch, carried.came.elapsed());
+            let shared = Shared::of(&answered);
+            answer::several(&batch.decisions(Some((&answered, &shared))))
         };
-        self.metrics.took(telemetry::Call::AuthzenBatch, carried.came.elapsed());
-        let shared = answered.as_ref().map(Shared::of);
-        answer::several(&batch.decisions(answered.as_ref().zip(shared.as_ref())))
+        heavy::in_turn(turn, answering).await
     }
 
     fn call<'a>(&self, kind: CallKind, carried: &'a Carried, shared: Question<'a>, terms: Terms<'a>) -> Call<'a> {

@@ -10,6 +10,7 @@
 //! - P4: the view is looked at before any state is, so that no state is older than what the answer claims.
 
 mod answer;
+pub mod heavy;
 pub mod patience;
 mod record;
 mod told;
@@ -26,11 +27,13 @@ use crate::evidence::record::EvidenceRecord;
 use crate::evidence::{AppendError, EvidenceLog, Month, Receipt};
 use crate::replica::{Cached, Loaded, Replica, View};
 use crate::telemetry::{Metrics, Row, Span, Timing, Told, TraceParent, Traces};
+use heavy::Turns;
 
 pub use crate::evidence::EvidenceId;
 pub use crate::evidence::record::CallKind;
 pub use crate::ledger::Token;
 pub use answer::{Answer, Answered, Explained, ExplainedRecord, ExplainedRule, Seen};
+pub use heavy::Turn;
 
 /// One question of a call, with its subject.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +85,7 @@ pub struct Enforcer {
     max_wait: Duration,
     /// The version of the catalogue whose purposes the metrics have rows for.
     counted: Arc<AtomicU64>,
+    turns: Turns,
 }
 
 thread_local! {
@@ -98,7 +102,16 @@ impl Enforcer {
     /// An enforcer over the local copy and the evidence log. `max_wait` bounds the wait for a token.
     pub fn new(replica: Replica, evidence: EvidenceLog, metrics: Metrics, clock: Clock, max_wait: Duration) -> Self {
         let traces = Traces::off();
-        Self { replica, evidence, metrics, traces, clock, max_wait, counted: Arc::new(AtomicU64::new(0)) }
+        Self {
+            replica,
+            evidence,
+            metrics,
+            traces,
+            clock,
+            max_wait,
+            counted: Arc::new(AtomicU64::new(0)),
+            turns: Turns::new(),
+        }
     }
 
     /// One whose answers leave spans.
@@ -127,6 +140,14 @@ impl Enforcer {
         }
     }
 
+    /// A turn for a call of so many questions, where that is heavy: [`heavy::in_turn`] does it then.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when it is dropped.
+    pub async fn turn(&self, questions: usize) -> Option<Turn> {
+        self.turns.take(questions).await
+    }
+
     /// The view as it is now, for answering in it. It ages from here on, so that it is to be used at once.
     pub fn sight(&self, token: TokenStanding) -> Sight {
         Sight { view: self.replica.view(), token }
@@ -143,18 +164,18 @@ impl Enforcer {
         self.settle(call, asks, &looked, answers).await
     }
 
-    /// As [`Enforcer::answer`], up to the first answer that is the `last`, and with it: what comes after it is not
+    /// As [`Enforcer::answer_in`], up to the first answer that is the `last`, and with it: what comes after it is not
     /// answered, nor is it in the evidence.
     ///
     /// # Cancel safety
     /// As [`Enforcer::answer`].
     pub async fn answer_until(
         &self,
+        sight: Sight,
         call: &Call<'_>,
         asks: &[Ask<'_>],
         last: impl Fn(&Answer) -> bool + Send,
     ) -> Answered {
-        let sight = self.sight(self.reach(call).await);
         let looked = self.look(sight, call, asks).await;
         let mut answers = Vec::new();
         for answer in looked.decisions(asks) {

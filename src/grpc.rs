@@ -17,8 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
@@ -28,7 +27,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::access::Caller;
 use crate::domain::Question;
 use crate::enforcer::wellformed::{self, Malformed};
-use crate::enforcer::{Ask, Call, CallKind, Enforcer, Sight, Token, patience};
+use crate::enforcer::{Ask, Call, CallKind, Enforcer, Sight, Token, Turn as HeavyTurn, heavy, patience};
 use crate::proto::v1::enforcement_service_server::EnforcementService;
 use crate::proto::{grpc_timeout, v1};
 use crate::telemetry::{self, Metrics, Refusal, TraceParent, Wire};
@@ -38,8 +37,6 @@ pub use crate::proto::v1::enforcement_service_server::EnforcementServiceServer;
 
 /// Questions in one batch or one message of a stream. The protocol promises this many; a sidecar may be set to fewer.
 pub const BATCH_QUESTIONS_MAX: usize = 10_000;
-/// Questions from which a batch is answered beside the threads that serve: they take as long as a hundred single calls.
-const HEAVY_QUESTIONS: usize = 256;
 /// Messages of a stream that wait for a slow reader beside those that are being answered, one for each processor: one, so
 /// that no processor waits while an answer is on its way.
 const STREAM_ANSWERED: usize = 1;
@@ -54,8 +51,6 @@ pub struct Enforcement {
     metrics: Metrics,
     batch_max: usize,
     stopping: watch::Receiver<bool>,
-    /// Turns for heavy work.
-    heavy: Arc<Semaphore>,
     /// Messages of one stream at once.
     stream_window: usize,
 }
@@ -75,7 +70,7 @@ struct Message {
 #[derive(Debug)]
 struct Begun {
     /// Given back when the call is answered; `None` for a light one.
-    turn: Option<OwnedSemaphorePermit>,
+    turn: Option<HeavyTurn>,
     sight: Sight,
 }
 
@@ -102,9 +97,8 @@ impl Enforcement {
     #[must_use]
     pub fn new(enforcer: Enforcer, metrics: Metrics, batch_max: usize, stopping: watch::Receiver<bool>) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let heavy = Arc::new(Semaphore::new(processors));
         let stream_window = processors + STREAM_ANSWERED;
-        Self { enforcer, metrics, batch_max: batch_max.min(BATCH_QUESTIONS_MAX), stopping, heavy, stream_window }
+        Self { enforcer, metrics, batch_max: batch_max.min(BATCH_QUESTIONS_MAX), stopping, stream_window }
     }
 
     /// What a call carries; from nobody who may ask no call is looked at any further.
@@ -168,19 +162,14 @@ impl Enforcement {
             None => self.begin(&call, asks.len()).await,
         };
         let answers = async { answer::batch(self.enforcer.answer_in(sight, &call, &asks).await) };
-        Ok(if turn.is_some() { aside(answers).await } else { answers.await })
+        Ok(heavy::in_turn(turn, answers).await)
     }
 
-    /// Waits for the token that a call asks for, and where the call is heavy for its turn: as much heavy work is done at
-    /// once as there are processors. The view comes last, so that it is not older than need be.
+    /// Waits for the token that a call asks for, and where the call is heavy for its turn. The view comes last, so that it
+    /// is not older than need be.
     async fn begin(&self, call: &Call<'_>, questions: usize) -> Begun {
         let token = self.enforcer.reach(call).await;
-        let turn = if questions < HEAVY_QUESTIONS {
-            None
-        } else {
-            // Nobody closes it; were it closed, the work would merely be done in place.
-            Arc::clone(&self.heavy).acquire_owned().await.ok()
-        };
+        let turn = self.enforcer.turn(questions).await;
         Begun { turn, sight: self.enforcer.sight(token) }
     }
 
@@ -245,16 +234,6 @@ impl Enforcement {
         let (answers, view, evidence_id) = answered;
         Ok(v1::MayProcessStreamResponse { answers, view: Some(view), evidence_id })
     }
-}
-
-/// Does heavy work beside the threads that read and write, so that no single question waits behind a batch.
-async fn aside<T>(work: impl Future<Output = T>) -> T {
-    let runtime = Handle::current();
-    // A runtime of one thread has no other to hand its connections to.
-    if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
-        return work.await;
-    }
-    tokio::task::block_in_place(|| runtime.block_on(work))
 }
 
 impl Message {

@@ -378,6 +378,28 @@ async fn the_short_semantics_end_at_what_decides() {
     sidecar.stop().await;
 }
 
+/// As many as a batch may have, which are answered beside the threads that serve.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_evaluations_are_one_call() {
+    let home = Home::with_catalogue();
+    home.append(&given("crm:1"));
+    let sidecar = Sidecar::ready(&home, &[ON]).await;
+    let mut http = connect(&sidecar).await;
+    let own = |place: usize| json!({"subject": {"type": "crm", "id": if place % 100 == 7 { "1" } else { "2" }}});
+    let mut request = without(about("crm:1"), "/subject");
+    request["evaluations"] = (0..10_000).map(own).collect();
+    for (semantic, expected) in [("execute_all", 10_000), ("permit_on_first_permit", 8), ("deny_on_first_deny", 1)] {
+        request["options"] = json!({"evaluations_semantic": semantic});
+        let got = http.post(MANY, &request).await;
+        let decisions = decisions(&got);
+        assert_eq!(decisions.len(), expected, "{semantic}");
+        assert!(decisions.iter().enumerate().all(|(place, decision)| *decision == (place % 100 == 7)), "{semantic}");
+        let id = got.json()["evaluations"][0]["context"]["evidence_id"].as_str().expect("evidence").to_owned();
+        assert_eq!(record(&home, &id).reasons.len(), expected, "{semantic}");
+    }
+    sidecar.stop().await;
+}
+
 /// A withdrawal's token, and the bound of a view's age, narrow what is answered, and hold for a whole request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn freshness_is_as_it_is_over_grpc() {

@@ -38,15 +38,23 @@ fn path() -> (Vec<PathBuf>, OsString) {
     (ours, path)
 }
 
+/// What Go and Maven say where nobody answers for their packages. Neither Debian nor the other registries have them.
+const UNREACHABLE: [&str; 5] =
+    ["dial tcp", "no such host", "TLS handshake timeout", "Could not transfer artifact", "UnknownHostException"];
+
+/// Says that a client did not run. Not by a macro, whose output is only shown where a test fails: it is to be seen.
+fn leave_out(language: &str, want: &str) {
+    let told = format!("clients: the one in {language} was LEFT OUT, for want of {want}\n");
+    std::io::stderr().write_all(told.as_bytes()).expect("told");
+}
+
 /// Runs a client where all that it needs is there; tells whether it did. Those that must run are found missing.
 fn run(language: &str, needs: &[&str], must_run: bool) -> bool {
     let (ours, path) = path();
     let missing: Vec<&str> = needs.iter().copied().filter(|program| find(program, &ours).is_none()).collect();
     if !missing.is_empty() {
         assert!(!must_run, "the client in {language} needs {}", missing.join(", "));
-        // Not by a macro, whose output is only shown where a test fails: what was left out is to be seen.
-        let told = format!("clients: the one in {language} was LEFT OUT, for want of {}\n", missing.join(", "));
-        std::io::stderr().write_all(told.as_bytes()).expect("told");
+        leave_out(language, &missing.join(", "));
         return false;
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/clients/run.sh");
@@ -61,6 +69,10 @@ fn run(language: &str, needs: &[&str], must_run: bool) -> bool {
     }
     let output = command.stdin(Stdio::null()).output().expect("it runs");
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if !must_run && let Some(why) = errors.lines().find(|line| UNREACHABLE.iter().any(|phrase| line.contains(phrase))) {
+        leave_out(language, &format!("its packages, which cannot be reached: {why}"));
+        return false;
+    }
     assert!(output.status.success(), "{language}:\n{said}{errors}");
     let (_, block) = PAGE.split_once("```text\n").expect("a block");
     let (block, _) = block.split_once("```").expect("its end");
@@ -81,7 +93,7 @@ fn rust() {
 
 #[test]
 fn node() {
-    run("node", &["node", "npm"], false);
+    assert!(run("node", &["node", "npm"], true));
 }
 
 #[test]

@@ -171,7 +171,8 @@ async fn an_answer_that_nobody_takes_is_given_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_that_is_never_read_is_closed_and_takes_little_memory() {
     let home = Home::with_catalogue();
-    let settings = [("server.tcp", "127.0.0.1:0"), ("admin.tcp", "127.0.0.1:0")];
+    // With AuthZEN there is HTTP/1.1.
+    let settings = [("server.tcp", "127.0.0.1:0"), ("admin.tcp", "127.0.0.1:0"), ("authzen.enabled", "true")];
     let mut process = Process::spawn(&home, &settings);
     let channel = process.connect().await;
     sidecar::until_serving(&channel).await;
@@ -204,7 +205,7 @@ async fn who_says_nothing_or_half_of_it_does_not_keep_a_place() {
     let authority = Authority::new("one");
     let files = Files::write(home.path("tls"), &authority.server(), None);
     let settings = files.settings();
-    let admin = [("admin.tcp", "127.0.0.1:0")];
+    let admin = [("admin.tcp", "127.0.0.1:0"), ("authzen.enabled", "true")];
     let plain = Sidecar::ready(&home, &admin).await;
     let other = Home::with_catalogue();
     let secret = Sidecar::ready(&other, &borrowed(&settings, &admin)).await;

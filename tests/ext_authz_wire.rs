@@ -241,21 +241,42 @@ async fn an_answer_is_on_its_way_before_the_proxys_deadline() {
         (reason(&response), began.elapsed())
     };
     // Of the proxy's time four fifths are waited for the token.
-    let (reason, took) = timed("1S").await;
-    assert_eq!(reason, "STALE");
-    assert!((800..1000).contains(&took.as_millis()), "{took:?}");
+    in_time(800..1000, async || {
+        let (reason, took) = timed("1S").await;
+        assert_eq!(reason, "STALE");
+        took
+    })
+    .await;
     // A second one finds the only place taken for longer than it may wait.
-    let (first, second) = tokio::join!(timed("4S"), async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        timed("1S").await
-    });
-    assert_eq!((&*first.0, &*second.0), ("STALE", "NOT_IN_TIME"));
-    assert!((900..1000).contains(&second.1.as_millis()), "{second:?}");
+    in_time(900..1000, async || {
+        let (first, second) = tokio::join!(timed("4S"), async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            timed("1S").await
+        });
+        assert_eq!((&*first.0, &*second.0), ("STALE", "NOT_IN_TIME"));
+        second.1
+    })
+    .await;
     // Without a deadline of the proxy's the sidecar's own counts, after which the call would end with an error.
     let (reason, took) = timed("99999999H").await;
     assert_eq!(reason, "STALE");
     assert!(took < TIMEOUT, "{took:?}");
     inside.stop().await;
+}
+
+/// Asks until the answer took so many milliseconds: a busy machine may take the rest of the time for something else, but
+/// not every time.
+async fn in_time(millis: std::ops::Range<u128>, mut ask: impl AsyncFnMut() -> Duration) {
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        let took = ask().await;
+        assert!(took.as_millis() >= millis.start, "{took:?}");
+        if took.as_millis() < millis.end {
+            return;
+        }
+        seen.push(took);
+    }
+    panic!("never within {millis:?} ms: {seen:?}");
 }
 
 /// Values of headers and parameters, those that mean something among them.

@@ -30,6 +30,7 @@ async fn a_real_collector_takes_spans_and_metrics_and_is_not_waited_for() {
     let settings = [
         ("telemetry.otlp_endpoint", endpoint.as_str()),
         ("telemetry.trace_ratio", "0"),
+        ("telemetry.kept_per_second", "1000000"),
         ("telemetry.metrics_interval", "1s"),
     ];
     let sidecar = Sidecar::ready(&home, &settings).await;

@@ -76,6 +76,8 @@ pub const DEFAULT_OTLP_TIMEOUT: Duration = Duration::from_secs(10);
 pub const DEFAULT_TRACE_RATIO: f64 = 0.01;
 /// Time, 1 ms to 1 min. Above what a busy sidecar's slowest answer in a thousand takes, below the 200 ms that proxies wait.
 pub const DEFAULT_SLOW_ANSWER: Duration = Duration::from_millis(50);
+/// Spans a second, 0 to 1,000,000. More than anybody looks at, and half a hundredth of one processor.
+pub const DEFAULT_KEPT_PER_SECOND: usize = 500;
 /// Time, 1 s to 1 h. As OpenTelemetry has it.
 pub const DEFAULT_METRICS_INTERVAL: Duration = Duration::from_mins(1);
 /// Sources. The header that browsers send; it only ever denies, so that nobody is let in by being able to set it.
@@ -306,6 +308,8 @@ pub struct Telemetry {
     pub trace_ratio: Option<f64>,
     /// Answers that take longer always leave one.
     pub slow_answer: Option<Duration>,
+    /// The most spans a second for denials and slow answers that are not sampled.
+    pub kept_per_second: usize,
     /// How often metrics are sent; `None` is never.
     pub metrics_interval: Option<Duration>,
 }

@@ -423,6 +423,7 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
         ("telemetry.otlp_ca_file", "ca.pem"),
         ("telemetry.trace_ratio", "1"),
         ("telemetry.slow_answer", "off"),
+        ("telemetry.kept_per_second", "7"),
         ("telemetry.metrics_interval", "15s"),
         ("log.level", "warn,consentd::replica=debug"),
         ("log.format", "json"),

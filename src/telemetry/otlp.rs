@@ -96,6 +96,7 @@ struct Way {
 pub(super) struct Counts {
     sent: AtomicU64,
     full: AtomicU64,
+    over_limit: AtomicU64,
     undelivered: AtomicU64,
     refused: AtomicU64,
     failed_spans: AtomicU64,
@@ -211,6 +212,11 @@ impl Counts {
         self.full.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A denial or a slow answer left no span, because others had.
+    pub(super) fn over_limit(&self) {
+        self.over_limit.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Shows them among the metrics.
     pub(super) fn show(self: &Arc<Self>, metrics: &Metrics) {
         let counts = Arc::clone(self);
@@ -218,10 +224,11 @@ impl Counts {
             counts.sent.load(Ordering::Relaxed)
         });
         let counts = Arc::clone(self);
-        let help = "Spans that were kept and never reached the collector, by why.";
+        let help = "Spans that should have reached the collector and did not, by why.";
         metrics.observe_counters("consentd_spans_dropped_total", help, "", "why", move || {
-            let Self { full, undelivered, refused, .. } = &*counts;
-            let reasons = [("queue_full", full), ("undelivered", undelivered), ("refused", refused)];
+            let Self { full, over_limit, undelivered, refused, .. } = &*counts;
+            let reasons =
+                [("over_limit", over_limit), ("queue_full", full), ("undelivered", undelivered), ("refused", refused)];
             reasons.map(|(why, count)| (why, count.load(Ordering::Relaxed))).to_vec()
         });
         let counts = Arc::clone(self);

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator};
@@ -24,6 +25,9 @@ pub struct Sampling {
     pub ratio: f64,
     /// Answers that take longer leave one, whatever the flag and the share.
     pub slow: Option<Duration>,
+    /// The most spans a second that are left for a denial or for slowness alone: where everything is denied, tracing must
+    /// not take what little time there is.
+    pub kept_per_second: u32,
 }
 
 /// Where answers leave their spans; clones share it.
@@ -39,6 +43,15 @@ struct Recorder {
     ids: RandomIdGenerator,
     threshold: u64,
     slow: Duration,
+    allowance: Allowance,
+}
+
+/// So many a second and no more.
+struct Allowance {
+    began: Instant,
+    per_second: u32,
+    /// The second in the upper half, how many were taken in it in the lower.
+    taken: AtomicU64,
 }
 
 /// A call whose verdict is known, on its way to its evidence.
@@ -50,6 +63,8 @@ pub struct Span<'a> {
     own_trace: [u8; 16],
     timing: Timing,
     kept: Option<Kept>,
+    /// It would have been kept, and others had been kept already.
+    passed_over: bool,
 }
 
 /// When what happened to a call.
@@ -131,6 +146,8 @@ impl Traces {
     ) -> Self {
         let threshold = threshold(sampling.ratio);
         let slow = sampling.slow.unwrap_or(Duration::MAX);
+        let allowance =
+            Allowance { began: Instant::now(), per_second: sampling.kept_per_second, taken: AtomicU64::new(0) };
         Self(Some(Arc::new(Recorder {
             queue,
             batch,
@@ -139,6 +156,7 @@ impl Traces {
             ids: RandomIdGenerator::default(),
             threshold,
             slow,
+            allowance,
         })))
     }
 
@@ -154,7 +172,7 @@ impl Traces {
     #[must_use]
     pub fn decided(&self, parent: Option<TraceParent>, timing: Timing, denied: impl FnOnce() -> bool) -> Span<'_> {
         let recorder = self.0.as_deref();
-        let mut span = Span { recorder, parent, own_trace: [0; 16], timing, kept: None };
+        let mut span = Span { recorder, parent, own_trace: [0; 16], timing, kept: None, passed_over: false };
         let Some(recorder) = recorder else { return span };
         let sampled = if let Some(parent) = parent {
             parent.sampled.then_some(Kept::Caller)
@@ -162,9 +180,10 @@ impl Traces {
             span.own_trace = recorder.ids.new_trace_id().to_bytes();
             (randomness(&span.own_trace) < recorder.threshold).then_some(Kept::Ratio)
         };
-        let denied = || denied().then_some(Kept::Denied);
-        let slow = || (timing.decided.duration_since(timing.since) >= recorder.slow).then_some(Kept::Slow);
-        span.kept = sampled.or_else(denied).or_else(slow);
+        span.kept = sampled;
+        if sampled.is_none() {
+            span.keep_for(recorder, timing.decided, denied);
+        }
         span
     }
 }
@@ -183,14 +202,42 @@ impl Span<'_> {
     }
 
     /// Ends it, with its evidence written or not; `denied` says whether any of its answers is a denial now.
-    pub fn end(self, denied: impl FnOnce() -> bool, told: impl FnOnce() -> Told) {
+    pub fn end(mut self, denied: impl FnOnce() -> bool, told: impl FnOnce() -> Told) {
         let Some(recorder) = self.recorder else { return };
         let ended = Instant::now();
-        let denied = || denied().then_some(Kept::Denied);
-        let slow = || (ended.duration_since(self.timing.since) >= recorder.slow).then_some(Kept::Slow);
-        if let Some(kept) = self.kept.or_else(denied).or_else(slow) {
+        if self.kept.is_none() && !self.passed_over {
+            self.keep_for(recorder, ended, denied);
+        }
+        if let Some(kept) = self.kept {
             recorder.keep(&self, kept, ended, told);
         }
+    }
+
+    /// Keeps it if there is a denial or it was slow, as far as such are kept.
+    fn keep_for(&mut self, recorder: &Recorder, now: Instant, denied: impl FnOnce() -> bool) {
+        let slow = || (now.saturating_duration_since(self.timing.since) >= recorder.slow).then_some(Kept::Slow);
+        let Some(why) = denied().then_some(Kept::Denied).or_else(slow) else { return };
+        if recorder.allowance.take(now) {
+            self.kept = Some(why);
+        } else {
+            self.passed_over = true;
+            recorder.counts.over_limit();
+        }
+    }
+}
+
+impl Allowance {
+    /// Takes one of this second's, if one is left.
+    fn take(&self, now: Instant) -> bool {
+        let second = now.saturating_duration_since(self.began).as_secs() & u64::from(u32::MAX);
+        let take = |taken: u64| {
+            let (of, count) = (taken >> 32, taken & u64::from(u32::MAX));
+            match count {
+                _ if of != second => (self.per_second > 0).then_some(second << 32 | 1),
+                count => (count < u64::from(self.per_second)).then_some(taken + 1),
+            }
+        };
+        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 }
 

@@ -229,7 +229,12 @@ pub(crate) fn home() -> Home {
 
 /// The settings of a sidecar that sends to a collector, with what is given on top.
 pub(crate) fn settings<'a>(endpoint: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-    [&[("telemetry.otlp_endpoint", endpoint), ("telemetry.trace_ratio", "0")], more].concat()
+    let own = [
+        ("telemetry.otlp_endpoint", endpoint),
+        ("telemetry.trace_ratio", "0"),
+        ("telemetry.kept_per_second", "1000000"),
+    ];
+    [&own, more].concat()
 }
 
 pub(crate) async fn until_spans(collector: &Collector, count: usize) -> Vec<Span> {

@@ -34,6 +34,8 @@ pub(crate) enum Asks {
 pub(crate) struct Listener {
     pub(crate) name: &'static str,
     pub(crate) asks: Asks,
+    /// The deadline of a check; none is Envoy's own, 200 ms. Long, unless a test is about it: a machine may be busy.
+    deadline: Option<&'static str>,
     /// More fields of the filter `ext_authz`.
     pub(crate) filter: Value,
     /// Filters that come before it.
@@ -46,7 +48,21 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) fn new(name: &'static str, asks: Asks) -> Self {
-        Self { name, asks, filter: json!({}), before: Vec::new(), extensions: json!({}), manager: json!({}) }
+        Self {
+            name,
+            asks,
+            deadline: Some("20s"),
+            filter: json!({}),
+            before: Vec::new(),
+            extensions: json!({}),
+            manager: json!({}),
+        }
+    }
+
+    /// With the deadline that Envoy has where nothing is said.
+    pub(crate) fn hurried(mut self) -> Self {
+        self.deadline = None;
+        self
     }
 
     /// Lets requests through where it cannot ask.
@@ -80,13 +96,17 @@ impl Listener {
     }
 
     fn config(&self, log: &Path) -> Value {
+        let mut service = json!({"envoy_grpc": {"cluster_name": self.cluster()}});
+        if let Some(deadline) = self.deadline {
+            service["timeout"] = deadline.into();
+        }
         let filter = typed(
             "envoy.filters.http.ext_authz",
             "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
             &merged(
                 json!({
                     "transport_api_version": "V3",
-                    "grpc_service": {"envoy_grpc": {"cluster_name": self.cluster()}},
+                    "grpc_service": service,
                     "stat_prefix": self.name,
                 }),
                 &self.filter,
@@ -235,6 +255,10 @@ impl Envoy {
             let name = listener["name"].as_str().expect("a name").to_owned();
             self.ports.insert(name, u16::try_from(port).expect("a port"));
         }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     fn assert_running(&mut self) {

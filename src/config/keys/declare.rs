@@ -478,6 +478,12 @@ impl Telemetry {
                 Some(keys::DEFAULT_SLOW_ANSWER),
                 Duration::from_millis(1)..=Duration::from_mins(1),
             ),
+            kept_per_second: reader.count(
+                "telemetry.kept_per_second",
+                "The most spans a second for denials and slow answers that are not sampled.",
+                keys::DEFAULT_KEPT_PER_SECOND,
+                0..=1_000_000,
+            ),
             metrics_interval: reader.duration_or_off(
                 "telemetry.metrics_interval",
                 "How often metrics are sent to the collector.",

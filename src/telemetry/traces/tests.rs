@@ -15,10 +15,15 @@ struct Recorded {
 }
 
 fn recorded(ratio: f64, slow: Option<Duration>) -> Recorded {
+    limited(ratio, slow, u32::MAX)
+}
+
+fn limited(ratio: f64, slow: Option<Duration>, kept_per_second: u32) -> Recorded {
     let (sender, queue) = mpsc::channel(QUEUE_SPANS);
     let (batch, counts) = (Arc::new(Notify::new()), Arc::new(Counts::default()));
     let clock = Clock::manual(Time::from_unix_millis(1_700_000_000_000));
-    let traces = Traces::new(Sampling { ratio, slow }, sender, Arc::clone(&batch), Arc::clone(&counts), clock);
+    let traces =
+        Traces::new(Sampling { ratio, slow, kept_per_second }, sender, Arc::clone(&batch), Arc::clone(&counts), clock);
     Recorded { traces, queue, batch, counts }
 }
 
@@ -125,6 +130,27 @@ fn what_finds_no_place_is_dropped_and_nothing_is_made_of_it() {
     let span = recorded.traces.decided(None, timing(Duration::ZERO), || true);
     span.end(|| true, || panic!("it was made for nothing"));
     dropped(1);
+}
+
+#[test]
+fn denials_are_kept_up_to_the_limit_of_a_second_and_what_is_sampled_beyond_it() {
+    let mut recorded = limited(0.0, None, 3);
+    let metrics = Metrics::new().expect("metrics");
+    recorded.counts.show(&metrics);
+    let began = Instant::now();
+    let mut kept = 0;
+    while began.elapsed() < Duration::from_millis(1100) {
+        let (named, why) = recorded.answer(None, true);
+        assert_eq!(named.is_some(), why.is_some(), "no evidence names a trace that nobody has");
+        kept += u32::from(why == Some(Kept::Denied));
+    }
+    // The second may have ended once or twice meanwhile.
+    assert!((6..=9).contains(&kept), "{kept}");
+    assert_eq!(recorded.answer(Some(PARENT), true).1, Some(Kept::Caller));
+    let page = metrics.render().expect("renders");
+    let dropped = page.lines().find_map(|line| line.strip_prefix("consentd_spans_dropped_total{why=\"over_limit\"} "));
+    assert!(dropped.expect("shown").parse::<u64>().expect("a count") > 0, "{page}");
+    assert_eq!(limited(0.0, None, 0).answer(None, true), (None, None));
 }
 
 #[tokio::test]
