@@ -176,7 +176,7 @@ fn a_server_that_answers_no_checks_is_an_error() {
     let output = consentd(&["bench", "compare", "--call", "check"]).output().expect("runs");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("measure them with `consentd bench run`"), "{said}");
+    assert!(said.contains("measure it with `consentd bench run`"), "{said}");
 }
 
 /// Measures a null server that stops for 300 ms in the middle of a second.
