@@ -159,15 +159,7 @@ pub fn transport_config(config: &Config) -> transport::Config {
     transport::Config {
         tcp: server.tcp,
         http1: config.authzen.enabled,
-        tls: server.tls.as_ref().map(|tls| transport::Tls {
-            cert_file: tls.cert_file.clone(),
-            key_file: tls.key_file.clone(),
-            client_ca_file: tls.client_ca_file.clone(),
-            min_version: match tls.min_version {
-                config::TlsVersion::V12 => transport::TlsVersion::V12,
-                config::TlsVersion::V13 => transport::TlsVersion::V13,
-            },
-        }),
+        tls: server.tls.clone(),
         uds: server.uds.clone(),
         uds_mode: server.uds_mode,
         callers: config.callers.clone(),

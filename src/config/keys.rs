@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::nats::Servers;
+use crate::transport::Tls;
 
 /// A path; any. Beside the working directory, so that a first try needs no rights; a deployment sets its volume.
 pub const DEFAULT_DATA_DIR: &str = "./consentd-data";
@@ -118,28 +119,6 @@ pub struct Server {
     pub max_connection_age_grace: Duration,
     /// How many threads answer.
     pub workers: Workers,
-}
-
-/// TLS of the TCP listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// The certificate that is shown.
-    pub cert_file: PathBuf,
-    /// Its key.
-    pub key_file: PathBuf,
-    /// The authorities of callers; with them a caller must have a certificate.
-    pub client_ca_file: Option<PathBuf>,
-    /// The oldest version that is spoken.
-    pub min_version: TlsVersion,
-}
-
-/// A version of TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TlsVersion {
-    /// 1.2.
-    V12,
-    /// 1.3.
-    V13,
 }
 
 /// How many threads answer.

@@ -4,9 +4,10 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::{PATH_BYTES_MAX, UDS_PATH_BYTES_MAX};
-use crate::config::keys::{self, Admin, Authzen, Server, Tls, TlsVersion, WORKERS_MAX, Workers};
+use crate::config::keys::{self, Admin, Authzen, Server, WORKERS_MAX, Workers};
 use crate::config::reader::{Reader, number, quote, text};
 use crate::config::sources::Raw;
+use crate::transport::{Tls, TlsVersion};
 
 impl Server {
     pub(super) fn read(reader: &mut Reader) -> Self {
@@ -16,7 +17,7 @@ impl Server {
                 "Where questions are answered over TCP.",
                 Some(keys::DEFAULT_SERVER_TCP),
             ),
-            tls: Tls::read(reader),
+            tls: tls(reader),
             plaintext: reader.switch(
                 "server.plaintext",
                 "Whether plain text may be spoken over TCP beyond this machine.",
@@ -105,40 +106,6 @@ impl Server {
     }
 }
 
-impl Tls {
-    /// The files, where a certificate and its key are named.
-    pub(super) fn read(reader: &mut Reader) -> Option<Self> {
-        let [cert, key, client_ca] = ["server.tls_cert_file", "server.tls_key_file", "server.tls_client_ca_file"];
-        let cert_file = reader.path_or_off(
-            cert,
-            "Our certificate and those above it, in PEM; with it TLS is spoken over TCP.",
-            PATH_BYTES_MAX,
-            None,
-        );
-        let key_file = reader.path_or_off(key, "The key of that certificate, in PEM.", PATH_BYTES_MAX, None);
-        let client_ca_file = reader.path_or_off(
-            client_ca,
-            "The authorities of callers, in PEM; with it whoever has no certificate of theirs is refused.",
-            PATH_BYTES_MAX,
-            None,
-        );
-        let min_version = reader.choice(
-            "server.tls_min_version",
-            "The oldest version of TLS that is spoken.",
-            TlsVersion::V13,
-            &[("1.3", TlsVersion::V13), ("1.2", TlsVersion::V12)],
-        );
-        let named = [(cert, cert_file.is_some()), (key, key_file.is_some()), (client_ca, client_ca_file.is_some())];
-        for (missing, is_set) in named.into_iter().take(2) {
-            let other = named.into_iter().find(|(_, is_set)| *is_set);
-            if let (false, true, Some((other, _))) = (is_set, reader.is_sound(missing), other) {
-                reader.problem(missing, format!("must be set where {other} is"));
-            }
-        }
-        Some(Self { cert_file: cert_file?, key_file: key_file?, client_ca_file, min_version })
-    }
-}
-
 impl Authzen {
     pub(super) fn read(reader: &mut Reader) -> Self {
         let authzen = Self {
@@ -172,6 +139,38 @@ impl Admin {
         let meaning = "Where metrics and readiness are shown, over plain HTTP.";
         Self { tcp: reader.address_or_off("admin.tcp", meaning, Some(keys::DEFAULT_ADMIN_TCP)) }
     }
+}
+
+/// The files, where a certificate and its key are named.
+fn tls(reader: &mut Reader) -> Option<Tls> {
+    let [cert, key, client_ca] = ["server.tls_cert_file", "server.tls_key_file", "server.tls_client_ca_file"];
+    let cert_file = reader.path_or_off(
+        cert,
+        "Our certificate and those above it, in PEM; with it TLS is spoken over TCP.",
+        PATH_BYTES_MAX,
+        None,
+    );
+    let key_file = reader.path_or_off(key, "The key of that certificate, in PEM.", PATH_BYTES_MAX, None);
+    let client_ca_file = reader.path_or_off(
+        client_ca,
+        "The authorities of callers, in PEM; with it whoever has no certificate of theirs is refused.",
+        PATH_BYTES_MAX,
+        None,
+    );
+    let min_version = reader.choice(
+        "server.tls_min_version",
+        "The oldest version of TLS that is spoken.",
+        TlsVersion::V13,
+        &[("1.3", TlsVersion::V13), ("1.2", TlsVersion::V12)],
+    );
+    let named = [(cert, cert_file.is_some()), (key, key_file.is_some()), (client_ca, client_ca_file.is_some())];
+    for (missing, is_set) in named.into_iter().take(2) {
+        let other = named.into_iter().find(|(_, is_set)| *is_set);
+        if let (false, true, Some((other, _))) = (is_set, reader.is_sound(missing), other) {
+            reader.problem(missing, format!("must be set where {other} is"));
+        }
+    }
+    Some(Tls { cert_file: cert_file?, key_file: key_file?, client_ca_file, min_version })
 }
 
 fn parse_resource_type(raw: &Raw) -> Result<String, String> {
