@@ -146,6 +146,8 @@ pub struct Authzen {
 pub struct Admin {
     /// Its listener; `None` is off.
     pub tcp: Option<SocketAddr>,
+    /// Whether that may be beyond this machine.
+    pub plaintext: bool,
 }
 
 /// What the sidecar follows.

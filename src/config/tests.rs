@@ -161,6 +161,11 @@ const REFUSED: &[(&str, &str)] = &[
         "server.tcp: `0.0.0.0:7311` would speak plain text beyond this machine: set server.tls_cert_file and \
          server.tls_key_file, or server.plaintext to true (f:1)",
     ),
+    (
+        "admin.tcp = '0.0.0.0:7312'",
+        "admin.tcp: `0.0.0.0:7312` would speak plain text beyond this machine: set admin.plaintext to true where metrics \
+         may be read (f:1)",
+    ),
     ("server.max_connection_age = '10ms'", "server.max_connection_age: `10ms` is outside 1s to 30d (f:1)"),
     (
         "callers = 'mailer'",
@@ -215,7 +220,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("log.level = '[x]=info'", "log.level: `[x]` is not a target such as `consentd::replica` (f:1)"),
     ("server.tcp = 'off'", "server.tcp: is off and so is server.uds: nobody could ask (f:1)"),
     ("admin.tcp = '127.0.0.1:7311'", "admin.tcp: `127.0.0.1:7311` is taken by server.tcp, `127.0.0.1:7311` (f:1)"),
-    ("admin.tcp = '0.0.0.0:7311'", "admin.tcp: `0.0.0.0:7311` is taken by server.tcp, `127.0.0.1:7311` (f:1)"),
+    (
+        "admin = {tcp = '0.0.0.0:7311', plaintext = true}",
+        "admin.tcp: `0.0.0.0:7311` is taken by server.tcp, `127.0.0.1:7311` (f:1)",
+    ),
     (
         "replica.max_wait = '5s'",
         "replica.max_wait: must be shorter than server.request_timeout, or no waiting call ends (f:1)",
@@ -377,6 +385,7 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
         ("authzen.url", "https://pdp.example.com/tenant1"),
         ("authzen.resource_type", "data \"use\""),
         ("admin.tcp", "off"),
+        ("admin.plaintext", "true"),
         ("ledger.kind", "nats"),
         ("ledger.file", "ledger.jsonl"),
         ("ledger.url", "tls://one.example:4222,tls://other.example:4333"),

@@ -21,6 +21,13 @@ impl Config {
             let how = "set server.tls_cert_file and server.tls_key_file, or server.plaintext to true";
             reader.problem("server.tcp", format!("`{address}` would speak plain text beyond this machine: {how}"));
         }
+        if sound(reader, ["admin.tcp", "admin.plaintext"])
+            && let Some(address) = self.admin.tcp.filter(|address| !address.ip().is_loopback())
+            && !self.admin.plaintext
+        {
+            let how = "set admin.plaintext to true where metrics may be read";
+            reader.problem("admin.tcp", format!("`{address}` would speak plain text beyond this machine: {how}"));
+        }
         if sound(reader, ["server.tcp", "admin.tcp"])
             && let (Some(server), Some(admin)) = (self.server.tcp, self.admin.tcp)
             && clash(server, admin)

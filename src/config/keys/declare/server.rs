@@ -137,7 +137,14 @@ impl Authzen {
 impl Admin {
     pub(super) fn read(reader: &mut Reader) -> Self {
         let meaning = "Where metrics and readiness are shown, over plain HTTP.";
-        Self { tcp: reader.address_or_off("admin.tcp", meaning, Some(keys::DEFAULT_ADMIN_TCP)) }
+        Self {
+            tcp: reader.address_or_off("admin.tcp", meaning, Some(keys::DEFAULT_ADMIN_TCP)),
+            plaintext: reader.switch(
+                "admin.plaintext",
+                "Whether they may be shown beyond this machine, which is always in plain text.",
+                false,
+            ),
+        }
     }
 }
 
