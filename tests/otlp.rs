@@ -11,6 +11,8 @@
 
 #[path = "support/collector.rs"]
 mod collector;
+#[path = "support/http.rs"]
+mod http;
 #[path = "support/sidecar.rs"]
 mod sidecar;
 
@@ -20,7 +22,12 @@ use std::time::Duration;
 use collector::{Collector, Mood, attribute, home, series, settings, until_spans};
 use consentd::evidence::Archive;
 use consentd::evidence::record::EvidenceRecord;
+use consentd::proto::foreign::envoy::service::auth::v3::attribute_context::{self, HttpRequest};
+use consentd::proto::foreign::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use consentd::proto::foreign::envoy::service::auth::v3::{AttributeContext, CheckRequest};
 use consentd::proto::v1;
+use http::Http;
+use hyper::Version;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -239,6 +246,41 @@ async fn each_kind_of_call_leaves_one_span_an_answer() {
     assert!(spans.iter().all(|span| hex(&span.trace_id) == TRACE && hex(&span.parent_span_id) == SPAN));
     let ids: BTreeSet<&[u8]> = spans.iter().map(|span| span.span_id.as_slice()).collect();
     assert_eq!(ids.len(), 4);
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_callers_trace_goes_on_over_envoys_check_and_over_http() {
+    let collector = Collector::start(Mood::Takes).await;
+    let home = home();
+    let more = [
+        ("authzen.enabled", "true"),
+        ("ext_authz.subject", "header:x-user"),
+        ("ext_authz.purpose", "value:newsletter"),
+        ("ext_authz.channel", "value:email"),
+    ];
+    let sidecar = Sidecar::ready(&home, &settings(&collector.endpoint(), &more)).await;
+    let headers = [("x-user".to_owned(), "crm:allowed".to_owned())].into_iter().collect();
+    let http = HttpRequest { headers, path: "/".to_owned(), header_map: None };
+    let attributes =
+        AttributeContext { request: Some(attribute_context::Request { http: Some(http) }), ..Default::default() };
+    let check = traced(CheckRequest { attributes: Some(attributes) }, "01");
+    AuthorizationClient::new(sidecar.channel.clone()).check(check).await.expect("answered");
+    let parent = format!("00-{TRACE}-{SPAN}-01");
+    let json = [("content-type", "application/json"), ("traceparent", &*parent)];
+    let one = r#"{"subject":{"type":"crm","id":"allowed"},"action":{"name":"email"},"resource":{"type":"purpose","id":"newsletter"}}"#;
+    let mut http = Http::tcp(sidecar.tcp, Version::HTTP_11).await;
+    assert!(http.ask("POST", "/access/v1/evaluation", &json, one.as_bytes()).await.decision());
+    let many = format!(r#"{{"evaluations":[{one}]}}"#);
+    http.ask("POST", "/access/v1/evaluations", &json, many.as_bytes()).await;
+    let spans = until_spans(&collector, 3).await;
+    let names: BTreeSet<&str> = spans.iter().map(|span| &*span.name).collect();
+    assert_eq!(names, BTreeSet::from(["authzen", "authzen_batch", "ext_authz"]));
+    for span in spans {
+        assert_eq!((hex(&span.trace_id), hex(&span.parent_span_id)), (TRACE.to_owned(), SPAN.to_owned()));
+        assert_eq!(attribute(&span.attributes, "consentd.verdict").as_deref(), Some("ALLOW"), "{}", span.name);
+    }
+    drop(http);
     sidecar.stop().await;
 }
 
