@@ -14,10 +14,9 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use consentd::domain::catalogue::DEFAULT_MAX_STALENESS;
 use consentd::domain::{
-    Catalogue, Collection, Freshness, LedgerStanding, LegalBasis, Notice, NoticeRule, Position, Purpose, Question,
-    Record, Signals, Status, SubjectState, SubjectView, Time, TokenStanding, Verdict, decide,
+    Catalogue, CatalogueParts, Collection, Freshness, Heard, LedgerStanding, LegalBasis, Notice, NoticeRule, Position,
+    Purpose, Question, Record, Signals, Status, SubjectState, SubjectView, Terms, Time, TokenStanding, Verdict, decide,
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -29,20 +28,15 @@ const DAY_MS: i64 = 86_400_000;
 const NOW: Time = Time::from_unix_millis(20_000 * DAY_MS);
 
 fn purpose(key: &str, requires: &[&str]) -> Purpose {
-    Purpose {
-        key: key.into(),
-        title: "".into(),
-        description: "".into(),
-        legal_basis: LegalBasis::Consent,
+    let terms = Terms {
         channels: ["email", "sms", "push"].map(Into::into).to_vec(),
         max_age: Some(Duration::from_hours(730 * 24)),
-        max_staleness: DEFAULT_MAX_STALENESS,
-        covered_by_parent: false,
-        special_category: false,
-        notice: Some(NoticeRule { id: "privacy".into(), material_since: 2 }),
+        notice: Some(NoticeRule { id: "privacy".into(), material_since: 2, versions: Vec::new() }),
         requires: requires.iter().map(|key| (*key).into()).collect(),
         honours_gpc: true,
-    }
+        ..Terms::default()
+    };
+    Purpose::new(key, terms)
 }
 
 /// Twelve purposes besides the asked one, as a shop has.
@@ -51,7 +45,8 @@ fn catalogue() -> Catalogue {
     purposes.push(purpose("marketing.newsletter", &[]));
     purposes.push(purpose("marketing.offers", &["marketing.newsletter"]));
     let channels = ["email", "sms", "push"].map(|key| (key.into(), "".into())).to_vec();
-    Catalogue::new(1, "", channels, purposes).expect("a sound catalogue")
+    let parts = CatalogueParts { version: 1, channels, purposes, ..CatalogueParts::default() };
+    Catalogue::new(parts).expect("a sound catalogue")
 }
 
 fn said(state: &mut SubjectState, purpose: &str, status: Status, days_ago: i64) {
@@ -109,7 +104,9 @@ fn decisions(criterion: &mut Criterion) {
             recipient: "",
             jurisdiction: "TR",
             signals: Signals::default(),
+            heard: Heard::default(),
             max_staleness: None,
+            time_zone: None,
         };
         let ask = || {
             let view = SubjectView::State(black_box(state));

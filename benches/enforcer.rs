@@ -17,7 +17,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use consentd::clock::Clock;
-use consentd::domain::{LedgerStanding, Question, Signals, Verdict};
+use consentd::domain::{Heard, LedgerStanding, Question, Signals, Verdict};
 use consentd::enforcer::{Ask, Call, CallKind, Enforcer};
 use consentd::evidence::{self, EvidenceLog};
 use consentd::ledger::LedgerSource;
@@ -129,7 +129,9 @@ fn question() -> Question<'static> {
         recipient: "",
         jurisdiction: "",
         signals: Signals::default(),
+        heard: Heard::default(),
         max_staleness: None,
+        time_zone: None,
     }
 }
 

@@ -10,9 +10,9 @@ mod random;
 use std::time::Duration;
 
 use consentd::domain::{
-    Collection, Decision, Defects, Freshness, LedgerStanding, LegalBasis, Link, Notice, Position, Question, Reason,
-    Record, Signals, Status, SubjectKey, SubjectState, SubjectView, Time, TokenStanding, UnreadableMark, Verdict,
-    decide, explain,
+    Collection, Decision, Defects, Freshness, Heard, LedgerStanding, LegalBasis, Link, Notice, Position, Question,
+    Reason, Record, Signals, Status, SubjectKey, SubjectState, SubjectView, Time, TokenStanding, UnreadableMark,
+    Verdict, decide, explain,
 };
 use history::{Happening, What, state_of};
 use proptest::collection::vec;
@@ -173,7 +173,7 @@ proptest! {
     fn a_view_beyond_its_bound_never_allows(mut asked in asked(), history in history(), beyond in 1..5000_u64) {
         let state = state_of(&history);
         let purpose = asked.catalogue.as_ref().and_then(|catalogue| catalogue.purpose(&asked.purpose));
-        if let Some(bound) = purpose.map(|purpose| purpose.max_staleness) {
+        if let Some(bound) = purpose.map(|purpose| purpose.terms.max_staleness) {
             let narrower = asked.max_staleness.map_or(bound, |asked| asked.min(bound));
             asked.freshness.staleness = narrower + Duration::from_nanos(beyond);
             prop_assert_eq!(asked.of(&state).verdict(), Verdict::Deny);
@@ -217,13 +217,13 @@ proptest! {
         let catalogue = asked.catalogue.as_ref();
         let purpose = catalogue.and_then(|catalogue| catalogue.purpose(&asked.purpose));
         if let (Some(until), Some(purpose)) = (decision.valid_until, purpose) {
-            let bound = asked.max_staleness.map_or(purpose.max_staleness, |asked| asked.min(purpose.max_staleness));
+            let bound = asked.max_staleness.map_or(purpose.terms.max_staleness, |asked| asked.min(purpose.terms.max_staleness));
             let view_taken = asked.now.minus(asked.freshness.staleness);
             prop_assert!(until >= asked.now, "over before it was given");
             prop_assert!(until <= view_taken.plus(bound), "longer than the view is fresh");
             if let Some((_, record)) = decision.record {
                 prop_assert!(record.expires_at.is_none_or(|end| until <= end), "longer than the grant");
-                prop_assert!(purpose.max_age.is_none_or(|span| until <= record.event_time.plus(span)), "too old");
+                prop_assert!(purpose.terms.max_age.is_none_or(|span| until <= record.event_time.plus(span)), "too old");
             }
             // Up to its last millisecond the answer stays what it is, as far as time alone can change it.
             let mut later = asked.clone();
@@ -271,7 +271,7 @@ fn any_span() -> impl Strategy<Value = Duration> {
 }
 
 fn any_happening() -> impl Strategy<Value = Happening> {
-    let facts = (any_time(), select(Status::ALL), select(LegalBasis::ALL), any::<u8>(), any::<u64>());
+    let facts = (any_time(), select(Status::ALL), select(LegalBasis::ALL), any::<u16>(), any::<u64>());
     let more = (proptest::option::of(any_time()), proptest::option::of((any::<u32>(), text())), text());
     let said = (text(), text(), text(), facts, more).prop_map(|(purpose, channel, recipient, facts, more)| {
         let (event_time, status, legal_basis, defects, position) = facts;
@@ -280,7 +280,11 @@ fn any_happening() -> impl Strategy<Value = Happening> {
             event_time,
             status,
             legal_basis,
-            collection: Collection { defects: Defects::from_bits(defects), method: free.as_str().into() },
+            collection: Collection {
+                defects: Defects::from_bits(defects),
+                method: free.as_str().into(),
+                by_guardian: false,
+            },
             notice: notice.map(|(version, id)| Notice { version, id: id.into(), language: free.as_str().into() }),
             expires_at,
             jurisdiction: free.as_str().into(),
@@ -317,7 +321,9 @@ proptest! {
             recipient: &names.2,
             jurisdiction: &names.3,
             signals: Signals { sec_gpc: &signals.0, tcf: &signals.1, gpp: &signals.2 },
+            heard: Heard::default(),
             max_staleness: spans.0,
+            time_zone: None,
         };
         let freshness = Freshness { staleness: spans.1, ..base.freshness };
         let catalogue = base.catalogue.as_ref();

@@ -18,8 +18,25 @@ use history::{Happening, What};
 const FILES_MIN: usize = 150;
 
 /// Reasons that `decide` never gives.
-const NOT_DECIDED: [(Reason, &str); 1] =
-    [(Reason::EvidenceUnavailable, "the enforcer gives it when an answer's evidence cannot be written")];
+const NOT_DECIDED: [(Reason, &str); 17] = [
+    (Reason::EvidenceUnavailable, "the enforcer gives it when an answer's evidence cannot be written"),
+    (Reason::Prohibited, "its rule is not built yet"),
+    (Reason::Restricted, "its rule is not built yet"),
+    (Reason::Minor, "its rule is not built yet"),
+    (Reason::AgeUnknown, "its rule is not built yet"),
+    (Reason::SignalTcf, "its rule is not built yet"),
+    (Reason::SignalGpp, "its rule is not built yet"),
+    (Reason::GuardianMissing, "its rule is not built yet"),
+    (Reason::Penalised, "its rule is not built yet"),
+    (Reason::NotSpecific, "its rule is not built yet"),
+    (Reason::Coerced, "its rule is not built yet"),
+    (Reason::NotInformed, "its rule is not built yet"),
+    (Reason::WithdrawalUntold, "its rule is not built yet"),
+    (Reason::MethodNotAccepted, "its rule is not built yet"),
+    (Reason::ProofMissing, "its rule is not built yet"),
+    (Reason::QuietHours, "its rule is not built yet"),
+    (Reason::TimeZoneUnknown, "its rule is not built yet"),
+];
 
 fn files(folder: &Path, into: &mut Vec<PathBuf>) {
     let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));

@@ -132,6 +132,8 @@ fn each_verb_writes_an_event_that_the_ledger_reads() {
             }
             EventBody::Link { unlinked, .. } => format!("link {unlinked}"),
             EventBody::Erasure { .. } => "erasure".to_owned(),
+            EventBody::Restriction { .. } => "restriction".to_owned(),
+            EventBody::Birth { .. } => "birth".to_owned(),
         })
         .collect();
     assert_eq!(

@@ -25,8 +25,8 @@ use async_nats::jetstream::Context;
 use central::{KEY, borrowed, hasher};
 use consentd::clock::Clock;
 use consentd::domain::{
-    EventBody, Freshness, LedgerStanding, Link, Position, Question, Reason, Record, Signals, SubjectKey, SubjectState,
-    SubjectView, Time, TokenStanding, UnreadableMark, Verdict, decide,
+    Birth, EventBody, Freshness, Heard, LedgerStanding, Link, Position, Question, Reason, Record, Restriction, Signals,
+    SubjectKey, SubjectState, SubjectView, Time, TokenStanding, UnreadableMark, Verdict, decide,
 };
 use consentd::ledger::nats::subject::{About, Kind};
 use consentd::ledger::nats::{Config, DEFAULT_STREAM as STREAM, NatsLedger, NatsSource, ReadError, SubjectReader};
@@ -195,7 +195,9 @@ fn reason(state: &SubjectState) -> Reason {
         recipient: "",
         jurisdiction: "",
         signals: Signals::default(),
+        heard: Heard::default(),
         max_staleness: None,
+        time_zone: None,
     };
     let freshness =
         Freshness { ledger: LedgerStanding::Following, staleness: Duration::ZERO, token: TokenStanding::Reached };
@@ -243,6 +245,14 @@ impl Truth {
                 };
                 let state = SubjectState::of_record(&consent.purpose, &consent.channel, &consent.recipient, record);
                 self.said.push((position, consent.subject.expose().to_owned(), state));
+            }
+            EventBody::Restriction { subject, purpose, lifted } => {
+                let said = Restriction { purpose, event_time, restricted: !lifted };
+                self.said.push((position, subject.expose().to_owned(), SubjectState::of_restriction(said)));
+            }
+            EventBody::Birth { subject, born } => {
+                let said = SubjectState::of_birth(Birth { event_time, born });
+                self.said.push((position, subject.expose().to_owned(), said));
             }
             EventBody::Erasure { subject } => {
                 self.said.push((position, subject.expose().to_owned(), SubjectState::of_erasure(event_time)));

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use consentd::clock::Clock;
 use consentd::domain::{
-    Catalogue, Event, EventBody, Freshness, LedgerStanding, Position, Question, Reason, Record, Signals, Status,
+    Catalogue, Event, EventBody, Freshness, Heard, LedgerStanding, Position, Question, Reason, Record, Signals, Status,
     SubjectState, SubjectView, Time, TokenStanding, Unreadable, UnreadableMark, Verdict, decide,
 };
 use consentd::ledger::LedgerSource;
@@ -86,7 +86,9 @@ fn outcome(state: &SubjectState, catalogue: Option<&Catalogue>, purpose: &str, c
         recipient: "",
         jurisdiction: "",
         signals: Signals::default(),
+        heard: Heard::default(),
         max_staleness: None,
+        time_zone: None,
     };
     let freshness =
         Freshness { ledger: LedgerStanding::Following, staleness: Duration::ZERO, token: TokenStanding::Reached };

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use consentd::domain::{
-    Catalogue, Collection, Defects, Freshness, LedgerStanding, LegalBasis, Notice, NoticeRule, Position, Purpose,
+    Catalogue, Collection, Defects, EventBody, Freshness, Heard, LedgerStanding, LegalBasis, Notice, Position,
     Question, Reason, Record, Signals, Status, Subject, SubjectState, SubjectView, Time, TokenStanding, decide,
 };
 use consentd::proto::v1;
@@ -28,29 +28,17 @@ const NOW: &str = "2026-11-02T00:00:00Z";
 type Row = BTreeMap<String, String>;
 
 fn catalogue() -> Catalogue {
-    let wire: v1::Catalogue = serde_json::from_str(CATALOGUE).expect("a catalogue");
-    let span = |span: pbjson_types::Duration| Duration::try_from(span).expect("a span");
-    let default_max_staleness = span(wire.default_max_staleness.expect("a default"));
-    let purpose = |purpose: v1::Purpose| Purpose {
-        legal_basis: LegalBasis::from_name(
-            purpose.legal_basis().as_str_name().strip_prefix("LEGAL_BASIS_").expect("a prefix"),
-        )
-        .expect("a legal basis"),
-        key: purpose.key.into(),
-        title: purpose.title.into(),
-        description: purpose.description.into(),
-        channels: purpose.channels.into_iter().map(Into::into).collect(),
-        max_age: purpose.max_age.map(span),
-        max_staleness: purpose.max_staleness.map_or(default_max_staleness, span),
-        covered_by_parent: purpose.covered_by_parent,
-        special_category: purpose.special_category,
-        notice: purpose.notice.map(|rule| NoticeRule { id: rule.id.into(), material_since: rule.material_since }),
-        requires: purpose.requires.into_iter().map(Into::into).collect(),
-        honours_gpc: purpose.honours_gpc,
+    let wire = serde_json::from_str(CATALOGUE).expect("a catalogue");
+    let event = v1::LedgerEvent {
+        event_id: "shop".to_owned(),
+        event_time: Some(pbjson_types::Timestamp { seconds: 1, nanos: 0 }),
+        event: Some(v1::ledger_event::Event::Catalogue(wire)),
+        ..v1::LedgerEvent::default()
     };
-    let channels = wire.channels.into_iter().map(|channel| (channel.key.into(), channel.title.into())).collect();
-    Catalogue::new(wire.version, &wire.title, channels, wire.purposes.into_iter().map(purpose).collect())
-        .unwrap_or_else(|error| panic!("{error}"))
+    match consentd::ledger::validate(event).expect("a sound catalogue").body {
+        EventBody::Catalogue(catalogue) => *catalogue,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn rows() -> Vec<Row> {
@@ -90,6 +78,7 @@ fn state(row: &Row, position: u64) -> SubjectState {
         collection: Collection {
             defects: defects.into_iter().fold(Defects::NONE, defect),
             method: text("method").into(),
+            ..Collection::default()
         },
         notice: filled("notice_id").map(|id| Notice {
             id: id.into(),
@@ -115,7 +104,16 @@ fn states() -> BTreeMap<String, SubjectState> {
 
 fn answer(catalogue: &Catalogue, state: &SubjectState, purpose: &str, channel: &str, sec_gpc: &str) -> Reason {
     let signals = Signals { sec_gpc, ..Signals::default() };
-    let question = Question { purpose, channel, recipient: "", jurisdiction: "", signals, max_staleness: None };
+    let question = Question {
+        purpose,
+        channel,
+        recipient: "",
+        jurisdiction: "",
+        signals,
+        heard: Heard::default(),
+        max_staleness: None,
+        time_zone: None,
+    };
     let freshness =
         Freshness { ledger: LedgerStanding::Following, staleness: Duration::ZERO, token: TokenStanding::Reached };
     decide(&question, SubjectView::State(state), Some(catalogue), &freshness, time(NOW)).reason
@@ -136,7 +134,7 @@ fn every_row_fits_the_catalogue() {
         Subject::parse(text("subject")).expect("a subject");
         let purpose = catalogue.purpose(text("purpose")).unwrap_or_else(|| panic!("{row:?}"));
         let channel = text("channel");
-        assert!(channel == "*" || purpose.channels.iter().any(|used| **used == *channel), "{row:?}");
+        assert!(channel == "*" || purpose.terms.channels.iter().any(|used| **used == *channel), "{row:?}");
         assert!(["TR", "US-ME", "DE"].contains(&text("jurisdiction")), "{row:?}");
         assert!(time(text("event_time")) < time(NOW), "{row:?}");
         assert!(ids.insert(text("event_id").to_owned()), "twice: {row:?}");
@@ -170,7 +168,7 @@ fn the_customers_differ() {
     let mut reasons: BTreeMap<Reason, usize> = BTreeMap::new();
     for state in states().values() {
         for purpose in catalogue.purposes() {
-            for channel in &purpose.channels {
+            for channel in &purpose.terms.channels {
                 for sec_gpc in ["", "1"] {
                     *reasons.entry(answer(&catalogue, state, &purpose.key, channel, sec_gpc)).or_default() += 1;
                 }

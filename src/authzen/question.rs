@@ -7,7 +7,7 @@ use serde::de::IntoDeserializer as _;
 use serde::de::value::{self, StrDeserializer};
 
 use super::request::{Evaluation, Said, WORDS};
-use crate::domain::{Question, Signals};
+use crate::domain::{Heard, Question, Signals};
 use crate::enforcer::wellformed::{self, Malformed};
 use crate::enforcer::{Ask, Token};
 use crate::proto::time::span;
@@ -61,7 +61,9 @@ pub(super) fn question<'a>(own: &'a Evaluation<'_>, defaults: &'a Evaluation<'_>
         recipient: wellformed::recipient(recipient, recipient.text())?,
         jurisdiction: wellformed::jurisdiction(jurisdiction, jurisdiction.text())?,
         signals: wellformed::signals("context", signals)?,
+        heard: Heard::default(),
         max_staleness: None,
+        time_zone: None,
     };
     let terms = Terms {
         at_least_as_fresh: wellformed::token(at_least_as_fresh, at_least_as_fresh.text())?,

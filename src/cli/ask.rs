@@ -97,6 +97,7 @@ impl Args {
                 .then(|| v1::Signals { sec_gpc: self.sec_gpc.clone(), ..v1::Signals::default() }),
             at_least_as_fresh: self.at_least_as_fresh.clone(),
             max_staleness: None,
+            time_zone: String::new(),
         })
     }
 

@@ -1,10 +1,18 @@
 //! The published document of purposes and their rules, checked so that `decide` need not doubt it.
 
+mod terms;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::text::{begins_with, fingerprint, same};
 use super::words::LegalBasis;
+use super::zone::Zone;
+
+pub use terms::{
+    Acceptance, GppRule, MinorRule, MinorTreatment, NoticeRule, NoticeVersion, Purpose, QuietHours, Regional, TcfRule,
+    Terms, UnknownAge,
+};
 
 /// How old a view may be where neither purpose nor catalogue say: 30 s, well above a healthy follower's second and
 /// well below what a subject who just withdrew would accept.
@@ -21,54 +29,59 @@ pub const REQUIRES_DEPTH_MAX: usize = 16;
 /// A channel or recipient that stands for all.
 pub const ANY: &str = "*";
 
-/// One purpose and the rules under which it is allowed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Purpose {
-    /// Dot-separated, such as `marketing.newsletter`.
-    pub key: Box<str>,
-    /// For people.
-    pub title: Box<str>,
-    /// For people.
-    pub description: Box<str>,
-    /// The ground it rests on.
-    pub legal_basis: LegalBasis,
-    /// The channels it uses; at least one.
-    pub channels: Vec<Box<str>>,
-    /// How long a consent lasts; `None` is without limit.
-    pub max_age: Option<Duration>,
-    /// How old a view an answer may rest on.
-    pub max_staleness: Duration,
-    /// Whether a parent's consent covers it.
-    pub covered_by_parent: bool,
-    /// Whether consent must be explicit.
-    pub special_category: bool,
-    /// The notice that the subject must have been shown.
-    pub notice: Option<NoticeRule>,
-    /// Purposes that must be allowed as well.
-    pub requires: Vec<Box<str>>,
-    /// Whether `Sec-GPC: 1` denies it.
-    pub honours_gpc: bool,
-}
-
-/// Which notice a purpose demands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoticeRule {
-    /// The notice.
-    pub id: Box<str>,
-    /// The first version under which consent is informed.
-    pub material_since: u32,
-}
-
 /// A checked catalogue. See [`Catalogue::new`] for what is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Catalogue {
     version: u64,
     title: Box<str>,
     channels: BTreeMap<Box<str>, Box<str>>,
+    regions: Vec<Region>,
+    recipients: Vec<Recipient>,
     /// By key.
     entries: Vec<Entry>,
     /// The fingerprint of each purpose's key, in order, and its place among the entries: every decision begins here.
     places: Vec<(u64, usize)>,
+}
+
+/// What a catalogue is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CatalogueParts {
+    /// At least 1.
+    pub version: u64,
+    /// For people.
+    pub title: Box<str>,
+    /// Every channel that purposes may use, by key, with its title.
+    pub channels: Vec<(Box<str>, Box<str>)>,
+    /// The purposes.
+    pub purposes: Vec<Purpose>,
+    /// Groups of regions, and clocks of regions.
+    pub regions: Vec<Region>,
+    /// Third parties of which something is to be said.
+    pub recipients: Vec<Recipient>,
+}
+
+/// A region's group or clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region {
+    /// A code of ISO 3166, or a group's name.
+    pub key: Box<str>,
+    /// For people.
+    pub title: Box<str>,
+    /// The codes of a group.
+    pub members: Vec<Box<str>>,
+    /// The time zone of a region that has one only.
+    pub zone: Option<&'static Zone>,
+}
+
+/// A third party.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// As questions and records name it.
+    pub key: Box<str>,
+    /// For people.
+    pub title: Box<str>,
+    /// Its number in the TCF's Global Vendor List.
+    pub tcf_vendor: Option<u16>,
 }
 
 /// A purpose as `decide` looks at it.
@@ -160,12 +173,8 @@ impl Catalogue {
     ///
     /// # Errors
     /// The first thing that is wrong with it.
-    pub fn new(
-        version: u64,
-        title: &str,
-        channels: Vec<(Box<str>, Box<str>)>,
-        purposes: Vec<Purpose>,
-    ) -> Result<Self, CatalogueError> {
+    pub fn new(parts: CatalogueParts) -> Result<Self, CatalogueError> {
+        let CatalogueParts { version, title, channels, purposes, regions, recipients } = parts;
         if version == 0 {
             return Err(CatalogueError::Version);
         }
@@ -192,7 +201,7 @@ impl Catalogue {
         places.sort_unstable();
         let entries =
             known.into_values().zip(required).map(|(purpose, required)| Entry { purpose, required }).collect();
-        Ok(Self { version, title: title.into(), channels: known_channels, entries, places })
+        Ok(Self { version, title, channels: known_channels, regions, recipients, entries, places })
     }
 
     /// The version, at least 1.
@@ -230,6 +239,18 @@ impl Catalogue {
         self.channels.iter().map(|(key, title)| (&**key, &**title))
     }
 
+    /// Groups of regions, and clocks of regions.
+    #[must_use]
+    pub fn regions(&self) -> &[Region] {
+        &self.regions
+    }
+
+    /// Third parties of which something is said.
+    #[must_use]
+    pub fn recipients(&self) -> &[Recipient] {
+        &self.recipients
+    }
+
     /// Whether any purpose may use this channel.
     #[must_use]
     pub fn knows_channel(&self, key: &str) -> bool {
@@ -239,7 +260,7 @@ impl Catalogue {
 
 fn check_requires(purposes: &BTreeMap<Box<str>, Purpose>) -> Result<(), CatalogueError> {
     for purpose in purposes.values() {
-        for required in &purpose.requires {
+        for required in &purpose.terms.requires {
             if !purposes.contains_key(required) {
                 return Err(CatalogueError::UnknownRequired {
                     purpose: purpose.key.to_string(),
@@ -253,7 +274,7 @@ fn check_requires(purposes: &BTreeMap<Box<str>, Purpose>) -> Result<(), Catalogu
             level = level
                 .iter()
                 .filter_map(|key| purposes.get(*key))
-                .flat_map(|purpose| purpose.requires.iter().map(|key| &**key))
+                .flat_map(|purpose| purpose.terms.requires.iter().map(|key| &**key))
                 .collect();
         }
         if !level.is_empty() {
@@ -267,13 +288,13 @@ fn check_requires(purposes: &BTreeMap<Box<str>, Purpose>) -> Result<(), Catalogu
 /// and their number grows by a power of the depth.
 fn all_required(purpose: &Purpose, purposes: &BTreeMap<Box<str>, Purpose>) -> Vec<Box<str>> {
     let mut all: Vec<Box<str>> = Vec::new();
-    let mut open: Vec<&str> = purpose.requires.iter().rev().map(|key| &**key).collect();
+    let mut open: Vec<&str> = purpose.terms.requires.iter().rev().map(|key| &**key).collect();
     while let Some(key) = open.pop() {
         if all.iter().any(|have| **have == *key) {
             continue;
         }
         all.push(key.into());
-        open.extend(purposes.get(key).into_iter().flat_map(|next| next.requires.iter().rev().map(|key| &**key)));
+        open.extend(purposes.get(key).into_iter().flat_map(|next| next.terms.requires.iter().rev().map(|key| &**key)));
     }
     all
 }
@@ -282,27 +303,27 @@ impl Purpose {
     fn check(&self, channels: &BTreeMap<Box<str>, Box<str>>) -> Result<(), CatalogueError> {
         check_purpose("purposes", &self.key)?;
         let purpose = || self.key.to_string();
-        if self.channels.is_empty() {
+        if self.terms.channels.is_empty() {
             return Err(CatalogueError::NoChannel { purpose: purpose() });
         }
-        if let Some(channel) = self.channels.iter().find(|channel| !channels.contains_key(*channel)) {
+        if let Some(channel) = self.terms.channels.iter().find(|channel| !channels.contains_key(*channel)) {
             return Err(CatalogueError::UnknownChannel { purpose: purpose(), channel: channel.to_string() });
         }
-        if self.max_age.is_some_and(|span| span.is_zero()) {
+        if self.terms.max_age.is_some_and(|span| span.is_zero()) {
             return Err(CatalogueError::ZeroSpan { purpose: purpose(), field: "max_age" });
         }
-        if self.max_staleness.is_zero() {
+        if self.terms.max_staleness.is_zero() {
             return Err(CatalogueError::ZeroSpan { purpose: purpose(), field: "max_staleness" });
         }
         // Source: GDPR Art. 9(2), KVKK Art. 6(3): neither a plain consent, nor a contract, nor a legitimate interest.
-        let too_weak = match self.legal_basis {
+        let too_weak = match self.terms.legal_basis {
             LegalBasis::Consent | LegalBasis::LegitimateInterest | LegalBasis::Contract => true,
             LegalBasis::ExplicitConsent
             | LegalBasis::LegalObligation
             | LegalBasis::VitalInterest
             | LegalBasis::PublicTask => false,
         };
-        if self.special_category && too_weak {
+        if self.terms.special_category && too_weak {
             return Err(CatalogueError::SpecialCategory { purpose: purpose() });
         }
         Ok(())
@@ -367,24 +388,13 @@ mod tests {
     use super::*;
 
     fn purpose(key: &str, requires: &[&str]) -> Purpose {
-        Purpose {
-            key: key.into(),
-            title: "".into(),
-            description: "".into(),
-            legal_basis: LegalBasis::Consent,
-            channels: vec!["email".into()],
-            max_age: None,
-            max_staleness: DEFAULT_MAX_STALENESS,
-            covered_by_parent: false,
-            special_category: false,
-            notice: None,
-            requires: requires.iter().map(|key| (*key).into()).collect(),
-            honours_gpc: false,
-        }
+        let requires = requires.iter().map(|key| (*key).into()).collect();
+        Purpose::new(key, Terms { channels: vec!["email".into()], requires, ..Terms::default() })
     }
 
     fn build(purposes: Vec<Purpose>) -> Result<Catalogue, CatalogueError> {
-        Catalogue::new(1, "", vec![("email".into(), "".into())], purposes)
+        let channels = vec![("email".into(), "".into())];
+        Catalogue::new(CatalogueParts { version: 1, channels, purposes, ..CatalogueParts::default() })
     }
 
     #[test]
@@ -428,7 +438,8 @@ mod tests {
     #[test]
     fn a_special_category_needs_a_ground_that_can_carry_it() {
         for basis in LegalBasis::ALL {
-            let special = Purpose { special_category: true, legal_basis: *basis, ..purpose("health", &[]) };
+            let mut special = purpose("health", &[]);
+            special.terms = Terms { special_category: true, legal_basis: *basis, ..special.terms };
             let weak = [LegalBasis::Consent, LegalBasis::LegitimateInterest, LegalBasis::Contract].contains(basis);
             assert_eq!(build(vec![special]).is_err(), weak, "{basis}");
         }
@@ -436,7 +447,9 @@ mod tests {
 
     #[test]
     fn malformed_catalogues_are_refused() {
-        assert_eq!(Catalogue::new(0, "", vec![], vec![purpose("a", &[])]), Err(CatalogueError::Version));
+        let parts =
+            |version| CatalogueParts { version, purposes: vec![purpose("a", &[])], ..CatalogueParts::default() };
+        assert_eq!(Catalogue::new(parts(0)), Err(CatalogueError::Version));
         assert_eq!(build(vec![]), Err(CatalogueError::NoPurposes));
         assert_eq!(
             build(vec![purpose("a", &[]), purpose("a", &[])]),
@@ -445,7 +458,7 @@ mod tests {
         for key in ["", ".", "a.", "a..b", "A", "a b", "*"] {
             assert!(build(vec![purpose(key, &[])]).is_err(), "`{key}` was taken");
         }
-        let unknown = Catalogue::new(1, "", vec![], vec![purpose("a", &[])]);
+        let unknown = Catalogue::new(parts(1));
         assert!(matches!(unknown, Err(CatalogueError::UnknownChannel { .. })), "{unknown:?}");
     }
 }

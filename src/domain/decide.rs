@@ -37,8 +37,12 @@ pub struct Decision<'a> {
     pub valid_until: Option<Time>,
     /// The required purpose that failed: the one whose own rules deny, however many steps away it is required.
     pub failed_purpose: Option<&'a str>,
+    /// Why that one failed.
+    pub failed_reason: Option<Reason>,
     /// The notice that should have been shown, with the version it should have.
     pub notice: Option<(&'a str, u32)>,
+    /// From when on the hour permits it.
+    pub not_before: Option<Time>,
 }
 
 impl Decision<'_> {
@@ -142,16 +146,26 @@ struct Finding<'a> {
     record: Option<(&'a Slot, &'a Record)>,
     valid_until: Option<Time>,
     failed_purpose: Option<&'a str>,
+    failed_reason: Option<Reason>,
     notice: Option<(&'a str, u32)>,
+    not_before: Option<Time>,
 }
 
 impl<'a> Finding<'a> {
     const fn of(reason: Reason) -> Self {
-        Self { reason, record: None, valid_until: None, failed_purpose: None, notice: None }
+        Self::from_record(reason, None)
     }
 
     const fn from_record(reason: Reason, record: Option<(&'a Slot, &'a Record)>) -> Self {
-        Self { reason, record, valid_until: None, failed_purpose: None, notice: None }
+        Self {
+            reason,
+            record,
+            valid_until: None,
+            failed_purpose: None,
+            failed_reason: None,
+            notice: None,
+            not_before: None,
+        }
     }
 }
 
@@ -233,8 +247,10 @@ impl<'a> Facts<'a> {
         // INVARIANT: the slot touches the question, so that its purpose is this key or one above it, and its recipient
         // is the question's or stands for all.
         while key.len() != slot.purpose.len() {
-            let covered =
-                self.catalogue.and_then(|catalogue| catalogue.purpose(key)).is_some_and(|step| step.covered_by_parent);
+            let covered = self
+                .catalogue
+                .and_then(|catalogue| catalogue.purpose(key))
+                .is_some_and(|step| step.terms.covered_by_parent);
             match key.rsplit_once('.') {
                 Some((parent, _)) if covered => key = parent,
                 _ => return false,
@@ -257,7 +273,7 @@ impl<'a> Facts<'a> {
 
     /// When a grant ends: by itself, or because the catalogue lets none be older.
     fn end_of(&self, record: &Record) -> Time {
-        let by_age = self.purpose.and_then(|purpose| purpose.max_age).map(|span| record.event_time.plus(span));
+        let by_age = self.purpose.and_then(|purpose| purpose.terms.max_age).map(|span| record.event_time.plus(span));
         record.expires_at.unwrap_or(Time::MAX).min(by_age.unwrap_or(Time::MAX))
     }
 
@@ -270,12 +286,12 @@ impl<'a> Facts<'a> {
 
     /// Whether the purpose needs a consent at all.
     fn needs_consent(&self) -> bool {
-        self.purpose.is_some_and(|purpose| purpose.legal_basis.needs_consent())
+        self.purpose.is_some_and(|purpose| purpose.terms.legal_basis.needs_consent())
     }
 
     /// How old the view may be: what the purpose says, or less if the question does.
     fn staleness_bound(&self) -> Duration {
-        let by_purpose = self.purpose.map_or(Duration::ZERO, |purpose| purpose.max_staleness);
+        let by_purpose = self.purpose.map_or(Duration::ZERO, |purpose| purpose.terms.max_staleness);
         self.question.max_staleness.map_or(by_purpose, |asked| asked.min(by_purpose))
     }
 
@@ -294,11 +310,13 @@ impl<'a> Facts<'a> {
         Decision {
             reason: finding.reason,
             rule,
-            legal_basis: self.purpose.map(|purpose| purpose.legal_basis),
+            legal_basis: self.purpose.map(|purpose| purpose.terms.legal_basis),
             record: finding.record,
             valid_until: finding.valid_until,
             failed_purpose: finding.failed_purpose,
+            failed_reason: finding.failed_reason,
             notice: finding.notice,
+            not_before: finding.not_before,
         }
     }
 
@@ -354,7 +372,7 @@ fn catalogue<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
 
 fn channel<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
     let (catalogue, purpose) = (facts.catalogue?, facts.purpose?);
-    if purpose.channels.iter().any(|channel| same(channel, facts.question.channel)) {
+    if purpose.terms.channels.iter().any(|channel| same(channel, facts.question.channel)) {
         None
     } else if catalogue.knows_channel(facts.question.channel) {
         Some(Finding::of(Reason::ChannelNotUsed))
@@ -400,7 +418,7 @@ fn signals<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
         return Some(Finding::of(Reason::SignalUnreadable));
     }
     // Source: Global Privacy Control, section 3.2: the value is exactly `1`, anything else is no signal.
-    let denies = signals.sec_gpc == "1" && facts.purpose?.honours_gpc;
+    let denies = signals.sec_gpc == "1" && facts.purpose?.terms.honours_gpc;
     denies.then(|| Finding::of(Reason::SignalGpc))
 }
 
@@ -439,7 +457,7 @@ fn consent<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
 }
 
 fn legal_basis<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
-    let demanded = facts.purpose?.legal_basis;
+    let demanded = facts.purpose?.terms.legal_basis;
     let record = facts.grant_record()?;
     match (demanded, record.legal_basis) {
         (LegalBasis::Consent, LegalBasis::Consent | LegalBasis::ExplicitConsent)
@@ -474,7 +492,7 @@ fn expiry<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
 
 fn max_age<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
     let record = needed_grant(facts)?;
-    let end = record.event_time.plus(facts.purpose?.max_age?);
+    let end = record.event_time.plus(facts.purpose?.terms.max_age?);
     (facts.now >= end).then(|| Finding::from_record(Reason::TooOld, facts.grant))
 }
 
@@ -492,7 +510,7 @@ fn collection<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
 
 fn notice<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
     let record = needed_grant(facts)?;
-    let rule = facts.purpose?.notice.as_ref()?;
+    let rule = facts.purpose?.terms.notice.as_ref()?;
     let reason = match &record.notice {
         Some(Notice { id, version, .. }) if same(id, &rule.id) && *version >= rule.material_since => return None,
         Some(Notice { id, .. }) if same(id, &rule.id) => Reason::NoticeOutdated,
@@ -506,7 +524,9 @@ fn requires<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
         let required = facts.of_required(key).decide();
         (required.verdict() == Verdict::Deny).then(|| Finding {
             failed_purpose: Some(key),
+            failed_reason: Some(required.reason),
             notice: required.notice,
+            not_before: required.not_before,
             ..Finding::from_record(Reason::RequiredPurposeDenied, required.record)
         })
     })
@@ -514,7 +534,7 @@ fn requires<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
 
 fn allow<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
     let purpose = facts.purpose?;
-    let reason = match purpose.legal_basis {
+    let reason = match purpose.terms.legal_basis {
         LegalBasis::Consent => Reason::Consent,
         LegalBasis::ExplicitConsent => Reason::ExplicitConsent,
         LegalBasis::LegitimateInterest => Reason::LegitimateInterest,

@@ -3,7 +3,7 @@
 use super::catalogue::Catalogue;
 use super::subject::{Subject, SubjectKey};
 use super::text::Text;
-use super::time::Time;
+use super::time::{Day, Time};
 use super::words::{LegalBasis, Status};
 
 /// A place in the ledger. It orders delivery, never truth.
@@ -44,6 +44,22 @@ pub enum EventBody {
     },
     /// A new catalogue version.
     Catalogue(Box<Catalogue>),
+    /// The subject had the processing of its data restricted, or the restriction was lifted.
+    Restriction {
+        /// Whose data.
+        subject: Subject,
+        /// What for, with all below it; empty is every purpose.
+        purpose: Text,
+        /// Whether the restriction is over.
+        lifted: bool,
+    },
+    /// When the subject was born.
+    Birth {
+        /// Who.
+        subject: Subject,
+        /// The latest day it can have been.
+        born: Day,
+    },
 }
 
 /// What a subject said about one purpose, channel and recipient.
@@ -78,13 +94,15 @@ pub struct ConsentEvent {
 pub struct Collection {
     /// The facts that void it; empty is a clean collection.
     pub defects: Defects,
+    /// Whether a guardian said it for the subject.
+    pub by_guardian: bool,
     /// Such as `web_form`, `paper`, `iys`.
     pub method: Text,
 }
 
 /// The facts of collection that void a consent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Defects(u8);
+pub struct Defects(u16);
 
 impl Defects {
     /// No defect.
@@ -97,6 +115,16 @@ impl Defects {
     pub const BUNDLED: Self = Self(4);
     /// A deceptive design.
     pub const DARK_PATTERN: Self = Self(8);
+    /// Refusing was penalised, or agreeing was paid for.
+    pub const PENALISED: Self = Self(16);
+    /// Asked for jointly with other purposes or recipients.
+    pub const NOT_SPECIFIC: Self = Self(32);
+    /// Under pressure or a clear imbalance of power.
+    pub const COERCED: Self = Self(64);
+    /// The subject was not told who processes what, why and how.
+    pub const NOT_INFORMED: Self = Self(128);
+    /// The subject was not told that and how it can withdraw.
+    pub const WITHDRAWAL_UNTOLD: Self = Self(256);
 
     /// These and those.
     #[must_use]
@@ -118,13 +146,13 @@ impl Defects {
 
     /// The bits, as stored.
     #[must_use]
-    pub const fn bits(self) -> u8 {
+    pub const fn bits(self) -> u16 {
         self.0
     }
 
     /// From stored bits; unknown ones are kept, so that they compare.
     #[must_use]
-    pub const fn from_bits(bits: u8) -> Self {
+    pub const fn from_bits(bits: u16) -> Self {
         Self(bits)
     }
 }

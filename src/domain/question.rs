@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use super::signal::{Gpp, Tcf};
+use super::zone::Zone;
+
 /// A question without its subject, whose state is handed to `decide` beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Question<'a> {
@@ -15,8 +18,12 @@ pub struct Question<'a> {
     pub jurisdiction: &'a str,
     /// Signals that came with it.
     pub signals: Signals<'a>,
+    /// What the strings among the signals say. One that was sent and is not read here is unreadable, and denies.
+    pub heard: Heard<'a>,
     /// How old the view may be, where that is less than the purpose allows.
     pub max_staleness: Option<Duration>,
+    /// Where the subject's clock is; `None` leaves it to the catalogue.
+    pub time_zone: Option<&'a Zone>,
 }
 
 /// Signals that travel with a question; an empty one was not sent.
@@ -28,6 +35,15 @@ pub struct Signals<'a> {
     pub tcf: &'a str,
     /// An IAB GPP string.
     pub gpp: &'a str,
+}
+
+/// The signals that came as strings, as far as they could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Heard<'a> {
+    /// The TCF string.
+    pub tcf: Option<&'a Tcf>,
+    /// The GPP string.
+    pub gpp: Option<&'a Gpp>,
 }
 
 /// What is known about the view when the question is answered.

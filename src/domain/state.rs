@@ -8,7 +8,7 @@ use std::cmp::{Ordering, Reverse};
 use super::event::{Collection, Notice, Position};
 use super::subject::SubjectKey;
 use super::text::Text;
-use super::time::Time;
+use super::time::{Day, Time};
 use super::words::{LegalBasis, Register, Status};
 
 /// One kept record: what a subject said, where it lies in the ledger, and what `decide` needs of it.
@@ -126,6 +126,26 @@ pub struct Link {
     pub linked: bool,
 }
 
+/// A restriction of processing, or its end; the later decides, at equal times the restriction.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Restriction {
+    /// What for, with all below it; empty is every purpose.
+    pub purpose: Text,
+    /// When it was said.
+    pub event_time: Time,
+    /// Whether processing is restricted.
+    pub restricted: bool,
+}
+
+/// When the subject was born; what was said later decides, at equal times the later birth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Birth {
+    /// When it was said.
+    pub event_time: Time,
+    /// The latest day it can have been.
+    pub born: Day,
+}
+
 /// All that the ledger says about one identifier, or, joined, about a person.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SubjectState {
@@ -134,6 +154,8 @@ pub struct SubjectState {
     unreadable: Vec<UnreadableMark>,
     superseded: Vec<Box<str>>,
     links: Vec<Link>,
+    restrictions: Vec<Restriction>,
+    birth: Option<Birth>,
 }
 
 /// The parts of a [`SubjectState`], for storing it.
@@ -149,6 +171,10 @@ pub struct StateParts {
     pub superseded: Vec<Box<str>>,
     /// Links, in any order.
     pub links: Vec<Link>,
+    /// Restrictions, in any order.
+    pub restrictions: Vec<Restriction>,
+    /// When the subject was born.
+    pub birth: Option<Birth>,
 }
 
 impl SubjectState {
@@ -190,6 +216,18 @@ impl SubjectState {
         Self { links: vec![link], ..Self::default() }
     }
 
+    /// A state of one restriction or its end.
+    #[must_use]
+    pub fn of_restriction(restriction: Restriction) -> Self {
+        Self { restrictions: vec![restriction], ..Self::default() }
+    }
+
+    /// A state of one birth.
+    #[must_use]
+    pub fn of_birth(birth: Birth) -> Self {
+        Self { birth: Some(birth), ..Self::default() }
+    }
+
     /// The same state, saying as well that these unreadable events are replaced.
     #[must_use]
     pub fn superseding(mut self, ids: &[Box<str>]) -> Self {
@@ -208,6 +246,10 @@ impl SubjectState {
         for link in parts.links {
             state.join_link(link);
         }
+        for restriction in parts.restrictions {
+            state.join_restriction(restriction);
+        }
+        state.birth = parts.birth;
         state.drop_what_is_gone();
         state
     }
@@ -221,6 +263,8 @@ impl SubjectState {
             unreadable: self.unreadable.clone(),
             superseded: self.superseded.clone(),
             links: self.links.clone(),
+            restrictions: self.restrictions.clone(),
+            birth: self.birth,
         }
     }
 
@@ -233,6 +277,10 @@ impl SubjectState {
         for link in other.links {
             self.join_link(link);
         }
+        for restriction in other.restrictions {
+            self.join_restriction(restriction);
+        }
+        self.birth = self.birth.max(other.birth);
         merge_sorted(&mut self.unreadable, other.unreadable);
         merge_sorted(&mut self.superseded, other.superseded);
         self.drop_what_is_gone();
@@ -267,6 +315,18 @@ impl SubjectState {
         &self.links
     }
 
+    /// Restrictions of processing and their ends, by purpose.
+    #[must_use]
+    pub fn restrictions(&self) -> &[Restriction] {
+        &self.restrictions
+    }
+
+    /// When the subject was born, where that was said.
+    #[must_use]
+    pub const fn birth(&self) -> Option<Birth> {
+        self.birth
+    }
+
     /// Whether the ledger says nothing at all about this identifier.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -275,6 +335,8 @@ impl SubjectState {
             && self.unreadable.is_empty()
             && self.superseded.is_empty()
             && self.links.is_empty()
+            && self.restrictions.is_empty()
+            && self.birth.is_none()
     }
 
     /// About how many bytes of memory it takes. Texts count as shared, but for proofs, which are each their own.
@@ -291,6 +353,7 @@ impl SubjectState {
             + ids
             + self.unreadable.len() * (size_of::<UnreadableMark>() + 32)
             + self.links.len() * size_of::<Link>()
+            + self.restrictions.len() * size_of::<Restriction>()
     }
 
     fn join_slot(&mut self, slot: Slot) {
@@ -321,6 +384,19 @@ impl SubjectState {
         }
     }
 
+    fn join_restriction(&mut self, restriction: Restriction) {
+        match self.restrictions.binary_search_by(|have| have.purpose.cmp(&restriction.purpose)) {
+            Err(place) => self.restrictions.insert(place, restriction),
+            Ok(place) => {
+                if let Some(have) = self.restrictions.get_mut(place)
+                    && *have < restriction
+                {
+                    *have = restriction;
+                }
+            }
+        }
+    }
+
     /// Drops what an erasure covers and the marks of what was replaced. Both are kept as facts, so that what comes
     /// late is dropped as well.
     fn drop_what_is_gone(&mut self) {
@@ -333,6 +409,8 @@ impl SubjectState {
                 }
             }
             self.slots.retain(|slot| !slot.is_empty());
+            // A restriction stays: it is an order about the data, and to drop it could only permit more.
+            self.birth = self.birth.filter(|birth| birth.event_time > erased_at);
             self.unreadable.retain(|mark| mark.event_time.is_none_or(|time| time > erased_at));
         }
         let superseded = &self.superseded;

@@ -42,6 +42,24 @@ impl Time {
     }
 }
 
+/// A day of the Gregorian calendar, as days since 1970-01-01.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day(i32);
+
+impl Day {
+    /// From days since 1970-01-01.
+    #[must_use]
+    pub const fn from_unix_days(days: i32) -> Self {
+        Self(days)
+    }
+
+    /// Days since 1970-01-01.
+    #[must_use]
+    pub const fn unix_days(self) -> i32 {
+        self.0
+    }
+}
+
 fn millis(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }

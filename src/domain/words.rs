@@ -68,6 +68,8 @@ words! {
         UnknownChannel = "UNKNOWN_CHANNEL",
         /// The purpose does not use this channel.
         ChannelNotUsed = "CHANNEL_NOT_USED",
+        /// The catalogue forbids the purpose where the subject is.
+        Prohibited = "PROHIBITED",
 
         /// The view is older than allowed, or did not reach the asked token in time.
         Stale = "STALE",
@@ -86,11 +88,21 @@ words! {
         UnreadableRecord = "UNREADABLE_RECORD",
         /// The ledger holds no agreement with the subject, nor a request to it.
         UnknownSubject = "UNKNOWN_SUBJECT",
+        /// The subject had the processing of its data restricted.
+        Restricted = "RESTRICTED",
+        /// The subject is too young for the purpose.
+        Minor = "MINOR",
+        /// The subject's age is not on record, and the catalogue demands it.
+        AgeUnknown = "AGE_UNKNOWN",
 
         /// The question carries a Global Privacy Control signal.
         SignalGpc = "SIGNAL_GPC",
         /// The question carries a signal that cannot be read.
         SignalUnreadable = "SIGNAL_UNREADABLE",
+        /// The TCF string does not permit this.
+        SignalTcf = "SIGNAL_TCF",
+        /// The GPP string opts out of this.
+        SignalGpp = "SIGNAL_GPP",
 
         /// The subject refused.
         Refused = "REFUSED",
@@ -127,9 +139,29 @@ words! {
         NoticeMissing = "NOTICE_MISSING",
         /// The notice shown is older than the last material version.
         NoticeOutdated = "NOTICE_OUTDATED",
+        /// Given by somebody too young to give it, and not by a guardian.
+        GuardianMissing = "GUARDIAN_MISSING",
+        /// Refusing was penalised, or agreeing was paid for.
+        Penalised = "PENALISED",
+        /// Asked for jointly with other purposes or recipients.
+        NotSpecific = "NOT_SPECIFIC",
+        /// Given under pressure or a clear imbalance of power.
+        Coerced = "COERCED",
+        /// The subject was not told who processes what, why and how.
+        NotInformed = "NOT_INFORMED",
+        /// The subject was not told that and how it can withdraw.
+        WithdrawalUntold = "WITHDRAWAL_UNTOLD",
+        /// Collected by a method that the purpose does not accept.
+        MethodNotAccepted = "METHOD_NOT_ACCEPTED",
+        /// No proof of the collection is on record, and the purpose demands one.
+        ProofMissing = "PROOF_MISSING",
 
         /// A required purpose is denied.
         RequiredPurposeDenied = "REQUIRED_PURPOSE_DENIED",
+        /// The subject may not be reached at this hour.
+        QuietHours = "QUIET_HOURS",
+        /// The hour matters, and the subject's time zone is not known.
+        TimeZoneUnknown = "TIME_ZONE_UNKNOWN",
 
         /// Evidence could not be written.
         EvidenceUnavailable = "EVIDENCE_UNAVAILABLE",
@@ -152,6 +184,7 @@ impl Reason {
             | Self::UnknownPurpose
             | Self::UnknownChannel
             | Self::ChannelNotUsed
+            | Self::Prohibited
             | Self::Stale
             | Self::ForeignToken
             | Self::ReplicaBuilding
@@ -160,8 +193,13 @@ impl Reason {
             | Self::Erased
             | Self::UnreadableRecord
             | Self::UnknownSubject
+            | Self::Restricted
+            | Self::Minor
+            | Self::AgeUnknown
             | Self::SignalGpc
             | Self::SignalUnreadable
+            | Self::SignalTcf
+            | Self::SignalGpp
             | Self::Refused
             | Self::Withdrawn
             | Self::Revoked
@@ -179,7 +217,17 @@ impl Reason {
             | Self::DarkPattern
             | Self::NoticeMissing
             | Self::NoticeOutdated
+            | Self::GuardianMissing
+            | Self::Penalised
+            | Self::NotSpecific
+            | Self::Coerced
+            | Self::NotInformed
+            | Self::WithdrawalUntold
+            | Self::MethodNotAccepted
+            | Self::ProofMissing
             | Self::RequiredPurposeDenied
+            | Self::QuietHours
+            | Self::TimeZoneUnknown
             | Self::EvidenceUnavailable => Verdict::Deny,
         }
     }
@@ -199,6 +247,7 @@ impl Reason {
             Self::UnknownPurpose => "the catalogue does not name this purpose",
             Self::UnknownChannel => "the catalogue does not name this channel",
             Self::ChannelNotUsed => "the purpose does not use this channel",
+            Self::Prohibited => "the catalogue forbids this purpose where the subject is",
             Self::Stale => "the view of the ledger is older than allowed",
             Self::ForeignToken => "the token asked for is of another ledger",
             Self::ReplicaBuilding => "the local copy of the ledger is still being built",
@@ -207,8 +256,13 @@ impl Reason {
             Self::Erased => "the subject was erased and has not agreed to this since",
             Self::UnreadableRecord => "a ledger event about the subject cannot be read, and may have been a refusal",
             Self::UnknownSubject => "the ledger holds no agreement with the subject",
+            Self::Restricted => "the subject had the processing of its data restricted",
+            Self::Minor => "the subject is too young for this purpose",
+            Self::AgeUnknown => "the subject's age is not on record, and the catalogue demands it",
             Self::SignalGpc => "the question carries a Global Privacy Control signal",
             Self::SignalUnreadable => "the question carries a signal that cannot be read",
+            Self::SignalTcf => "the TCF string that came with the question does not permit this",
+            Self::SignalGpp => "the GPP string that came with the question opts out of this",
             Self::Refused => "the subject refused",
             Self::Withdrawn => "the subject withdrew",
             Self::Revoked => "the consent was revoked",
@@ -226,7 +280,17 @@ impl Reason {
             Self::DarkPattern => "the consent was obtained by a deceptive design",
             Self::NoticeMissing => "the subject was not shown the notice that the purpose demands",
             Self::NoticeOutdated => "the subject was shown a notice that is out of date",
+            Self::GuardianMissing => "the consent was given by somebody too young to give it, and not by a guardian",
+            Self::Penalised => "refusing was penalised, or agreeing was paid for",
+            Self::NotSpecific => "the consent was asked for jointly with other purposes or recipients",
+            Self::Coerced => "the consent was given under pressure or a clear imbalance of power",
+            Self::NotInformed => "the subject was not told who processes what, why and how",
+            Self::WithdrawalUntold => "the subject was not told that and how it can withdraw",
+            Self::MethodNotAccepted => "the consent was collected by a method that the purpose does not accept",
+            Self::ProofMissing => "no proof of the collection is on record, and the purpose demands one",
             Self::RequiredPurposeDenied => "a purpose that this one requires is denied",
+            Self::QuietHours => "the subject may not be reached over this channel at this hour",
+            Self::TimeZoneUnknown => "the hour matters, and the subject's time zone is not known",
             Self::EvidenceUnavailable => "evidence of the answer could not be written",
         }
     }

@@ -19,8 +19,12 @@ pub struct Answer {
     pub valid_until: Option<Time>,
     /// The required purpose that failed.
     pub failed_purpose: Option<Box<str>>,
+    /// Why that one failed.
+    pub failed_reason: Option<Reason>,
     /// The notice to show: id and least version.
     pub notice: Option<(Box<str>, u32)>,
+    /// From when on the hour permits it.
+    pub not_before: Option<Time>,
     /// Where the event of the deciding record lies.
     pub record_position: Option<Position>,
 }
@@ -119,7 +123,9 @@ impl Answer {
             status: None,
             valid_until: None,
             failed_purpose: None,
+            failed_reason: None,
             notice: None,
+            not_before: None,
             record_position: None,
         }
     }
@@ -133,7 +139,9 @@ impl From<&Decision<'_>> for Answer {
             status: decision.record.map(|(_, record)| record.status),
             valid_until: decision.valid_until,
             failed_purpose: decision.failed_purpose.map(Box::from),
+            failed_reason: decision.failed_reason,
             notice: decision.notice.map(|(id, version)| (id.into(), version)),
+            not_before: decision.not_before,
             record_position: decision.record.map(|(_, record)| record.position),
         }
     }

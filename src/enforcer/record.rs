@@ -4,7 +4,7 @@
 use ring::digest;
 
 use super::{Answer, Ask, Call};
-use crate::domain::{Question, Signals, Time};
+use crate::domain::{Question, Signals, Time, Zone};
 use crate::evidence::record::{EvidenceOverride, EvidenceRecord, EvidenceSignals, duration, reason, timestamp};
 use crate::replica::View;
 
@@ -24,6 +24,7 @@ pub(super) fn fill(
     set(&mut record.channel, shared.channel);
     set(&mut record.recipient, shared.recipient);
     set(&mut record.jurisdiction, shared.jurisdiction);
+    set(&mut record.time_zone, zone_name(shared.time_zone));
     record.signals = signals(&shared.signals);
     let published = &view.published;
     record.catalogue_version = published.catalogue.as_ref().map_or(0, |catalogue| catalogue.version());
@@ -56,7 +57,8 @@ pub(super) fn fill(
 /// Whether a question is the shared one.
 fn is_same(own: &Question<'_>, shared: &Question<'_>) -> bool {
     // Taken apart, so that a field that is added cannot be forgotten here: evidence of a difference would be lost.
-    let Question { purpose, channel, recipient, jurisdiction, signals, max_staleness } = own;
+    // What was heard is what the signals say.
+    let Question { purpose, channel, recipient, jurisdiction, signals, heard: _, max_staleness, time_zone } = own;
     let Signals { sec_gpc, tcf, gpp } = signals;
     text_is_same(purpose, shared.purpose)
         && text_is_same(channel, shared.channel)
@@ -66,6 +68,7 @@ fn is_same(own: &Question<'_>, shared: &Question<'_>) -> bool {
         && text_is_same(tcf, shared.signals.tcf)
         && text_is_same(gpp, shared.signals.gpp)
         && *max_staleness == shared.max_staleness
+        && zone_name(*time_zone) == zone_name(shared.time_zone)
 }
 
 /// Whether two texts are equal. Most often they are the very same bytes, and often empty, and then nothing is read: glibc
@@ -82,8 +85,13 @@ fn differs(index: usize, question: &Question<'_>, shared: &Question<'_>) -> Evid
         channel: text(question.channel, shared.channel),
         recipient: text(question.recipient, shared.recipient),
         jurisdiction: text(question.jurisdiction, shared.jurisdiction),
+        time_zone: text(zone_name(question.time_zone), zone_name(shared.time_zone)),
         signals: (question.signals != shared.signals).then(|| signals(&question.signals).unwrap_or_default()),
     }
+}
+
+fn zone_name(zone: Option<&Zone>) -> &str {
+    zone.map_or("", Zone::name)
 }
 
 fn signals(signals: &Signals<'_>) -> Option<EvidenceSignals> {
@@ -115,6 +123,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::domain::Heard;
 
     #[test]
     fn a_question_is_the_shared_one_only_if_every_field_is() {
@@ -125,12 +134,15 @@ mod tests {
             recipient: "r",
             jurisdiction: "TR",
             signals,
+            heard: Heard::default(),
             max_staleness: Some(Duration::from_secs(1)),
+            time_zone: None,
         };
         let copied = String::from("p");
         assert!(is_same(&Question { purpose: &copied, ..shared }, &shared), "equal texts in other places are the same");
         let bare = Question { recipient: "", jurisdiction: "", signals: Signals::default(), ..shared };
         assert!(is_same(&bare, &Question { recipient: "", ..bare }));
+        let zone = Zone::new("Europe/Istanbul", 10_800, Vec::new());
         let others = [
             Question { purpose: "q", ..shared },
             Question { channel: "", ..shared },
@@ -140,6 +152,7 @@ mod tests {
             Question { signals: Signals { tcf: "u", ..signals }, ..shared },
             Question { signals: Signals { gpp: "", ..signals }, ..shared },
             Question { max_staleness: None, ..shared },
+            Question { time_zone: Some(&zone), ..shared },
         ];
         for other in others {
             assert!(!is_same(&other, &shared), "{other:?}");

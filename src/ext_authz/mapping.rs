@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::attributes::Attributes;
 use super::source::{Field, Source, Sources};
-use crate::domain::{Question, Signals};
+use crate::domain::{Heard, Question, Signals};
 use crate::enforcer::wellformed::{self, Malformed};
 use crate::enforcer::{Ask, Token};
 
@@ -101,7 +101,9 @@ impl Mapped<'_> {
             recipient: wellformed::recipient(Field::Recipient.name(), &self.recipient)?,
             jurisdiction: wellformed::jurisdiction(Field::Jurisdiction.name(), &self.jurisdiction)?,
             signals: wellformed::signals("signals", signals)?,
+            heard: Heard::default(),
             max_staleness: None,
+            time_zone: None,
         };
         let at_least_as_fresh = wellformed::token(Field::AtLeastAsFresh.name(), &self.at_least_as_fresh)?;
         Ok(Asked { ask: Ask { space, id, question }, at_least_as_fresh })

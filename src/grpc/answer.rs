@@ -42,6 +42,8 @@ fn answer(answer: Answer) -> v1::Answer {
         status: answer.status.map_or(v1::ConsentStatus::Unspecified, v1::ConsentStatus::from).into(),
         valid_until: answer.valid_until.map(timestamp),
         failed_purpose: answer.failed_purpose.map(String::from).unwrap_or_default(),
+        failed_reason: answer.failed_reason.map_or(v1::Reason::Unspecified, v1::Reason::from).into(),
+        not_before: answer.not_before.map(timestamp),
         notice: answer.notice.map(|(id, version)| v1::Notice { id: id.into(), version, language: String::new() }),
     }
 }

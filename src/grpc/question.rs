@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::ask;
-use crate::domain::{Question, Signals};
+use crate::domain::{Heard, Question, Signals};
 use crate::enforcer::wellformed::{self, Malformed};
 use crate::enforcer::{Ask, Token};
 use crate::proto::time::span;
@@ -32,7 +32,9 @@ impl<'a> Asked<'a> {
             recipient: wellformed::recipient("question.recipient", &message.recipient)?,
             jurisdiction: wellformed::jurisdiction("question.jurisdiction", &message.jurisdiction)?,
             signals: signals("question.signals", message.signals.as_ref())?,
+            heard: Heard::default(),
             max_staleness: max_staleness("question.max_staleness", message.max_staleness.as_ref())?,
+            time_zone: None,
         };
         let at_least_as_fresh = wellformed::token("question.at_least_as_fresh", &message.at_least_as_fresh)?;
         Ok(Self { ask: ask(subject, question), at_least_as_fresh })
@@ -54,7 +56,9 @@ impl<'a> Shared<'a> {
             recipient: wellformed::recipient("context.recipient", &context.recipient)?,
             jurisdiction: wellformed::jurisdiction("context.jurisdiction", &context.jurisdiction)?,
             signals: signals("context.signals", context.signals.as_ref())?,
+            heard: Heard::default(),
             max_staleness: max_staleness("context.max_staleness", context.max_staleness.as_ref())?,
+            time_zone: None,
         };
         Ok(Self {
             question,

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::codec::StoredQuarantine;
 use crate::domain::{
-    Catalogue, Event, EventBody, Link, Position, Record, SubjectKey, SubjectState, Time, Unreadable, UnreadableMark,
+    Birth, Catalogue, Event, EventBody, Link, Position, Record, Restriction, SubjectKey, SubjectState, Time,
+    Unreadable, UnreadableMark,
 };
 use crate::ledger::{Delivery, SubjectHasher};
 
@@ -59,6 +60,14 @@ fn read_event(
         }
         EventBody::Erasure { subject } => {
             join(hasher.key(subject.expose()), SubjectState::of_erasure(event_time).superseding(&supersedes));
+        }
+        EventBody::Restriction { subject, purpose, lifted } => {
+            let restriction = Restriction { purpose, event_time, restricted: !lifted };
+            join(hasher.key(subject.expose()), SubjectState::of_restriction(restriction).superseding(&supersedes));
+        }
+        EventBody::Birth { subject, born } => {
+            let birth = Birth { event_time, born };
+            join(hasher.key(subject.expose()), SubjectState::of_birth(birth).superseding(&supersedes));
         }
         EventBody::Catalogue(catalogue) => return Said::Catalogue(catalogue, event_time),
     }

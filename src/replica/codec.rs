@@ -17,8 +17,9 @@ use prost::Message;
 
 use super::texts::Texts;
 use crate::domain::{
-    Catalogue, CatalogueError, Collection, Defects, LegalBasis, Link, Notice, NoticeRule, Position, Purpose, Record,
-    Slot, StateParts, Status, SubjectKey, SubjectState, Time, UnreadableMark,
+    Birth, Catalogue, CatalogueError, CatalogueParts, Collection, Day, Defects, LegalBasis, Link, Notice, NoticeRule,
+    Position, Purpose, Record, Restriction, Slot, StateParts, Status, SubjectKey, SubjectState, Terms, Time,
+    UnreadableMark,
 };
 
 /// The format that is written.
@@ -160,6 +161,29 @@ struct StoredState {
     superseded: Vec<String>,
     #[prost(message, repeated, tag = "5")]
     links: Vec<StoredLink>,
+    #[prost(message, repeated, tag = "6")]
+    restrictions: Vec<StoredRestriction>,
+    #[prost(message, optional, tag = "7")]
+    birth: Option<StoredBirth>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredRestriction {
+    #[prost(string, tag = "1")]
+    purpose: String,
+    #[prost(sint64, tag = "2")]
+    event_time: i64,
+    #[prost(bool, tag = "3")]
+    restricted: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredBirth {
+    #[prost(sint64, tag = "1")]
+    event_time: i64,
+    /// Days since 1970-01-01.
+    #[prost(sint32, tag = "2")]
+    born: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -202,6 +226,8 @@ struct StoredRecord {
     proof: String,
     #[prost(uint64, tag = "10")]
     position: u64,
+    #[prost(bool, tag = "11")]
+    by_guardian: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -310,7 +336,34 @@ impl From<StateParts> for StoredState {
             unreadable: texts(parts.unreadable),
             superseded: texts(parts.superseded),
             links: texts(parts.links),
+            restrictions: texts(parts.restrictions),
+            birth: parts.birth.map(StoredBirth::from),
         }
+    }
+}
+
+impl From<Restriction> for StoredRestriction {
+    fn from(said: Restriction) -> Self {
+        Self { purpose: said.purpose.into(), event_time: said.event_time.unix_millis(), restricted: said.restricted }
+    }
+}
+
+impl From<StoredRestriction> for Restriction {
+    fn from(stored: StoredRestriction) -> Self {
+        let event_time = Time::from_unix_millis(stored.event_time);
+        Self { purpose: stored.purpose.into(), event_time, restricted: stored.restricted }
+    }
+}
+
+impl From<Birth> for StoredBirth {
+    fn from(birth: Birth) -> Self {
+        Self { event_time: birth.event_time.unix_millis(), born: birth.born.unix_days() }
+    }
+}
+
+impl From<StoredBirth> for Birth {
+    fn from(stored: StoredBirth) -> Self {
+        Self { event_time: Time::from_unix_millis(stored.event_time), born: Day::from_unix_days(stored.born) }
     }
 }
 
@@ -324,6 +377,8 @@ impl TryFrom<StoredState> for StateParts {
             unreadable: texts(stored.unreadable),
             superseded: texts(stored.superseded),
             links: stored.links.into_iter().map(Link::try_from).collect::<Result<_, _>>()?,
+            restrictions: texts(stored.restrictions),
+            birth: stored.birth.map(Birth::from),
         })
     }
 }
@@ -375,6 +430,7 @@ impl From<Record> for StoredRecord {
             jurisdiction: record.jurisdiction.into(),
             proof: record.proof.into(),
             position: record.position.0,
+            by_guardian: record.collection.by_guardian,
         }
     }
 }
@@ -383,12 +439,16 @@ impl TryFrom<StoredRecord> for Record {
     type Error = CodecError;
 
     fn try_from(stored: StoredRecord) -> Result<Self, CodecError> {
-        let defects = u8::try_from(stored.defects).map_err(|_| CodecError::Word("collection defect"))?;
+        let defects = u16::try_from(stored.defects).map_err(|_| CodecError::Word("collection defect"))?;
         Ok(Self {
             event_time: Time::from_unix_millis(stored.event_time),
             status: word_in(Status::ALL, stored.status, "status")?,
             legal_basis: word_in(LegalBasis::ALL, stored.legal_basis, "legal basis")?,
-            collection: Collection { defects: Defects::from_bits(defects), method: stored.method.into() },
+            collection: Collection {
+                defects: Defects::from_bits(defects),
+                by_guardian: stored.by_guardian,
+                method: stored.method.into(),
+            },
             notice: stored.notice.map(|notice| Notice {
                 version: notice.version,
                 id: notice.id.into(),
@@ -460,7 +520,13 @@ impl TryFrom<StoredCatalogue> for Catalogue {
     fn try_from(stored: StoredCatalogue) -> Result<Self, CodecError> {
         let channels = stored.channels.into_iter().map(|channel| (channel.key.into(), channel.title.into())).collect();
         let purposes = stored.purposes.into_iter().map(Purpose::try_from).collect::<Result<_, _>>()?;
-        Ok(Self::new(stored.version, &stored.title, channels, purposes)?)
+        Ok(Self::new(CatalogueParts {
+            version: stored.version,
+            title: stored.title.into(),
+            channels,
+            purposes,
+            ..CatalogueParts::default()
+        })?)
     }
 }
 
@@ -470,19 +536,19 @@ impl From<Purpose> for StoredPurpose {
             key: purpose.key.into(),
             title: purpose.title.into(),
             description: purpose.description.into(),
-            legal_basis: word_out(LegalBasis::ALL, &purpose.legal_basis),
-            channels: texts(purpose.channels),
-            max_age_ms: purpose.max_age.map(millis_out),
-            max_staleness_ms: millis_out(purpose.max_staleness),
-            covered_by_parent: purpose.covered_by_parent,
-            special_category: purpose.special_category,
-            notice: purpose.notice.map(|rule| StoredNotice {
+            legal_basis: word_out(LegalBasis::ALL, &purpose.terms.legal_basis),
+            channels: texts(purpose.terms.channels),
+            max_age_ms: purpose.terms.max_age.map(millis_out),
+            max_staleness_ms: millis_out(purpose.terms.max_staleness),
+            covered_by_parent: purpose.terms.covered_by_parent,
+            special_category: purpose.terms.special_category,
+            notice: purpose.terms.notice.map(|rule| StoredNotice {
                 id: rule.id.into(),
                 version: rule.material_since,
                 language: String::new(),
             }),
-            requires: texts(purpose.requires),
-            honours_gpc: purpose.honours_gpc,
+            requires: texts(purpose.terms.requires),
+            honours_gpc: purpose.terms.honours_gpc,
         }
     }
 }
@@ -491,20 +557,23 @@ impl TryFrom<StoredPurpose> for Purpose {
     type Error = CodecError;
 
     fn try_from(stored: StoredPurpose) -> Result<Self, CodecError> {
-        Ok(Self {
-            key: stored.key.into(),
-            title: stored.title.into(),
-            description: stored.description.into(),
+        let terms = Terms {
             legal_basis: word_in(LegalBasis::ALL, stored.legal_basis, "legal basis")?,
             channels: texts(stored.channels),
             max_age: stored.max_age_ms.map(Duration::from_millis),
             max_staleness: Duration::from_millis(stored.max_staleness_ms),
             covered_by_parent: stored.covered_by_parent,
             special_category: stored.special_category,
-            notice: stored.notice.map(|rule| NoticeRule { id: rule.id.into(), material_since: rule.version }),
+            notice: stored.notice.map(|rule| NoticeRule {
+                id: rule.id.into(),
+                material_since: rule.version,
+                versions: Vec::new(),
+            }),
             requires: texts(stored.requires),
             honours_gpc: stored.honours_gpc,
-        })
+            ..Terms::default()
+        };
+        Ok(Self { title: stored.title.into(), description: stored.description.into(), ..Self::new(&stored.key, terms) })
     }
 }
 

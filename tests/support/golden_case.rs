@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use consentd::domain::{
-    Catalogue, Collection, Decision, Defects, Freshness, LedgerStanding, LegalBasis, Notice, NoticeRule, Position,
-    Purpose, Question, Reason, Record, Signals, Status, SubjectState, SubjectView, Time, TokenStanding, UnreadableMark,
-    Verdict, catalogue::DEFAULT_MAX_STALENESS, decide, explain,
+    Catalogue, CatalogueParts, Collection, Decision, Defects, Freshness, Heard, LedgerStanding, LegalBasis, Notice,
+    NoticeRule, Position, Purpose, Question, Reason, Record, Signals, Status, SubjectState, SubjectView, Terms, Time,
+    TokenStanding, UnreadableMark, Verdict, decide, explain,
 };
 use serde::Deserialize;
 use toml::value::Datetime;
@@ -295,7 +295,9 @@ impl Prepared {
             recipient: &asked.recipient,
             jurisdiction: &asked.jurisdiction,
             signals: Signals { sec_gpc: &asked.sec_gpc, tcf: &asked.tcf, gpp: &asked.gpp },
+            heard: Heard::default(),
             max_staleness: self.max_staleness,
+            time_zone: None,
         };
         let view = if self.store_readable { SubjectView::State(&state) } else { SubjectView::Unavailable };
         let catalogue = self.catalogue.as_ref();
@@ -394,7 +396,11 @@ impl EventLines {
             event_time,
             status: named(&self.what, Status::from_name)?,
             legal_basis: named(self.legal_basis.as_deref().unwrap_or("consent"), LegalBasis::from_name)?,
-            collection: Collection { defects, method: self.method.clone().unwrap_or_default().into() },
+            collection: Collection {
+                defects,
+                method: self.method.clone().unwrap_or_default().into(),
+                ..Collection::default()
+            },
             notice: self.notice.as_ref().map(|notice| Notice {
                 version: notice.version,
                 id: notice.id.as_str().into(),
@@ -448,50 +454,40 @@ fn read_catalogue(name: &str, changes: &[PurposeLines]) -> Result<Catalogue, Str
         }
     }
     let channels = file.channels.iter().map(|key| (key.as_str().into(), "".into())).collect();
-    Catalogue::new(file.version, &file.title, channels, purposes)
+    let title = file.title.into();
+    Catalogue::new(CatalogueParts { version: file.version, title, channels, purposes, ..CatalogueParts::default() })
         .map_err(|error| format!("catalogue `{name}`: {error}"))
 }
 
 impl PurposeLines {
     /// A purpose of which nothing is said yet; that it lacks a channel is found by the catalogue's own check.
     fn blank(&self) -> Purpose {
-        Purpose {
-            key: self.key.as_str().into(),
-            title: "".into(),
-            description: "".into(),
-            legal_basis: LegalBasis::Consent,
-            channels: Vec::new(),
-            max_age: None,
-            max_staleness: DEFAULT_MAX_STALENESS,
-            covered_by_parent: false,
-            special_category: false,
-            notice: None,
-            requires: Vec::new(),
-            honours_gpc: false,
-        }
+        Purpose::new(&self.key, Terms::default())
     }
 
     fn onto(&self, base: &Purpose) -> Result<Purpose, String> {
         let boxed = |texts: &Vec<String>| texts.iter().map(|text| text.as_str().into()).collect();
         let basis = self.legal_basis.as_deref().map(|name| named(name, LegalBasis::from_name)).transpose()?;
-        let notice = self
-            .notice
-            .as_ref()
-            .map(|rule| NoticeRule { id: rule.id.as_str().into(), material_since: rule.material_since });
-        Ok(Purpose {
-            key: base.key.clone(),
-            title: self.title.as_deref().unwrap_or(&base.title).into(),
-            description: base.description.clone(),
-            legal_basis: basis.unwrap_or(base.legal_basis),
-            channels: self.channels.as_ref().map_or_else(|| base.channels.clone(), boxed),
-            max_age: self.max_age.as_deref().map(span).transpose()?.or(base.max_age),
-            max_staleness: self.max_staleness.as_deref().map_or(Ok(base.max_staleness), span)?,
-            covered_by_parent: self.covered_by_parent.unwrap_or(base.covered_by_parent),
-            special_category: self.special_category.unwrap_or(base.special_category),
-            notice: notice.or_else(|| base.notice.clone()),
-            requires: self.requires.as_ref().map_or_else(|| base.requires.clone(), boxed),
-            honours_gpc: self.honours_gpc.unwrap_or(base.honours_gpc),
-        })
+        let notice = self.notice.as_ref().map(|rule| NoticeRule {
+            id: rule.id.as_str().into(),
+            material_since: rule.material_since,
+            versions: Vec::new(),
+        });
+        let have = base.terms.clone();
+        let terms = Terms {
+            legal_basis: basis.unwrap_or(have.legal_basis),
+            channels: self.channels.as_ref().map_or(have.channels, boxed),
+            max_age: self.max_age.as_deref().map(span).transpose()?.or(have.max_age),
+            max_staleness: self.max_staleness.as_deref().map_or(Ok(have.max_staleness), span)?,
+            covered_by_parent: self.covered_by_parent.unwrap_or(have.covered_by_parent),
+            special_category: self.special_category.unwrap_or(have.special_category),
+            notice: notice.or(have.notice),
+            requires: self.requires.as_ref().map_or(have.requires, boxed),
+            honours_gpc: self.honours_gpc.unwrap_or(have.honours_gpc),
+            ..have
+        };
+        let title = self.title.as_deref().unwrap_or(&base.title).into();
+        Ok(Purpose { title, terms, ..base.clone() })
     }
 }
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use consentd::domain::{
-    Catalogue, Collection, Decision, Defects, Freshness, LedgerStanding, LegalBasis, Notice, NoticeRule, Position,
-    Purpose, Question, Record, Signals, Status, SubjectState, SubjectView, Time, TokenStanding, UnreadableMark, decide,
+    Catalogue, CatalogueParts, Collection, Decision, Defects, Freshness, Heard, LedgerStanding, LegalBasis, Notice,
+    NoticeRule, Position, Purpose, Question, Record, Signals, Status, SubjectState, SubjectView, Terms, Time,
+    TokenStanding, UnreadableMark, decide,
 };
 use proptest::bool;
 use proptest::collection::vec;
@@ -42,7 +43,9 @@ impl Asked {
             recipient: &self.recipient,
             jurisdiction: "",
             signals: Signals { sec_gpc: &self.sec_gpc, tcf: &self.tcf, gpp: &self.gpp },
+            heard: Heard::default(),
             max_staleness: self.max_staleness,
+            time_zone: None,
         }
     }
 
@@ -76,7 +79,7 @@ fn notice() -> impl Strategy<Value = Notice> {
 }
 
 fn record(status: impl Strategy<Value = Status>) -> impl Strategy<Value = Record> {
-    let defects = prop_oneof![8 => Just(0_u8), 1 => 0..16_u8];
+    let defects = prop_oneof![8 => Just(0_u16), 1 => 0..16_u16];
     let facts = (basis(), defects, option::weighted(0.7, notice()), option::weighted(0.3, time()));
     (time(), status, facts, 1..40_u64).prop_map(|(event_time, status, facts, position)| {
         let (legal_basis, defects, notice, expires_at) = facts;
@@ -84,7 +87,7 @@ fn record(status: impl Strategy<Value = Status>) -> impl Strategy<Value = Record
             event_time,
             status,
             legal_basis,
-            collection: Collection { defects: Defects::from_bits(defects), method: "".into() },
+            collection: Collection { defects: Defects::from_bits(defects), ..Collection::default() },
             notice,
             expires_at,
             jurisdiction: "".into(),
@@ -178,25 +181,25 @@ fn purpose(place: usize) -> impl Strategy<Value = Purpose> {
     let channels = prop_oneof![4 => Just(vec!["email", "sms"]), 1 => select(vec![vec!["email"], vec!["sms"]])];
     let later = PURPOSES[place + 1..].to_vec();
     let requires = prop_oneof![3 => Just(Vec::new()), 1 => subsequence(later.clone(), 0..=later.len())];
-    let notice =
-        option::weighted(0.2, (1..4_u32).prop_map(|since| NoticeRule { id: "n".into(), material_since: since }));
+    let notice = option::weighted(
+        0.2,
+        (1..4_u32).prop_map(|since| NoticeRule { id: "n".into(), material_since: since, versions: Vec::new() }),
+    );
     let spans = (option::weighted(0.3, 1..8_u64), 2..8_u64);
     (basis, channels, requires, notice, spans, bool::ANY, bool::ANY).prop_map(
         move |(legal_basis, channels, requires, notice, (max_age, max_staleness), covered_by_parent, honours_gpc)| {
-            Purpose {
-                key: PURPOSES[place].into(),
-                title: "".into(),
-                description: "".into(),
+            let terms = Terms {
                 legal_basis,
                 channels: channels.into_iter().map(Into::into).collect(),
                 max_age: max_age.map(Duration::from_secs),
                 max_staleness: Duration::from_secs(max_staleness),
                 covered_by_parent,
-                special_category: false,
                 notice,
                 requires: requires.into_iter().map(Into::into).collect(),
                 honours_gpc,
-            }
+                ..Terms::default()
+            };
+            Purpose::new(PURPOSES[place], terms)
         },
     )
 }
@@ -204,7 +207,9 @@ fn purpose(place: usize) -> impl Strategy<Value = Purpose> {
 fn catalogue() -> impl Strategy<Value = Catalogue> {
     (purpose(0), purpose(1), purpose(2), purpose(3), purpose(4)).prop_map(|(a, b, c, d, e)| {
         let channels = ["email", "sms", "push"].map(|key| (key.into(), "".into())).to_vec();
-        Catalogue::new(1, "", channels, vec![a, b, c, d, e]).expect("sound by construction")
+        let purposes = vec![a, b, c, d, e];
+        Catalogue::new(CatalogueParts { version: 1, channels, purposes, ..CatalogueParts::default() })
+            .expect("sound by construction")
     })
 }
 

@@ -115,7 +115,7 @@ fn find<'a>(asked: &'a Asked, key: &str) -> Option<&'a Purpose> {
 /// What a purpose requires, the nearer before what it requires itself, each once.
 fn required_by(asked: &Asked, key: &str) -> Vec<String> {
     fn follow(asked: &Asked, key: &str, all: &mut Vec<String>) {
-        for required in &find(asked, key).expect("checked by the catalogue").requires {
+        for required in &find(asked, key).expect("checked by the catalogue").terms.requires {
             if !all.contains(&required.to_string()) {
                 all.push(required.to_string());
                 follow(asked, required, all);
@@ -136,7 +136,7 @@ fn own_answers(asked: &Asked, left: &Left<'_>, key: &str) -> Vec<Answer> {
     }
     let Some(catalogue) = &asked.catalogue else { return vec![answer(Reason::NoCatalogue, "catalogue", None)] };
     let Some(purpose) = find(asked, key) else { return vec![answer(Reason::UnknownPurpose, "catalogue", None)] };
-    if !purpose.channels.iter().any(|channel| **channel == *asked.channel) {
+    if !purpose.terms.channels.iter().any(|channel| **channel == *asked.channel) {
         let known = catalogue.channels().any(|(channel, _)| channel == asked.channel);
         let reason = if known { Reason::ChannelNotUsed } else { Reason::UnknownChannel };
         return vec![answer(reason, "channel", None)];
@@ -146,7 +146,7 @@ fn own_answers(asked: &Asked, left: &Left<'_>, key: &str) -> Vec<Answer> {
         TokenStanding::NotReached => return vec![answer(Reason::Stale, "freshness", None)],
         TokenStanding::Reached => {}
     }
-    let mut allowed_age = purpose.max_staleness;
+    let mut allowed_age = purpose.terms.max_staleness;
     if let Some(narrower) = asked.max_staleness
         && narrower < allowed_age
     {
@@ -183,7 +183,7 @@ fn consent_reaches(asked: &Asked, above: &str, key: &str) -> bool {
     let words: Vec<&str> = key.split('.').collect();
     for length in above.split('.').count() + 1..=words.len() {
         let step = words[..length].join(".");
-        if !find(asked, &step).is_some_and(|purpose| purpose.covered_by_parent) {
+        if !find(asked, &step).is_some_and(|purpose| purpose.terms.covered_by_parent) {
             return false;
         }
     }
@@ -233,13 +233,13 @@ fn keep_greatest<'s, 'a, K: Ord>(all: &mut Vec<&'s Said<'a>>, key: impl Fn(&'s S
 /// The answers under one agreement, or under none.
 fn judged(asked: &Asked, left: &Left<'_>, purpose: &Purpose, grant: Option<&Record>, view_end: Time) -> Vec<Answer> {
     let now = asked.now;
-    let needs_consent = matches!(purpose.legal_basis, LegalBasis::Consent | LegalBasis::ExplicitConsent);
+    let needs_consent = matches!(purpose.terms.legal_basis, LegalBasis::Consent | LegalBasis::ExplicitConsent);
     let end_of = |record: &Record| {
         let mut end = Time::MAX;
         if let Some(at) = record.expires_at {
             end = at;
         }
-        if let Some(span) = purpose.max_age
+        if let Some(span) = purpose.terms.max_age
             && record.event_time.plus(span) < end
         {
             end = record.event_time.plus(span);
@@ -267,7 +267,7 @@ fn judged(asked: &Asked, left: &Left<'_>, purpose: &Purpose, grant: Option<&Reco
     if !asked.tcf.is_empty() || !asked.gpp.is_empty() {
         return vec![answer(Reason::SignalUnreadable, "signals", None)];
     }
-    if asked.sec_gpc == "1" && purpose.honours_gpc {
+    if asked.sec_gpc == "1" && purpose.terms.honours_gpc {
         return vec![answer(Reason::SignalGpc, "signals", None)];
     }
 
@@ -308,7 +308,7 @@ fn judged(asked: &Asked, left: &Left<'_>, purpose: &Purpose, grant: Option<&Reco
 
     let something_lifted = !refusals.is_empty() || left.erased || !left.marks.is_empty();
     let relied_on = grant.filter(|_| needs_consent || something_lifted);
-    let mut allowed = answer(allowing(purpose.legal_basis), "allow", relied_on.map(|record| record.status));
+    let mut allowed = answer(allowing(purpose.terms.legal_basis), "allow", relied_on.map(|record| record.status));
     allowed.valid_until = Some(view_end);
     if let Some(record) = relied_on
         && end_of(record) < view_end
@@ -322,7 +322,7 @@ fn judged(asked: &Asked, left: &Left<'_>, purpose: &Purpose, grant: Option<&Reco
 fn flaw(record: &Record, purpose: &Purpose, now: Time) -> Option<Answer> {
     match record.legal_basis {
         LegalBasis::ExplicitConsent => {}
-        LegalBasis::Consent if purpose.legal_basis == LegalBasis::Consent => {}
+        LegalBasis::Consent if purpose.terms.legal_basis == LegalBasis::Consent => {}
         LegalBasis::Consent => return Some(answer(Reason::NotExplicit, "legal_basis", None)),
         _ => return Some(answer(Reason::LegalBasisMismatch, "legal_basis", None)),
     }
@@ -335,7 +335,7 @@ fn flaw(record: &Record, purpose: &Purpose, now: Time) -> Option<Answer> {
     if record.expires_at.is_some_and(|end| end <= now) {
         return Some(answer(Reason::Expired, "expiry", None));
     }
-    if purpose.max_age.is_some_and(|span| record.event_time.plus(span) <= now) {
+    if purpose.terms.max_age.is_some_and(|span| record.event_time.plus(span) <= now) {
         return Some(answer(Reason::TooOld, "max_age", None));
     }
     for (defect, reason) in [
@@ -348,7 +348,7 @@ fn flaw(record: &Record, purpose: &Purpose, now: Time) -> Option<Answer> {
             return Some(answer(reason, "collection", None));
         }
     }
-    if let Some(rule) = &purpose.notice {
+    if let Some(rule) = &purpose.terms.notice {
         let reason = match &record.notice {
             Some(notice) if *notice.id == *rule.id && notice.version >= rule.material_since => return None,
             Some(notice) if *notice.id == *rule.id => Reason::NoticeOutdated,

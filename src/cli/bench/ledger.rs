@@ -139,6 +139,7 @@ fn catalogue(published: Time) -> v1::LedgerEvent {
         channels: CHANNELS.map(|key| v1::Channel { key: key.to_owned(), title: String::new() }).into(),
         purposes: keys.into_iter().map(purpose).collect(),
         default_max_staleness: None,
+        ..v1::Catalogue::default()
     };
     v1::LedgerEvent {
         event_id: "bench-catalogue".to_owned(),
@@ -187,7 +188,7 @@ mod tests {
                     assert_eq!(place, 0, "the catalogue comes first");
                     for (purpose, channel) in SLOTS {
                         let purpose = catalogue.purpose(purpose).expect("a purpose of the catalogue");
-                        assert!(purpose.channels.iter().any(|used| &**used == channel));
+                        assert!(purpose.terms.channels.iter().any(|used| &**used == channel));
                     }
                 }
                 EventBody::Consent(consent) if (&*consent.purpose, &*consent.channel) == (PURPOSE, CHANNEL) => {

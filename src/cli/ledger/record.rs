@@ -143,6 +143,7 @@ pub(super) fn grant(args: GrantArgs, common: &Common, clock: &Clock) -> Outcome 
         passive: args.passive,
         bundled: args.bundled,
         dark_pattern: args.dark_pattern,
+        ..v1::Collection::default()
     };
     let consent = v1::ConsentEvent {
         subject: Some(subject(&args.subject)?),
@@ -219,6 +220,12 @@ pub(super) fn sentence(event: &v1::LedgerEvent) -> String {
             format!("{} {verb} {same}{}", name(link.subject.as_ref()), name(link.linked.as_ref()))
         }
         Some(Event::Erasure(erasure)) => format!("{}  erased", name(erasure.subject.as_ref())),
+        Some(Event::Restriction(restriction)) => {
+            let verb = if restriction.lifted { "is no longer restricted" } else { "is restricted" };
+            let purpose = if restriction.purpose.is_empty() { "every purpose" } else { &restriction.purpose };
+            format!("{}  {purpose} {verb}", name(restriction.subject.as_ref()))
+        }
+        Some(Event::Birth(birth)) => format!("{}  date of birth recorded", name(birth.subject.as_ref())),
         Some(Event::Catalogue(catalogue)) => {
             format!("catalogue version {} with {} purposes", catalogue.version, catalogue.purposes.len())
         }

@@ -249,7 +249,9 @@ fn every_part_of_the_question_has_its_place() {
         recipient: "acme",
         jurisdiction: "TR",
         signals,
+        heard: Heard::default(),
         max_staleness: None,
+        time_zone: None,
     };
     assert_eq!(asked.ask.question, question);
     assert_eq!(asked.at_least_as_fresh.map(|(_, text)| text), Some(token));

@@ -16,6 +16,8 @@ fn answer(reason: Reason) -> Answer {
         status: None,
         valid_until: Some(Time::from_unix_millis(1_795_219_200_123)),
         failed_purpose: None,
+        failed_reason: None,
+        not_before: None,
         notice: None,
         record_position: None,
     }
@@ -32,7 +34,9 @@ fn question() -> Question<'static> {
         recipient: "",
         jurisdiction: "",
         signals: crate::domain::Signals::default(),
+        heard: crate::domain::Heard::default(),
         max_staleness: None,
+        time_zone: None,
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) fn refuse_binary(
         Some(Body::Consent(consent)) => (consent.subject.as_ref(), None),
         Some(Body::Link(link)) => (link.subject.as_ref(), link.linked.as_ref()),
         Some(Body::Erasure(erasure)) => (erasure.subject.as_ref(), None),
+        Some(Body::Restriction(restriction)) => (restriction.subject.as_ref(), None),
+        Some(Body::Birth(birth)) => (birth.subject.as_ref(), None),
         Some(Body::Catalogue(_)) | None => (None, None),
     };
     let subjects = [one, other].into_iter().flatten();

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::domain::catalogue::{DEFAULT_MAX_STALENESS, NoticeRule};
-use crate::domain::{Catalogue, CatalogueError, LegalBasis, Purpose};
+use crate::domain::{Catalogue, CatalogueError, CatalogueParts, LegalBasis, Purpose, Terms};
 use crate::proto::v1;
 
 use super::problem::Problems;
@@ -25,7 +25,13 @@ pub(super) fn catalogue(problems: &mut Problems, catalogue: v1::Catalogue) -> Op
         .map(|(index, purpose)| self::purpose(problems, index, purpose, default_max_staleness))
         .collect();
     let purposes = purposes.into_iter().collect::<Option<Vec<Purpose>>>()?;
-    match Catalogue::new(catalogue.version, &catalogue.title, channels, purposes) {
+    match Catalogue::new(CatalogueParts {
+        version: catalogue.version,
+        title: catalogue.title.into(),
+        channels,
+        purposes,
+        ..CatalogueParts::default()
+    }) {
         Ok(catalogue) => Some(catalogue),
         Err(error) => {
             add(problems, error);
@@ -51,19 +57,26 @@ fn purpose(
     if purpose.notice.as_ref().is_some_and(|notice| notice.id.is_empty()) {
         problems.add(field("notice.id"), "missing");
     }
-    Some(Purpose {
-        key: purpose.key.into(),
-        title: purpose.title.into(),
-        description: purpose.description.into(),
+    let terms = Terms {
         legal_basis: legal_basis?,
         channels: purpose.channels.into_iter().map(Into::into).collect(),
         max_age: max_age.map_or(Some(None), |span| span.map(Some))?,
         max_staleness: max_staleness?,
         covered_by_parent: purpose.covered_by_parent,
         special_category: purpose.special_category,
-        notice: purpose.notice.map(|n| NoticeRule { id: n.id.into(), material_since: n.material_since }),
+        notice: purpose.notice.map(|n| NoticeRule {
+            id: n.id.into(),
+            material_since: n.material_since,
+            versions: Vec::new(),
+        }),
         requires: purpose.requires.into_iter().map(Into::into).collect(),
         honours_gpc: purpose.honours_gpc,
+        ..Terms::default()
+    };
+    Some(Purpose {
+        title: purpose.title.into(),
+        description: purpose.description.into(),
+        ..Purpose::new(&purpose.key, terms)
     })
 }
 

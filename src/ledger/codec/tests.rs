@@ -46,11 +46,11 @@ fn the_examples_are_read() {
     assert_eq!(read(&snake), Ok(event), "both spellings of a field are the same");
     let event = read(CATALOGUE).expect("readable");
     let EventBody::Catalogue(catalogue) = &event.body else { panic!("{event:?}") };
-    let staleness = |key| catalogue.purpose(key).expect("it is there").max_staleness;
+    let staleness = |key| catalogue.purpose(key).expect("it is there").terms.max_staleness;
     assert_eq!((staleness("a"), staleness("b")), (Duration::from_secs(2), Duration::from_secs(5)));
     let event = read(&with(CATALOGUE, r#""defaultMaxStaleness":"5s","#, "")).expect("readable");
     let EventBody::Catalogue(catalogue) = &event.body else { panic!("{event:?}") };
-    assert_eq!(catalogue.purpose("b").expect("it is there").max_staleness, DEFAULT_MAX_STALENESS);
+    assert_eq!(catalogue.purpose("b").expect("it is there").terms.max_staleness, DEFAULT_MAX_STALENESS);
     assert!(matches!(read(LINK).expect("readable").body, EventBody::Link { unlinked: false, .. }));
 }
 

@@ -3,8 +3,8 @@
 use crate::domain::catalogue::{self, ANY};
 use crate::domain::words::Register;
 use crate::domain::{
-    CatalogueError, Collection, ConsentEvent, Defects, Event, EventBody, LegalBasis, Notice, Status, Subject, Time,
-    is_jurisdiction,
+    CatalogueError, Collection, ConsentEvent, Day, Defects, Event, EventBody, LegalBasis, Notice, Status, Subject,
+    Time, is_jurisdiction,
 };
 use crate::proto::v1;
 
@@ -58,8 +58,11 @@ pub fn validate(event: v1::LedgerEvent) -> Result<Event, EventError> {
         Some(v1::ledger_event::Event::Catalogue(catalogue)) => {
             checked_catalogue(&mut problems, catalogue).map(|catalogue| EventBody::Catalogue(Box::new(catalogue)))
         }
+        Some(v1::ledger_event::Event::Restriction(restriction)) => self::restriction(&mut problems, restriction),
+        Some(v1::ledger_event::Event::Birth(birth)) => self::birth(&mut problems, birth),
         None => {
-            problems.add("event", "one of `consent`, `link`, `erasure` and `catalogue` must be given");
+            let all = "`consent`, `link`, `erasure`, `restriction`, `birth` and `catalogue`";
+            problems.add("event", format!("one of {all} must be given"));
             None
         }
     };
@@ -117,7 +120,13 @@ fn consent(problems: &mut Problems, consent: v1::ConsentEvent, event_time: Optio
                 .with_if(collection.pre_ticked, Defects::PRE_TICKED)
                 .with_if(collection.passive, Defects::PASSIVE)
                 .with_if(collection.bundled, Defects::BUNDLED)
-                .with_if(collection.dark_pattern, Defects::DARK_PATTERN),
+                .with_if(collection.dark_pattern, Defects::DARK_PATTERN)
+                .with_if(collection.penalised, Defects::PENALISED)
+                .with_if(collection.not_specific, Defects::NOT_SPECIFIC)
+                .with_if(collection.coerced, Defects::COERCED)
+                .with_if(collection.not_informed, Defects::NOT_INFORMED)
+                .with_if(collection.withdrawal_untold, Defects::WITHDRAWAL_UNTOLD),
+            by_guardian: collection.by_guardian,
             method: collection.method.into(),
         },
         notice,
@@ -136,6 +145,53 @@ fn link(problems: &mut Problems, link: v1::LinkEvent) -> Option<EventBody> {
         return None;
     }
     Some(EventBody::Link { subject, linked, unlinked: link.unlinked })
+}
+
+fn restriction(problems: &mut Problems, restriction: v1::RestrictionEvent) -> Option<EventBody> {
+    let subject = subject(problems, "restriction.subject", restriction.subject);
+    if !restriction.purpose.is_empty()
+        && let Err(error) = catalogue::check_purpose("restriction.purpose", &restriction.purpose)
+    {
+        add_key(problems, error);
+    }
+    Some(EventBody::Restriction { subject: subject?, purpose: restriction.purpose.into(), lifted: restriction.lifted })
+}
+
+fn birth(problems: &mut Problems, birth: v1::BirthEvent) -> Option<EventBody> {
+    let subject = subject(problems, "birth.subject", birth.subject);
+    let born = latest_day(&birth.born);
+    if born.is_none() {
+        problems.add("birth.born", "must be a year, a month or a day such as `2011`, `2011-04` or `2011-04-23`");
+    }
+    Some(EventBody::Birth { subject: subject?, born: born? })
+}
+
+/// The last day of a year, of a month, or the day itself: who is taken for younger is protected longer.
+fn latest_day(text: &str) -> Option<Day> {
+    let mut parts = text.split('-');
+    let mut part = |digits: usize| match parts.next() {
+        None => Some(None),
+        Some(part) if part.len() == digits && part.bytes().all(|b| b.is_ascii_digit()) => {
+            part.parse::<u32>().ok().map(Some)
+        }
+        Some(_) => None,
+    };
+    let (year, month, day) = (part(4)??, part(2)?, part(2)?);
+    if parts.next().is_some() {
+        return None;
+    }
+    let year = i32::try_from(year).ok().filter(|year| (1850..=9999).contains(year))?;
+    let first = |year, month| chrono::NaiveDate::from_ymd_opt(year, month, 1);
+    let latest = match (month, day) {
+        (None, _) => chrono::NaiveDate::from_ymd_opt(year, 12, 31)?,
+        (Some(month), None) => {
+            first(year, month)?;
+            let next = if month == 12 { first(year + 1, 1) } else { first(year, month + 1) };
+            next?.pred_opt()?
+        }
+        (Some(month), Some(day)) => chrono::NaiveDate::from_ymd_opt(year, month, day)?,
+    };
+    i32::try_from(latest.signed_duration_since(chrono::NaiveDate::default()).num_days()).ok().map(Day::from_unix_days)
 }
 
 fn notice(problems: &mut Problems, notice: v1::Notice) -> Notice {

@@ -174,6 +174,7 @@ impl Columns {
             passive: flag(Column::Passive)?,
             bundled: flag(Column::Bundled)?,
             dark_pattern: flag(Column::DarkPattern)?,
+            ..v1::Collection::default()
         };
         Ok(v1::LedgerEvent {
             event_id: text(Column::EventId),

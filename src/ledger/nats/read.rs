@@ -146,7 +146,7 @@ impl SubjectReader {
     /// # Cancel safety
     /// Nothing is left behind when it is dropped.
     pub async fn subject(&self, key: SubjectKey, up_to: Position, until: Instant) -> Result<Vec<Delivery>, ReadError> {
-        let kinds = [Kind::Consent, Kind::Link, Kind::Erasure].map(|kind| About::Subject(key, kind).to_string());
+        let kinds = Kind::ALL.map(|kind| About::Subject(key, kind).to_string());
         // A follower has seen a beat before it relies on any position.
         self.read(&kinds, BEATS, up_to, until).await
     }

@@ -34,9 +34,16 @@ pub enum Kind {
     Link,
     /// That what is known of it is dropped.
     Erasure,
+    /// That the processing of its data is restricted, or is not any more.
+    Restriction,
+    /// When it was born.
+    Birth,
 }
 
 impl Kind {
+    /// Every kind. Whoever reads all that is said of a subject reads these.
+    pub const ALL: [Self; 5] = [Self::Consent, Self::Link, Self::Erasure, Self::Restriction, Self::Birth];
+
     /// The word in the subject.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -44,6 +51,8 @@ impl Kind {
             Self::Consent => "consent",
             Self::Link => "link",
             Self::Erasure => "erasure",
+            Self::Restriction => "restriction",
+            Self::Birth => "birth",
         }
     }
 }
@@ -56,7 +65,7 @@ impl About {
             return Some(Self::Catalogue);
         }
         let (key, kind) = subject.strip_prefix(PREFIX)?.split_once('.')?;
-        let kind = [Kind::Consent, Kind::Link, Kind::Erasure].into_iter().find(|known| known.as_str() == kind)?;
+        let kind = Kind::ALL.into_iter().find(|known| known.as_str() == kind)?;
         // INVARIANT: one key has one text; the decoder takes no capital letters.
         let key = HEXLOWER.decode(key.as_bytes()).ok()?.try_into().ok()?;
         Some(Self::Subject(SubjectKey(key), kind))
@@ -72,6 +81,8 @@ impl About {
         match &event.event {
             Some(Event::Consent(consent)) => about(consent.subject.as_ref(), Kind::Consent).into_iter().collect(),
             Some(Event::Erasure(erasure)) => about(erasure.subject.as_ref(), Kind::Erasure).into_iter().collect(),
+            Some(Event::Restriction(said)) => about(said.subject.as_ref(), Kind::Restriction).into_iter().collect(),
+            Some(Event::Birth(birth)) => about(birth.subject.as_ref(), Kind::Birth).into_iter().collect(),
             Some(Event::Link(link)) => {
                 [&link.subject, &link.linked].into_iter().filter_map(|s| about(s.as_ref(), Kind::Link)).collect()
             }
@@ -103,7 +114,7 @@ mod tests {
     #[test]
     fn subjects_read_back() {
         let key = SubjectKey([0xab; 16]);
-        for kind in [Kind::Consent, Kind::Link, Kind::Erasure] {
+        for kind in Kind::ALL {
             let about = About::Subject(key, kind);
             assert_eq!(about.to_string(), format!("consent.ledger.{}.{}", "ab".repeat(16), kind.as_str()));
             assert_eq!(About::parse(&about.to_string()), Some(about));

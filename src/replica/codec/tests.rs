@@ -19,7 +19,11 @@ fn record(event_time: i64, status: Status, position: u64) -> Record {
         event_time: Time::from_unix_millis(event_time),
         status,
         legal_basis: LegalBasis::ExplicitConsent,
-        collection: Collection { defects: Defects::PRE_TICKED.with(Defects::BUNDLED), method: "web_form".into() },
+        collection: Collection {
+            defects: Defects::PRE_TICKED.with(Defects::BUNDLED),
+            method: "web_form".into(),
+            ..Collection::default()
+        },
         notice: Some(Notice { version: 3, id: "privacy".into(), language: "tr".into() }),
         expires_at: Some(Time::from_unix_millis(-1)),
         jurisdiction: "TR".into(),

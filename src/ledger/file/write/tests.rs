@@ -63,7 +63,7 @@ fn one_bad_event_keeps_its_whole_batch_out() {
             channels: vec!["email".to_owned()],
             ..Default::default()
         }],
-        default_max_staleness: None,
+        ..Default::default()
     }));
     for (bad, sentence) in
         [(erasure(""), "event 2: event_id: missing"), (long, "event 2: takes a line longer than 1048576 bytes")]

@@ -84,7 +84,9 @@ impl Decoder {
         let is = |subject: &Subject, key: SubjectKey| self.hasher.key(subject.expose()) == key;
         match (about, &event.body) {
             (About::Subject(key, Kind::Consent), EventBody::Consent(consent)) => is(&consent.subject, key),
-            (About::Subject(key, Kind::Erasure), EventBody::Erasure { subject }) => is(subject, key),
+            (About::Subject(key, Kind::Erasure), EventBody::Erasure { subject })
+            | (About::Subject(key, Kind::Restriction), EventBody::Restriction { subject, .. })
+            | (About::Subject(key, Kind::Birth), EventBody::Birth { subject, .. }) => is(subject, key),
             (About::Subject(key, Kind::Link), EventBody::Link { subject, linked, .. }) => {
                 is(subject, key) || is(linked, key)
             }
