@@ -196,7 +196,7 @@ fn anything(random: &mut Random) -> Value {
 
 /// Changes one thing somewhere in a value.
 fn spoil(random: &mut Random, value: &mut Value) {
-    const NAMES: [&str; 17] = [
+    const NAMES: [&str; 18] = [
         "subject",
         "action",
         "resource",

@@ -17,12 +17,9 @@ use self::place::Place;
 use self::terms::Around;
 use super::problem::{EventError, Problems};
 use super::validate::{self, LANGUAGE_BYTES_MAX, NOTICE_ID_BYTES_MAX};
-use crate::domain::catalogue::{DEFAULT_MAX_STALENESS, NoticeVersion, Recipient, Region};
-use crate::domain::{Catalogue, CatalogueError, CatalogueParts, Purpose};
+use crate::domain::catalogue::{DEFAULT_MAX_STALENESS, NoticeVersion, REGIONAL_RULES_MAX, Recipient, Region};
+use crate::domain::{Catalogue, CatalogueError, CatalogueParts, CatalogueProblem, Purpose};
 use crate::proto::v1;
-
-/// The most rules for regions that one purpose may have: all countries, and the states of one.
-pub const REGIONAL_RULES_MAX: usize = 320;
 
 /// The domain's catalogue, if every field of the message is as it must be.
 ///
@@ -88,8 +85,8 @@ fn catalogue(problems: &mut Problems, place: &Place<'_>, wire: v1::Catalogue) ->
     };
     match Catalogue::new(parts) {
         Ok(catalogue) => Some(catalogue),
-        Err(error) => {
-            add(problems, error);
+        Err(found) => {
+            found.into_iter().for_each(|found| add(problems, place, found));
             None
         }
     }
@@ -101,10 +98,8 @@ fn purpose(problems: &mut Problems, place: &Place<'_>, mut wire: v1::Purpose, ar
     let mut said = std::mem::take(&mut wire.regional);
     let terms = terms::own(problems, place, wire, around);
     let place = place.field("regional");
-    if said.len() > REGIONAL_RULES_MAX {
-        problems.add(place.to_string(), format!("more than {REGIONAL_RULES_MAX}"));
-        said.clear();
-    }
+    // Each is made whole, so that too many would fill the memory before they are refused.
+    said.truncate(REGIONAL_RULES_MAX + 1);
     let regional = (said.into_iter().enumerate())
         .map(|(index, rule)| terms::regional(problems, &place.at(index), rule, &terms, around))
         .collect();
@@ -183,28 +178,48 @@ fn recipients(problems: &mut Problems, place: &Place<'_>, recipients: Vec<v1::Re
     read
 }
 
-/// The domain's problem, with what may not be a well-formed key kept apart.
-fn add(problems: &mut Problems, error: CatalogueError) {
-    let text = error.to_string();
-    match error {
-        CatalogueError::Key { place, key, rule } => {
-            problems.add_value(format!("catalogue.{place}"), format!("must be {rule}"), &key);
-        }
+/// The domain's problem. What may be no well-formed key, and so anything, is kept apart as its value.
+fn add(problems: &mut Problems, place: &Place<'_>, found: CatalogueProblem) {
+    let path = place.below(&found.path);
+    let text = found.problem.to_string();
+    match found.problem {
+        CatalogueError::Key { key, rule, .. } => problems.add_value(path, format!("must be {rule}"), &key),
+        CatalogueError::Twice { key } => problems.add_value(path, "must stand once", &key),
         CatalogueError::UnknownChannel { purpose, channel } => {
             let rule = format!("purpose `{purpose}` uses a channel that is not among the catalogue's");
-            problems.add_value("catalogue.purposes", rule, &channel);
+            problems.add_value(path, rule, &channel);
         }
         CatalogueError::UnknownRequired { purpose, required } => {
             let rule = format!("purpose `{purpose}` requires a purpose that the catalogue does not name");
-            problems.add_value("catalogue.purposes", rule, &required);
+            problems.add_value(path, rule, &required);
+        }
+        CatalogueError::UnknownRegion { region } => {
+            problems.add_value(path, "must be a code of ISO 3166 or a group among the catalogue's regions", &region);
+        }
+        CatalogueError::EmptyGroup { region } => problems.add_value(path, "a group needs members", &region),
+        CatalogueError::NotACode { member } => {
+            problems.add_value(path, "must be a code of ISO 3166: a group's members are no groups", &member);
+        }
+        CatalogueError::GroupZone { region } => {
+            problems.add_value(path, "a group has no time zone of its own: give it to the members", &region);
+        }
+        CatalogueError::NoticeVersions { purpose, notice } => {
+            let rule = format!("purpose `{purpose}` demands a notice whose versions do not count upwards from 1");
+            problems.add_value(path, rule, &notice);
         }
         CatalogueError::Version
         | CatalogueError::NoPurposes
-        | CatalogueError::Twice { .. }
         | CatalogueError::NoChannel { .. }
         | CatalogueError::RequiresCircle { .. }
         | CatalogueError::ZeroSpan { .. }
-        | CatalogueError::SpecialCategory { .. } => problems.add("catalogue", text),
+        | CatalogueError::SpecialCategory { .. }
+        | CatalogueError::NoRegion { .. }
+        | CatalogueError::TooManyRegional { .. }
+        | CatalogueError::NoticeId { .. }
+        | CatalogueError::Age { .. }
+        | CatalogueError::TimeOfDay { .. }
+        | CatalogueError::NoDay { .. }
+        | CatalogueError::Tcf { .. } => problems.add(path, text),
     }
 }
 

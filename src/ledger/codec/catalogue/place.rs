@@ -31,6 +31,11 @@ impl<'a> Place<'a> {
         Self { above: Some(self), step: Step::Index(index) }
     }
 
+    /// The text of a path that is told from here.
+    pub(super) fn below(&self, path: &str) -> String {
+        if self.is_nothing() { path.to_owned() } else { format!("{self}.{path}") }
+    }
+
     const fn is_nothing(&self) -> bool {
         match self.step {
             Step::Field(name) => self.above.is_none() && name.is_empty(),
@@ -64,5 +69,7 @@ mod tests {
             assert_eq!(purposes.at(index).field("notice").field("id").to_string(), expected);
         }
         assert_eq!(Place::root("").to_string(), "");
+        assert_eq!(Place::root("").below("purposes[0].key"), "purposes[0].key");
+        assert_eq!(Place::root("catalogue").below("version"), "catalogue.version");
     }
 }

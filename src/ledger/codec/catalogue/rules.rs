@@ -15,12 +15,6 @@ use crate::zones;
 
 /// The days of the week, Monday first, as a catalogue names them.
 pub(super) const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-/// The highest age below which a rule can hold; nobody is known to have lived longer.
-const AGE_MAX: u32 = 120;
-/// The purposes of the TCF. Source: IAB Europe, TCF Policies, Appendix A.
-const TCF_PURPOSES: std::ops::RangeInclusive<u32> = 1..=11;
-/// The special features of the TCF. Source: as above.
-const TCF_SPECIAL_FEATURES: std::ops::RangeInclusive<u32> = 1..=2;
 /// The longest name of a category of sensitive data, in bytes.
 const SENSITIVE_DATA_BYTES_MAX: usize = 64;
 
@@ -45,9 +39,9 @@ pub(super) fn acceptance(problems: &mut Problems, place: &Place<'_>, rule: v1::A
 }
 
 pub(super) fn minors(problems: &mut Problems, place: &Place<'_>, rule: v1::MinorRule) -> Option<MinorRule> {
-    let under = u8::try_from(rule.under).ok().filter(|_| (1..=AGE_MAX).contains(&rule.under));
+    let under = u8::try_from(rule.under).ok();
     if under.is_none() {
-        problems.add(place.field("under").to_string(), format!("must be an age from 1 to {AGE_MAX} years"));
+        problems.add(place.field("under").to_string(), "is no age that anybody has had");
     }
     let treatment = match v1::MinorTreatment::try_from(rule.treatment) {
         Ok(v1::MinorTreatment::Deny) => Some(MinorTreatment::Deny),
@@ -68,13 +62,13 @@ pub(super) fn minors(problems: &mut Problems, place: &Place<'_>, rule: v1::Minor
     Some(MinorRule { under: under?, treatment: treatment?, unknown_age: unknown_age? })
 }
 
-pub(super) fn quiet_hours(problems: &mut Problems, place: &Place<'_>, hours: v1::QuietHours) -> Option<QuietHours> {
+pub(super) fn quiet_hours(problems: &mut Problems, place: &Place<'_>, hours: v1::QuietHours) -> QuietHours {
     let days = days(problems, &place.field("days"), &hours.days);
     let zone = zone(problems, &place.field("time_zone"), &hours.time_zone);
     let from = minute(problems, &place.field("from"), &hours.from);
     let until = minute(problems, &place.field("until"), &hours.until);
-    twice(problems, &place.field("channels"), &hours.channels);
-    Some(QuietHours { channels: texts(hours.channels), from: from?, until: until?, days, zone })
+    let (from, until) = (from.unwrap_or_default(), until.unwrap_or_default());
+    QuietHours { channels: texts(hours.channels), from, until, days, zone }
 }
 
 /// The clock of an IANA name; empty is none.
@@ -91,19 +85,14 @@ pub(super) fn zone(problems: &mut Problems, place: &Place<'_>, name: &str) -> Op
 }
 
 pub(super) fn tcf(problems: &mut Problems, place: &Place<'_>, rule: v1::TcfRule) -> TcfRule {
-    let mut numbers = |field, numbers: Vec<u32>, known: std::ops::RangeInclusive<u32>| -> Vec<u16> {
-        let place = place.field(field);
-        twice(problems, &place, &numbers);
-        for (index, number) in numbers.iter().enumerate().filter(|(_, number)| !known.contains(number)) {
-            let (first, last) = (known.start(), known.end());
-            let rule = format!("must be a number of the framework, {first} to {last}");
-            problems.add_value(place.at(index).to_string(), rule, &number.to_string());
-        }
-        numbers.into_iter().filter_map(|number| u16::try_from(number).ok()).collect()
+    let mut numbers = |field, numbers: Vec<u32>| {
+        twice(problems, &place.field(field), &numbers);
+        // What is greater than any number of the framework stays so.
+        numbers.into_iter().map(|number| u16::try_from(number).unwrap_or(u16::MAX)).collect()
     };
     TcfRule {
-        purposes: numbers("purposes", rule.purposes, TCF_PURPOSES),
-        special_features: numbers("special_features", rule.special_features, TCF_SPECIAL_FEATURES),
+        purposes: numbers("purposes", rule.purposes),
+        special_features: numbers("special_features", rule.special_features),
     }
 }
 
@@ -148,7 +137,10 @@ fn days(problems: &mut Problems, place: &Place<'_>, names: &[String]) -> [bool; 
     for (index, name) in names.iter().enumerate().filter(|(_, name)| !DAYS.contains(&name.as_str())) {
         problems.add_value(place.at(index).to_string(), format!("must be one of `{}`", DAYS.join("`, `")), name);
     }
-    DAYS.map(|day| names.is_empty() || names.iter().any(|name| name == day))
+    let is_meant = |day| names.is_empty() || names.iter().any(|name| name == day);
+    let days = DAYS.map(is_meant);
+    // Where no name is known that is the problem, not that there is no day.
+    if days.contains(&true) { days } else { [true; 7] }
 }
 
 /// The minutes after midnight of a text such as `21:00`.

@@ -56,9 +56,6 @@ pub(super) fn regional(
     own: &Terms,
     around: &Around,
 ) -> Regional {
-    if rule.regions.is_empty() {
-        problems.add(place.field("regions").to_string(), "missing: a rule without regions never applies");
-    }
     let mut terms = Terms { prohibited: rule.prohibited, ..own.clone() };
     if let Some(basis) = rule.legal_basis {
         terms.legal_basis = legal_basis(problems, &place.field("legal_basis"), basis);
@@ -117,7 +114,7 @@ fn quiet_hours(problems: &mut Problems, place: &Place<'_>, hours: Vec<v1::QuietH
         return Vec::new();
     }
     let one = |(index, hours)| rules::quiet_hours(problems, &place.at(index), hours);
-    hours.into_iter().enumerate().filter_map(one).collect()
+    hours.into_iter().enumerate().map(one).collect()
 }
 
 /// The basis of a wire value. One that is missing is a problem, so that what stands in its place never decides.
@@ -131,9 +128,8 @@ fn legal_basis(problems: &mut Problems, place: &Place<'_>, wire: i32) -> LegalBa
 
 fn notice(problems: &mut Problems, place: &Place<'_>, rule: v1::NoticeRule, around: &Around) -> NoticeRule {
     let versions = around.notices.get(rule.id.as_str());
-    if rule.id.is_empty() {
-        problems.add(place.field("id").to_string(), "missing");
-    } else if versions.is_none() && rule.material_since == 0 && !around.notices.is_empty() {
+    let is_known = versions.is_some() || rule.id.is_empty() || rule.material_since > 0;
+    if !is_known && !around.notices.is_empty() {
         let rule_text = "must be one of the catalogue's notices, or `material_since` be given";
         problems.add_value(place.field("id").to_string(), rule_text, &rule.id);
     }
