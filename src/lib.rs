@@ -31,3 +31,4 @@ pub mod proto;
 pub mod replica;
 pub mod telemetry;
 pub mod transport;
+pub mod zones;
