@@ -89,7 +89,6 @@ impl Enforcer {
         let today = Today {
             signals: ask.question.signals,
             heard: ask.question.heard,
-            time_zone: ask.question.time_zone,
             subject: looked.subject(),
             catalogue: looked.view.published.catalogue.as_deref(),
             freshness: looked.freshness,

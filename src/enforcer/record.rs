@@ -3,7 +3,9 @@
 
 use super::{Answer, Ask, Call};
 use crate::domain::{Question, Signals, Time, Zone};
-use crate::evidence::record::{EvidenceOverride, EvidenceRecord, EvidenceSignals, duration, fingerprint, reason, timestamp};
+use crate::evidence::record::{
+    EvidenceOverride, EvidenceRecord, EvidenceSignals, duration, fingerprint, reason, timestamp,
+};
 use crate::replica::View;
 
 /// Overwrites a record with a call's facts, keeping its buffers.

@@ -53,7 +53,9 @@ pub enum HistoryError {
     #[error("the ledger cannot be read: {0}")]
     Unread(String),
     /// The time was over.
-    #[error("reading the ledger took longer than the call allows; allow more time, or use `consentd explain --evidence`")]
+    #[error(
+        "reading the ledger took longer than the call allows; allow more time, or use `consentd explain --evidence`"
+    )]
     TooLate,
     /// It has more than is read for one question.
     #[error(transparent)]
@@ -137,12 +139,7 @@ impl Drop for Gone {
 
 /// Reads a file until nobody is found any more who is linked: once for whoever is linked to nobody, and once more where
 /// there are links.
-fn read_file(
-    path: &Path,
-    subject: &str,
-    asked: Position,
-    goes_on: &impl Fn() -> bool,
-) -> Result<Read, HistoryError> {
+fn read_file(path: &Path, subject: &str, asked: Position, goes_on: &impl Fn() -> bool) -> Result<Read, HistoryError> {
     let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::Interrupted => HistoryError::TooLate,
         _ => HistoryError::Unread(error.to_string()),

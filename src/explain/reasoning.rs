@@ -1,8 +1,8 @@
 //! A decision with all that led to it, on its own feet.
 
 use crate::domain::{
-    self, Catalogue, Decision, Freshness, LegalBasis, Position, Question, Reason, Record, Slot, SubjectView, Text, Time,
-    Verdict,
+    self, Catalogue, Decision, Freshness, LegalBasis, Position, Question, Reason, Record, Slot, SubjectView, Text,
+    Time, Verdict,
 };
 
 /// A decision, the rules that led to it, and the record it rests on.

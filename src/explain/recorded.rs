@@ -122,11 +122,7 @@ impl Recorded {
 
 impl From<&EvidenceSignals> for RecordedSignals {
     fn from(signals: &EvidenceSignals) -> Self {
-        Self {
-            sec_gpc: signals.sec_gpc.clone(),
-            tcf: signals.tcf_digest.clone(),
-            gpp: signals.gpp_digest.clone(),
-        }
+        Self { sec_gpc: signals.sec_gpc.clone(), tcf: signals.tcf_digest.clone(), gpp: signals.gpp_digest.clone() }
     }
 }
 

@@ -6,10 +6,11 @@ use super::history::Read;
 use super::{HistoryError, Reasoning, Recorded};
 use crate::domain::{
     Catalogue, Freshness, Heard, LedgerStanding, Position, Question, Reason, Signals, SubjectState, SubjectView, Time,
-    TokenStanding, Verdict, Zone,
+    TokenStanding, Verdict,
 };
 use crate::evidence::record::fingerprint;
 use crate::ledger::Token;
+use crate::zones;
 
 /// What comes of deciding an earlier answer again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,8 +102,6 @@ pub struct Today<'a> {
     pub signals: Signals<'a>,
     /// What they say.
     pub heard: Heard<'a>,
-    /// The subject's clock, by the name in the evidence.
-    pub time_zone: Option<&'a Zone>,
     /// What is known about the subject.
     pub subject: SubjectView<'a>,
     /// The catalogue in force.
@@ -193,7 +192,8 @@ impl Replay {
     /// The same, saying as well that nobody could tell whether the evidence is about the subject.
     #[must_use]
     pub fn of_unproved_subject(mut self) -> Self {
-        let sentence = "the month's key is not here, so that it cannot be told whether the evidence is about the subject";
+        let sentence =
+            "the month's key is not here, so that it cannot be told whether the evidence is about the subject";
         self.remarks.push(Remark { kind: RemarkKind::SubjectUnproved, sentence: sentence.to_owned() });
         self
     }
@@ -244,7 +244,7 @@ fn obstacles(recorded: &Recorded, read: &Read, today: &Today<'_>) -> Vec<Remark>
     if recorded.reason.is_none() {
         say(RemarkKind::UnknownWords, "a newer version answered with a reason that this version does not know");
     }
-    if !recorded.time_zone.is_empty() && today.time_zone.is_none() {
+    if !recorded.time_zone.is_empty() && zones::find(&recorded.time_zone).is_none() {
         say(RemarkKind::UnknownWords, "the question named a time zone that this version does not know");
     }
     remarks
@@ -262,7 +262,8 @@ fn contradictions(recorded: &Recorded, reason: Reason, decided: &Reasoning) -> V
     let mut say = |kind, sentence| remarks.push(Remark { kind, sentence });
     if decided.reason != reason {
         let (verdict, again) = (reason.verdict(), decided.verdict());
-        let sentence = format!("the evidence says {verdict} {reason}, and what was known then gives {again} {}", decided.reason);
+        let sentence =
+            format!("the evidence says {verdict} {reason}, and what was known then gives {again} {}", decided.reason);
         say(RemarkKind::ReasonDiffers, sentence);
     }
     if decided.record_position() != recorded.record_position {
@@ -275,7 +276,8 @@ fn contradictions(recorded: &Recorded, reason: Reason, decided: &Reasoning) -> V
     let valid_for = decided.valid_until.map_or(0, |until| until.since(recorded.answered_at).as_millis());
     if decided.reason == reason && valid_for != u128::from(recorded.valid_for_ms) {
         let have = recorded.valid_for_ms;
-        let sentence = format!("the evidence lets the answer be relied on for {have} ms, and it comes to {valid_for} ms");
+        let sentence =
+            format!("the evidence lets the answer be relied on for {have} ms, and it comes to {valid_for} ms");
         say(RemarkKind::ValidUntilDiffers, sentence);
     }
     remarks
@@ -316,7 +318,8 @@ impl<'a> Then<'a> {
         let is_taken = ledger != LedgerStanding::Following || !is_available || token == TokenStanding::NotReached;
         let standing_taken = is_taken.then(|| Remark {
             kind: RemarkKind::StandingTaken,
-            sentence: "what the sidecar itself was like then is not in the ledger: it is taken from the evidence".to_owned(),
+            sentence: "what the sidecar itself was like then is not in the ledger: it is taken from the evidence"
+                .to_owned(),
         });
         Self {
             question: Question {
@@ -327,7 +330,7 @@ impl<'a> Then<'a> {
                 signals: Signals { sec_gpc: &recorded.signals.sec_gpc, ..today.signals },
                 heard: today.heard,
                 max_staleness: recorded.max_staleness,
-                time_zone: today.time_zone,
+                time_zone: zones::find(&recorded.time_zone),
             },
             state,
             is_available,
