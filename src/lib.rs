@@ -21,6 +21,7 @@ pub mod config;
 pub mod domain;
 pub mod enforcer;
 pub mod evidence;
+pub mod explain;
 pub mod ext_authz;
 pub mod grpc;
 pub mod ledger;

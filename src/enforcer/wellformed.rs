@@ -4,7 +4,7 @@
 
 use std::fmt::Display;
 
-use super::Token;
+use super::{EvidenceId, Token};
 use crate::domain::catalogue::{CHANNEL_BYTES_MAX, PURPOSE_BYTES_MAX, RECIPIENT_BYTES_MAX};
 use crate::domain::{Signals, Subject, SubjectError, Zone, is_jurisdiction};
 use crate::zones;
@@ -15,6 +15,8 @@ const SEC_GPC_BYTES_MAX: usize = 16;
 const CONSENT_STRING_BYTES_MAX: usize = 16 * 1024;
 /// The longest ledger token, in bytes.
 const TOKEN_BYTES_MAX: usize = 64;
+/// The longest evidence id, in bytes.
+const EVIDENCE_ID_BYTES_MAX: usize = 64;
 
 /// Why a question is not one, naming the field. Holds no identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -137,6 +139,17 @@ pub fn token(field: impl Display, token: &str) -> Result<Option<(Token, &str)>, 
     }
     let parsed = token.parse().map_err(|error| Malformed::new(field, format_args!("is {error}")))?;
     Ok(Some((parsed, token)))
+}
+
+/// An evidence id.
+///
+/// # Errors
+/// If it is none.
+pub fn evidence_id(field: impl Display, id: &str) -> Result<EvidenceId, Malformed> {
+    if id.len() > EVIDENCE_ID_BYTES_MAX {
+        return Err(Malformed::new(field, format_args!("is longer than {EVIDENCE_ID_BYTES_MAX} bytes")));
+    }
+    id.parse().map_err(|error| Malformed::new(field, format_args!("is malformed: {error}")))
 }
 
 fn text(field: impl Display, value: &str, bytes_max: usize) -> Result<&str, Malformed> {
