@@ -17,9 +17,9 @@ use prost::Message;
 
 use super::texts::Texts;
 use crate::domain::{
-    Birth, Catalogue, CatalogueError, CatalogueParts, Collection, Day, Defects, LegalBasis, Link, Notice, NoticeRule,
-    Position, Purpose, Record, Restriction, Slot, StateParts, Status, SubjectKey, SubjectState, Terms, Time,
-    UnreadableMark,
+    Birth, Catalogue, CatalogueParts, CatalogueProblems, Collection, Day, Defects, LegalBasis, Link, Notice,
+    NoticeRule, Position, Purpose, Record, Restriction, Slot, StateParts, Status, SubjectKey, SubjectState, Terms,
+    Time, UnreadableMark,
 };
 
 /// The format that is written.
@@ -41,7 +41,7 @@ pub(super) enum CodecError {
     #[error("value has an unknown {0}")]
     Word(&'static str),
     #[error("stored catalogue is invalid: {0}")]
-    Catalogue(#[from] CatalogueError),
+    Catalogue(#[from] CatalogueProblems),
 }
 
 /// Wraps a message for storing it under a key.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::domain::catalogue::{DEFAULT_MAX_STALENESS, NoticeRule};
-use crate::domain::{Catalogue, CatalogueError, CatalogueParts, LegalBasis, Purpose, Terms};
+use crate::domain::{Catalogue, CatalogueError, CatalogueParts, CatalogueProblem, LegalBasis, Purpose, Terms};
 use crate::proto::v1;
 
 use super::problem::Problems;
@@ -33,8 +33,8 @@ pub(super) fn catalogue(problems: &mut Problems, catalogue: v1::Catalogue) -> Op
         ..CatalogueParts::default()
     }) {
         Ok(catalogue) => Some(catalogue),
-        Err(error) => {
-            add(problems, error);
+        Err(found) => {
+            found.into_iter().for_each(|problem| add(problems, problem));
             None
         }
     }
@@ -91,26 +91,24 @@ fn span(problems: &mut Problems, field: Cow<'static, str>, span: pbjson_types::D
 }
 
 /// The domain's problem, with what may not be a well-formed key kept apart.
-fn add(problems: &mut Problems, error: CatalogueError) {
-    let text = error.to_string();
-    match error {
-        CatalogueError::Key { place, key, rule } => {
-            problems.add_value(format!("catalogue.{place}"), format!("must be {rule}"), &key);
-        }
+fn add(problems: &mut Problems, found: CatalogueProblem) {
+    let path = format!("catalogue.{}", found.path);
+    match found.problem {
+        CatalogueError::Key { key, rule, .. } => problems.add_value(path, format!("must be {rule}"), &key),
         CatalogueError::UnknownChannel { purpose, channel } => {
             let rule = format!("purpose `{purpose}` uses a channel that is not among the catalogue's");
-            problems.add_value("catalogue.purposes", rule, &channel);
+            problems.add_value(path, rule, &channel);
         }
         CatalogueError::UnknownRequired { purpose, required } => {
             let rule = format!("purpose `{purpose}` requires a purpose that the catalogue does not name");
-            problems.add_value("catalogue.purposes", rule, &required);
+            problems.add_value(path, rule, &required);
         }
-        CatalogueError::Version
-        | CatalogueError::NoPurposes
-        | CatalogueError::Twice { .. }
-        | CatalogueError::NoChannel { .. }
-        | CatalogueError::RequiresCircle { .. }
-        | CatalogueError::ZeroSpan { .. }
-        | CatalogueError::SpecialCategory { .. } => problems.add("catalogue", text),
+        CatalogueError::Twice { key } => problems.add_value(path, "must stand once", &key),
+        CatalogueError::UnknownRegion { region } => {
+            problems.add_value(path, "must be a code of ISO 3166 or a group of the catalogue", &region);
+        }
+        CatalogueError::NotACode { member } => problems.add_value(path, "must be a code of ISO 3166", &member),
+        CatalogueError::EmptyGroup { region } => problems.add_value(path, "a group needs members", &region),
+        other => problems.add(path, other.to_string()),
     }
 }
