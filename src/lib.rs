@@ -30,3 +30,4 @@ pub mod proto;
 pub mod replica;
 pub mod telemetry;
 pub mod transport;
+pub mod zones;

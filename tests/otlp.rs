@@ -121,7 +121,7 @@ async fn a_span_says_what_an_answer_was_and_stands_in_its_callers_trace() {
 async fn denials_and_slow_answers_leave_spans_where_nothing_is_sampled() {
     let collector = Collector::start(Mood::Takes).await;
     let home = home();
-    let slow = [("telemetry.slow_answer", "40ms"), ("replica.max_wait", "20s"), ("server.request_timeout", "30s")];
+    let slow = [("telemetry.slow_answer", "1s"), ("replica.max_wait", "20s"), ("server.request_timeout", "30s")];
     let sidecar = Sidecar::ready(&home, &settings(&collector.endpoint(), &slow)).await;
     let mut client = sidecar.client();
 
@@ -140,7 +140,7 @@ async fn denials_and_slow_answers_leave_spans_where_nothing_is_sampled() {
     let later = sidecar::token_at(token, length + line.len() as u64 + 1);
     let waiting = v1::Question { at_least_as_fresh: later, ..newsletter("crm:allowed") };
     let (slow, ()) = tokio::join!(ask(&mut client, waiting), async {
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
         home.append(&line);
     });
     assert_eq!(slow.answer.as_ref().expect("an answer").verdict(), v1::Verdict::Allow);
@@ -166,7 +166,7 @@ async fn denials_and_slow_answers_leave_spans_where_nothing_is_sampled() {
     let (slow_span, why) = said(&slow);
     assert_eq!(why, "slow");
     let took = Duration::from_nanos(slow_span.end_time_unix_nano - slow_span.start_time_unix_nano);
-    assert!((Duration::from_millis(40)..Duration::from_secs(20)).contains(&took), "{took:?}");
+    assert!((Duration::from_secs(1)..Duration::from_secs(20)).contains(&took), "{took:?}");
 
     sidecar.stop().await;
     assert_eq!(collector.spans().len(), 3, "and no others, also when it stops");
