@@ -15,6 +15,7 @@ use std::ops::ControlFlow;
 
 use super::catalogue::Catalogue;
 use super::question::{Freshness, Question};
+use super::signal::SignalDetail;
 use super::state::{Record, Slot, SubjectState};
 use super::time::Time;
 use super::words::{LegalBasis, Reason, Verdict};
@@ -59,6 +60,8 @@ pub struct Decision<'a> {
     pub notice: Option<(&'a str, u32)>,
     /// From when on the hour permits it.
     pub not_before: Option<Time>,
+    /// What in a signal denied.
+    pub detail: Option<SignalDetail>,
 }
 
 impl Decision<'_> {
@@ -123,6 +126,11 @@ pub fn explain<'a>(
     let mut outcomes = Vec::new();
     facts.list_outcomes(None, &mut outcomes);
     (facts.decide(), outcomes)
+}
+
+/// Every rule in order: its name, and what it looks at.
+pub fn rules() -> impl Iterator<Item = (&'static str, &'static str)> {
+    RULES.iter().map(|rule| (rule.name, rule.description))
 }
 
 /// One rule: looks at the facts, and decides or passes.
@@ -191,6 +199,7 @@ struct Finding<'a> {
     failed_reason: Option<Reason>,
     notice: Option<(&'a str, u32)>,
     not_before: Option<Time>,
+    detail: Option<SignalDetail>,
 }
 
 impl<'a> Finding<'a> {
@@ -207,6 +216,7 @@ impl<'a> Finding<'a> {
             failed_reason: None,
             notice: None,
             not_before: None,
+            detail: None,
         }
     }
 }
@@ -227,6 +237,7 @@ impl<'a> Facts<'a> {
             failed_reason: finding.failed_reason,
             notice: finding.notice,
             not_before: finding.not_before,
+            detail: finding.detail,
         }
     }
 

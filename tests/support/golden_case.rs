@@ -1,15 +1,15 @@
 //! A golden case: a file that a lawyer can read, turned into a question to the domain. A key that is misspelt fails.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use consentd::domain::signal::{GppSection, TcfRestriction, TcfRestrictionKind};
 use consentd::domain::{
     Birth, Catalogue, Collection, Day, Decision, Defects, Freshness, Gpp, Heard, LedgerStanding, LegalBasis, Notice,
     Position, Question, Reason, Record, Restriction, Signals, Status, SubjectState, SubjectView, Tcf, Time,
     TokenStanding, UnreadableMark, Verdict, Zone, decide, explain,
 };
+use consentd::signals;
 use serde::Deserialize;
 use toml::value::Datetime;
 
@@ -53,7 +53,8 @@ pub(crate) struct Case {
     pub(crate) expect: Expectation,
 }
 
-/// One event. `what` is a status, or `erased`, `unreadable`, `linked`, `restricted`, `unrestricted`, `born`.
+/// One event. `what` is a status, or `erased`, `unreadable`, `linked`, `unlinked`, `restricted`, `unrestricted`,
+/// `born`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EventLines {
@@ -61,7 +62,7 @@ struct EventLines {
     at: Option<Datetime>,
     /// Whom it is about.
     identifier: Option<String>,
-    /// The other identifier, of a link.
+    /// The other identifier, of a link or its undoing.
     with: Option<String>,
     purpose: Option<String>,
     channel: Option<String>,
@@ -108,57 +109,9 @@ struct QuestionLines {
     tcf: String,
     #[serde(default)]
     gpp: String,
-    /// What the strings say, for cases that are about what follows from it and not about how it is written.
-    tcf_says: Option<TcfLines>,
-    gpp_says: Option<Vec<GppLines>>,
     max_staleness: Option<String>,
     /// The IANA name of the subject's clock.
     time_zone: Option<String>,
-}
-
-/// What a TCF string says.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TcfLines {
-    #[serde(default)]
-    purpose_consents: BTreeSet<u16>,
-    #[serde(default)]
-    purpose_interests: BTreeSet<u16>,
-    #[serde(default)]
-    special_features: BTreeSet<u16>,
-    #[serde(default)]
-    vendor_consents: BTreeSet<u16>,
-    #[serde(default)]
-    vendor_interests: BTreeSet<u16>,
-    disclosed_vendors: Option<BTreeSet<u16>>,
-    #[serde(default)]
-    restrictions: Vec<TcfRestrictionLines>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TcfRestrictionLines {
-    purpose: u16,
-    /// `not_allowed`, `require_consent` or `require_legitimate_interest`.
-    kind: String,
-    vendors: BTreeSet<u16>,
-}
-
-/// What a section of a GPP string opts out of.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct GppLines {
-    section: u16,
-    #[serde(default)]
-    sale: bool,
-    #[serde(default)]
-    sharing: bool,
-    #[serde(default)]
-    targeted_advertising: bool,
-    #[serde(default)]
-    sensitive_data: Vec<String>,
-    #[serde(default)]
-    gpc: bool,
 }
 
 /// What is known about the view; healthy where the file does not say.
@@ -209,7 +162,13 @@ pub(crate) struct Prepared {
     expected: Answer,
     /// By identifier, in the file's order.
     pub(crate) events: Vec<(String, Happening)>,
-    links: Vec<(String, String)>,
+    links: Vec<LinkLine>,
+}
+
+/// What was said of two identifiers. The later decides, at equal times that they are one person.
+struct LinkLine {
+    pair: [String; 2],
+    said: (Time, bool),
 }
 
 /// An answer, as far as a case states it.
@@ -250,9 +209,8 @@ impl Case {
         for (line, place) in self.event.iter().zip(1..) {
             let identifier = line.identifier.clone().unwrap_or_else(|| SUBJECT.to_owned());
             let in_event = |problem: String| format!("event {place}: {problem}");
-            if line.what == "linked" {
-                line.only_these_keys(&["at", "with"]).map_err(in_event)?;
-                links.push((identifier, line.with.clone().ok_or_else(|| in_event("`with` is missing".to_owned()))?));
+            if matches!(line.what.as_str(), "linked" | "unlinked") {
+                links.push(line.link(identifier).map_err(in_event)?);
             } else {
                 events.push((identifier, line.happening(place).map_err(in_event)?));
             }
@@ -283,8 +241,8 @@ impl Case {
             max_staleness: self.question.max_staleness.as_deref().map(span).transpose()?,
             now: time(&self.now)?,
             time_zone: self.question.time_zone.as_deref().map(zone).transpose()?,
-            tcf: self.question.tcf_says.as_ref().map(TcfLines::read).transpose()?,
-            gpp: self.question.gpp_says.as_deref().map(read_gpp).transpose()?,
+            tcf: signals::read_tcf(&self.question.tcf).ok(),
+            gpp: signals::read_gpp(&self.question.gpp).ok(),
             identifier: self.question.identifier.clone().unwrap_or_else(|| SUBJECT.to_owned()),
             expected: self.expect.answer()?,
             events,
@@ -346,11 +304,7 @@ impl Prepared {
             channel: &asked.channel,
             recipient: &asked.recipient,
             jurisdiction: &asked.jurisdiction,
-            signals: Signals {
-                sec_gpc: &asked.sec_gpc,
-                tcf: if self.tcf.is_some() { "as the case says" } else { &asked.tcf },
-                gpp: if self.gpp.is_some() { "as the case says" } else { &asked.gpp },
-            },
+            signals: Signals { sec_gpc: &asked.sec_gpc, tcf: &asked.tcf, gpp: &asked.gpp },
             heard: Heard { tcf: self.tcf.as_ref(), gpp: self.gpp.as_ref() },
             max_staleness: self.max_staleness,
             time_zone: self.time_zone,
@@ -373,9 +327,15 @@ impl Prepared {
 
     /// The identifiers that are one person with the question's.
     fn person(&self) -> Vec<&str> {
+        let stands = |link: &&LinkLine| {
+            let same_pair = self.links.iter().filter(|other| other.pair == link.pair);
+            same_pair.map(|other| other.said).max() == Some((link.said.0, true))
+        };
+        let linked: Vec<&LinkLine> = self.links.iter().filter(stands).collect();
         let mut person = vec![self.identifier.as_str()];
         loop {
-            let next = self.links.iter().flat_map(|(a, b)| [(a, b), (b, a)]).find_map(|(from, to)| {
+            let mut both_ways = linked.iter().map(|link| &link.pair).flat_map(|[a, b]| [(a, b), (b, a)]);
+            let next = both_ways.find_map(|(from, to)| {
                 (person.contains(&from.as_str()) && !person.contains(&to.as_str())).then_some(to)
             });
             match next {
@@ -417,6 +377,14 @@ impl std::fmt::Display for Answer {
 }
 
 impl EventLines {
+    fn link(&self, identifier: String) -> Result<LinkLine, String> {
+        self.only_these_keys(&["at", "with"])?;
+        let at = time(self.at.as_ref().ok_or("`at` is missing")?)?;
+        let mut pair = [identifier, self.with.clone().ok_or("`with` is missing")?];
+        pair.sort_unstable();
+        Ok(LinkLine { pair, said: (at, self.what == "linked") })
+    }
+
     fn happening(&self, place: u64) -> Result<Happening, String> {
         let at = self.at.as_ref().map(time).transpose()?;
         let demanded_at = at.ok_or_else(|| "`at` is missing".to_owned());
@@ -518,45 +486,6 @@ impl EventLines {
             None => Ok(()),
         }
     }
-}
-
-impl TcfLines {
-    fn read(&self) -> Result<Tcf, String> {
-        let restriction = |lines: &TcfRestrictionLines| {
-            let kind = match lines.kind.as_str() {
-                "not_allowed" => TcfRestrictionKind::NotAllowed,
-                "require_consent" => TcfRestrictionKind::RequireConsent,
-                "require_legitimate_interest" => TcfRestrictionKind::RequireLegitimateInterest,
-                other => return Err(format!("tcf_says.restrictions: `{other}` is not known")),
-            };
-            Ok(TcfRestriction { purpose: lines.purpose, kind, vendors: lines.vendors.clone() })
-        };
-        Ok(Tcf {
-            purpose_consents: self.purpose_consents.clone(),
-            purpose_interests: self.purpose_interests.clone(),
-            special_features: self.special_features.clone(),
-            vendor_consents: self.vendor_consents.clone(),
-            vendor_interests: self.vendor_interests.clone(),
-            disclosed_vendors: self.disclosed_vendors.clone(),
-            restrictions: self.restrictions.iter().map(restriction).collect::<Result<_, _>>()?,
-        })
-    }
-}
-
-fn read_gpp(sections: &[GppLines]) -> Result<Gpp, String> {
-    let section = |lines: &GppLines| GppSection {
-        id: lines.section,
-        sale: lines.sale,
-        sharing: lines.sharing,
-        targeted_advertising: lines.targeted_advertising,
-        // A case lives as long as the test.
-        sensitive_data: lines.sensitive_data.iter().map(|name| &*name.clone().leak()).collect(),
-        gpc: lines.gpc,
-    };
-    if sections.is_empty() {
-        return Err("gpp_says: at least one section".to_owned());
-    }
-    Ok(Gpp { sections: sections.iter().map(section).collect() })
 }
 
 /// The latest day of a date that may be known to the year, the month or the day.

@@ -30,6 +30,7 @@ pub(super) fn requires<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
         failed_reason: Some(decision.reason),
         notice: decision.notice,
         not_before,
+        detail: decision.detail,
         ..Finding::from_record(Reason::RequiredPurposeDenied, decision.record)
     })
 }
