@@ -117,7 +117,7 @@ fn notice() -> impl Strategy<Value = Notice> {
 }
 
 fn record(status: impl Strategy<Value = Status>) -> impl Strategy<Value = Record> {
-    let defects = prop_oneof![12 => Just(0_u16), 1 => 0..512_u16, 1 => (0..9_u32).prop_map(|bit| 1 << bit)];
+    let defects = prop_oneof![10 => Just(0_u16), 1 => 0..512_u16, 2 => (0..9_u32).prop_map(|bit| 1 << bit)];
     let collection = (defects, bool::weighted(0.2), select(vec!["web_form", "web_form", "paper", ""])).prop_map(
         |(bits, by_guardian, method)| Collection {
             defects: Defects::from_bits(bits),
