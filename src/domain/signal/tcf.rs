@@ -38,7 +38,7 @@ pub struct Tcf {
     pub purpose_interests: SmallSet,
     /// Whether purpose 1 was not disclosed at all, because the publisher's law does not ask for it. That is no consent.
     pub purpose_one_untold: bool,
-    /// The country whose law the publisher is under, as two letters; `??` where the string has none.
+    /// The country whose law the publisher is under, as two capitals.
     pub publisher_country: [u8; 2],
     /// The vendors that were consented to.
     pub vendor_consents: Vendors,
