@@ -12,6 +12,7 @@
 mod answer;
 mod heard;
 pub mod heavy;
+mod past;
 pub mod patience;
 mod record;
 mod told;
@@ -23,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
-use crate::domain::{Freshness, Question, SubjectKey, SubjectView, Time, TokenStanding, Verdict, decide, explain};
+use crate::domain::{Freshness, Question, SubjectKey, SubjectView, Time, TokenStanding, Verdict, decide};
 use crate::evidence::record::EvidenceRecord;
 use crate::evidence::{AppendError, EvidenceLog, Month, Receipt};
 use crate::replica::{Cached, Loaded, Replica, View};
@@ -35,8 +36,9 @@ use heavy::Turns;
 pub use crate::evidence::EvidenceId;
 pub use crate::evidence::record::CallKind;
 pub use crate::ledger::Token;
-pub use answer::{Answer, Answered, Explained, ExplainedRecord, ExplainedRule, Seen};
+pub use answer::{Answer, Answered, Explained, Seen};
 pub use heavy::Turn;
+pub use past::Past;
 
 /// One question of a call, with its subject.
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +92,8 @@ pub struct Enforcer {
     counted: Arc<AtomicU64>,
     turns: Turns,
     listener: Listener,
+    /// Where earlier answers and their ledger are looked up.
+    past: Option<Past>,
 }
 
 thread_local! {
@@ -116,7 +120,14 @@ impl Enforcer {
             counted: Arc::new(AtomicU64::new(0)),
             turns: Turns::new(),
             listener: Listener::new(),
+            past: None,
         }
+    }
+
+    /// One that can look up earlier answers, and what the ledger said then.
+    #[must_use]
+    pub fn remembering(self, past: Past) -> Self {
+        Self { past: Some(past), ..self }
     }
 
     /// One whose answers leave spans.
@@ -192,23 +203,6 @@ impl Enforcer {
         }
         let answered = asks.get(..answers.len()).unwrap_or(asks);
         self.settle(call, answered, &looked, answers).await
-    }
-
-    /// Answers one question and lists the rules that led there. Leaves evidence like any other answer.
-    ///
-    /// # Cancel safety
-    /// As [`Enforcer::answer`].
-    pub async fn explain(&self, call: &Call<'_>, ask: &Ask<'_>) -> Explained {
-        let sight = self.sight(self.reach(call).await);
-        let looked = self.look(sight, call, std::slice::from_ref(ask)).await;
-        let subject = looked.states.first().map_or(SubjectView::Unavailable, State::view);
-        let catalogue = looked.view.published.catalogue.as_deref();
-        let (decision, outcomes) = explain(&looked.question(0, ask), subject, catalogue, &looked.freshness, looked.now);
-        let rules = outcomes.iter().map(ExplainedRule::from).collect();
-        let record = decision.record.map(ExplainedRecord::from);
-        let answers = vec![Answer::from(&decision)];
-        let answered = self.settle(call, std::slice::from_ref(ask), &looked, answers).await;
-        Explained { answered, rules, record }
     }
 
     /// Everything that the decisions of a call are made from.

@@ -19,6 +19,7 @@ mod engine;
 mod in_force;
 mod loader;
 mod on_demand;
+mod past;
 mod person;
 mod progress;
 mod standing;
@@ -39,6 +40,7 @@ use tokio::runtime::Handle;
 pub use applier::SourceFactory;
 pub use cache::{CacheStats, Cached};
 pub use on_demand::{LoadStats, OnDemandConfig};
+pub use past::{Past, TooMuch};
 pub use progress::Progress;
 pub use standing::{Published, Trouble};
 

@@ -291,7 +291,7 @@ fn every_column_of_an_import_is_told() {
         count += 1;
         assert!(spans(told).any(|span| span == column), "docs/ledger.md does not tell of `{column}`");
     }
-    assert_eq!(count, 22, "{help}");
+    assert_eq!(count, 28, "{help}");
 }
 
 /// The messages of a source's log lines, with their level.

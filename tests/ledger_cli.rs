@@ -11,7 +11,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use consentd::domain::{EventBody, Position};
+use consentd::domain::{Defects, EventBody, Position};
 use consentd::ledger::{Token, codec};
 
 struct Shop {
@@ -105,6 +105,10 @@ fn each_verb_writes_an_event_that_the_ledger_reads() {
     shop.ok(&["object", "crm:42", "profiling"]);
     shop.ok(&["link", "crm:42", "device:9"]);
     shop.ok(&["link", "crm:42", "device:9", "--undo"]);
+    shop.ok(&["restrict", "crm:42"]);
+    let told = shop.ok(&["unrestrict", "crm:42", "--purpose", "marketing"]);
+    assert!(told.starts_with("crm:42  marketing is no longer restricted\n"), "{told}");
+    shop.ok(&["born", "crm:42", "--date", "2011-04"]);
     let told = shop.ok(&["erase", "crm:42", "--json"]);
     let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
     let token: Token = told["token"].as_str().expect("a token").parse().expect("a token");
@@ -132,8 +136,10 @@ fn each_verb_writes_an_event_that_the_ledger_reads() {
             }
             EventBody::Link { unlinked, .. } => format!("link {unlinked}"),
             EventBody::Erasure { .. } => "erasure".to_owned(),
-            EventBody::Restriction { .. } => "restriction".to_owned(),
-            EventBody::Birth { .. } => "birth".to_owned(),
+            EventBody::Restriction { subject, purpose, lifted } => {
+                format!("restriction {} `{purpose}` {lifted}", subject.expose())
+            }
+            EventBody::Birth { subject, born } => format!("birth {} {}", subject.expose(), born.unix_days()),
         })
         .collect();
     assert_eq!(
@@ -146,11 +152,41 @@ fn each_verb_writes_an_event_that_the_ledger_reads() {
             "crm:42 profiling * `` REFUSED LEGITIMATE_INTEREST",
             "link false",
             "link true",
+            "restriction crm:42 `` false",
+            "restriction crm:42 `marketing` true",
+            // 30 April 2011: the latest day of what is known.
+            "birth crm:42 15094",
             "erasure",
         ]
     );
     let ids: BTreeSet<&str> = events.iter().map(|event| &*event.event_id).collect();
     assert!(ids.len() == events.len() && ids.contains("e1"));
+}
+
+#[test]
+fn every_fact_of_collection_can_be_said() {
+    let shop = Shop::new();
+    let facts = [
+        ("--pre-ticked", Defects::PRE_TICKED),
+        ("--passive", Defects::PASSIVE),
+        ("--bundled", Defects::BUNDLED),
+        ("--dark-pattern", Defects::DARK_PATTERN),
+        ("--penalised", Defects::PENALISED),
+        ("--not-specific", Defects::NOT_SPECIFIC),
+        ("--coerced", Defects::COERCED),
+        ("--not-informed", Defects::NOT_INFORMED),
+        ("--withdrawal-untold", Defects::WITHDRAWAL_UNTOLD),
+        ("--by-guardian", Defects::NONE),
+    ];
+    for (flag, _) in facts {
+        shop.ok(&["grant", "crm:42", "marketing", "--channel", "email", flag]);
+    }
+    for (line, (flag, defects)) in lines(&shop.ledger()).iter().zip(facts) {
+        let event = codec::decode(line.as_bytes(), Position(0)).expect("readable");
+        let EventBody::Consent(grant) = &event.body else { panic!("{event:?}") };
+        assert_eq!(grant.collection.defects, defects, "{flag}");
+        assert_eq!(grant.collection.by_guardian, flag == "--by-guardian", "{flag}");
+    }
 }
 
 #[test]
@@ -168,6 +204,9 @@ fn what_is_not_an_event_is_refused_and_nothing_is_written() {
         (&["erase", "crm:42", "--at", "2999-01-01T00:00:00Z"], "dated in the future"),
         (&["object", "crm:42", "marketing", "--basis", "contract"], "legitimate interest"),
         (&["link", "crm:42", "crm:42"], "must be another identifier"),
+        (&["restrict", "crm:42", "--purpose", "Marketing"], "restriction.purpose: must be"),
+        (&["born", "crm:42", "--date", "23.4.2011"], "birth.born: must be a year, a month or a day"),
+        (&["born", "crm:42", "--date", "2011-02-30"], "birth.born: must be a year, a month or a day"),
         (&["publish", "/nonexistent"], "cannot be read"),
         (&["publish"], "holds no event"),
     ] {
@@ -282,7 +321,7 @@ fn tail_shows_the_last_events_and_those_that_cannot_be_read() {
         file.write_all(erasure(&id.to_string()).as_bytes()).expect("it is written");
     }
     let mut file = std::fs::OpenOptions::new().append(true).open(shop.ledger()).expect("it opens");
-    file.write_all(b"{\"eventId\":\"bad\",\"restriction\":{\"subject\":{\"space\":\"crm\",\"id\":\"7\"}}}\n{\"half")
+    file.write_all(b"{\"eventId\":\"bad\",\"portability\":{\"subject\":{\"space\":\"crm\",\"id\":\"7\"}}}\n{\"half")
         .expect("it is written");
     let told = shop.ok(&["tail"]);
     assert_eq!(told.lines().count(), 10);

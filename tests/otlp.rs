@@ -121,7 +121,7 @@ async fn a_span_says_what_an_answer_was_and_stands_in_its_callers_trace() {
 async fn denials_and_slow_answers_leave_spans_where_nothing_is_sampled() {
     let collector = Collector::start(Mood::Takes).await;
     let home = home();
-    let slow = [("telemetry.slow_answer", "40ms"), ("replica.max_wait", "20s"), ("server.request_timeout", "30s")];
+    let slow = [("telemetry.slow_answer", "1s"), ("replica.max_wait", "20s"), ("server.request_timeout", "30s")];
     let sidecar = Sidecar::ready(&home, &settings(&collector.endpoint(), &slow)).await;
     let mut client = sidecar.client();
 
@@ -140,7 +140,7 @@ async fn denials_and_slow_answers_leave_spans_where_nothing_is_sampled() {
     let later = sidecar::token_at(token, length + line.len() as u64 + 1);
     let waiting = v1::Question { at_least_as_fresh: later, ..newsletter("crm:allowed") };
     let (slow, ()) = tokio::join!(ask(&mut client, waiting), async {
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
         home.append(&line);
     });
     assert_eq!(slow.answer.as_ref().expect("an answer").verdict(), v1::Verdict::Allow);
@@ -166,7 +166,7 @@ async fn denials_and_slow_answers_leave_spans_where_nothing_is_sampled() {
     let (slow_span, why) = said(&slow);
     assert_eq!(why, "slow");
     let took = Duration::from_nanos(slow_span.end_time_unix_nano - slow_span.start_time_unix_nano);
-    assert!((Duration::from_millis(40)..Duration::from_secs(20)).contains(&took), "{took:?}");
+    assert!((Duration::from_secs(1)..Duration::from_secs(20)).contains(&took), "{took:?}");
 
     sidecar.stop().await;
     assert_eq!(collector.spans().len(), 3, "and no others, also when it stops");
@@ -221,7 +221,7 @@ async fn each_kind_of_call_leaves_one_span_an_answer() {
     while let Some(answered) = stream.message().await.expect("answered") {
         streamed.push(answered.evidence_id);
     }
-    let explain = v1::ExplainRequest { question: Some(newsletter("crm:denied")) };
+    let explain = v1::ExplainRequest { question: Some(newsletter("crm:denied")), ..v1::ExplainRequest::default() };
     let explained = client.explain(traced(explain, "01")).await.expect("answered").into_inner();
 
     let spans = until_spans(&collector, 4).await;
@@ -340,7 +340,7 @@ async fn nothing_that_is_sent_names_a_subject() {
     request.metadata_mut().insert("tracestate", "shop=ayse.yilmaz".parse().expect("ASCII"));
     request.metadata_mut().insert("baggage", "user=ayse.yilmaz".parse().expect("ASCII"));
     client.may_process(request).await.expect("answered");
-    let explain = v1::ExplainRequest { question: Some(newsletter(subject)) };
+    let explain = v1::ExplainRequest { question: Some(newsletter(subject)), ..v1::ExplainRequest::default() };
     client.explain(explain).await.expect("answered");
     until_spans(&collector, 5).await;
     eventually("metrics are there", async || collector.metrics()).await;

@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 pub(super) fn run_explain(args: &Args) -> Outcome {
     let response = client::block_on(async {
         let mut client = client::connect(&args.sidecar.address()).await?;
-        let request = v1::ExplainRequest { question: Some(args.question()?) };
+        let request = v1::ExplainRequest { question: Some(args.question()?), evidence_id: String::new() };
         Ok(client.explain(args.request(request)).await.map_err(|status| client::failure(&status))?.into_inner())
     })?;
     let code = exit_code(response.answer.as_ref());

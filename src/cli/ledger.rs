@@ -68,11 +68,18 @@ enum Verb {
     Link(record::LinkArgs),
     /// Drop everything about a subject up to now, or up to a time.
     Erase(record::EraseArgs),
+    /// A subject had the processing of its data restricted: it is kept, and used for nothing.
+    Restrict(record::RestrictArgs),
+    /// A restriction is over.
+    Unrestrict(record::RestrictArgs),
+    /// When a subject was born, as exactly as it is known. What is said later counts.
+    Born(record::BornArgs),
     /// Import records from CSV or JSON Lines.
     ///
     /// CSV columns: `subject` (as `space:id`) or `space` and `id`; `purpose`, `status`, `event_time`; and where wanted
     /// `channel`, `recipient`, `legal_basis`, `notice_id`, `notice_version`, `notice_language`, `jurisdiction`,
-    /// `expires_at`, `method`, `pre_ticked`, `passive`, `bundled`, `dark_pattern`, `proof`, `source`, `event_id`.
+    /// `expires_at`, `method`, `pre_ticked`, `passive`, `bundled`, `dark_pattern`, `penalised`, `not_specific`,
+    /// `coerced`, `not_informed`, `withdrawal_untold`, `by_guardian`, `proof`, `source`, `event_id`.
     ///
     /// Importing a file again does no harm. Exit code 0: every row was written. 1: some were rejected. 2: an error.
     Import(import::Args),
@@ -94,6 +101,9 @@ pub(crate) fn run(args: Args) -> Outcome {
         Verb::Object(args) => record::refusal(args, record::Refusal::Object, &common, &clock),
         Verb::Link(args) => record::link(args, &common, &clock),
         Verb::Erase(args) => record::erase(args, &common, &clock),
+        Verb::Restrict(args) => record::restrict(args, false, &common, &clock),
+        Verb::Unrestrict(args) => record::restrict(args, true, &common, &clock),
+        Verb::Born(args) => record::born(args, &common, &clock),
         Verb::Import(args) => import::run(args, &common, &clock),
         Verb::Tail(args) => tail::run(&args, &common, clock),
     }

@@ -104,6 +104,11 @@ pub fn explain<'a>(
     (facts.decide(), outcomes)
 }
 
+/// Every rule in order: its name, and what it looks at.
+pub fn rules() -> impl Iterator<Item = (&'static str, &'static str)> {
+    RULES.iter().map(|rule| (rule.name, rule.description))
+}
+
 /// One rule: looks at the facts, and decides or passes.
 struct Rule {
     name: &'static str,

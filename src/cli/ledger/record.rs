@@ -1,4 +1,4 @@
-//! Events that are said with arguments: grant, refuse, withdraw, object, link, erase.
+//! Events that are said with arguments: grant, refuse, withdraw, object, link, erase, restrict, born.
 
 use clap::Args;
 use pbjson_types::Timestamp;
@@ -13,7 +13,6 @@ use crate::proto::v1::ledger_event::Event;
 
 /// A consent that was given.
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 pub(super) struct GrantArgs {
     /// Who, as `space:id`.
     subject: String,
@@ -31,6 +30,18 @@ pub(super) struct GrantArgs {
     /// When it ends by itself.
     #[arg(long, value_parser = parse_time, value_name = "TIME")]
     expires: Option<Timestamp>,
+    #[command(flatten)]
+    collected: Collected,
+    #[command(flatten)]
+    facts: Facts,
+    #[command(flatten)]
+    origin: Origin,
+}
+
+/// The facts of collection: each but the last voids the consent.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
+struct Collected {
     /// A box was ticked beforehand.
     #[arg(long)]
     pre_ticked: bool,
@@ -43,10 +54,24 @@ pub(super) struct GrantArgs {
     /// It was obtained by a deceptive design.
     #[arg(long)]
     dark_pattern: bool,
-    #[command(flatten)]
-    facts: Facts,
-    #[command(flatten)]
-    origin: Origin,
+    /// Refusing was penalised, or agreeing was paid for, by price, service or quality.
+    #[arg(long)]
+    penalised: bool,
+    /// It was asked for jointly with other purposes or recipients.
+    #[arg(long)]
+    not_specific: bool,
+    /// It was given under pressure or a clear imbalance of power.
+    #[arg(long)]
+    coerced: bool,
+    /// The subject was not told who processes what, why and how.
+    #[arg(long)]
+    not_informed: bool,
+    /// The subject was not told that and how it can withdraw.
+    #[arg(long)]
+    withdrawal_untold: bool,
+    /// A parent or guardian gave it for the subject.
+    #[arg(long)]
+    by_guardian: bool,
 }
 
 /// A no.
@@ -94,6 +119,30 @@ pub(super) struct EraseArgs {
     origin: Origin,
 }
 
+/// Whose data is restricted, or is not any more.
+#[derive(Debug, Args)]
+pub(super) struct RestrictArgs {
+    /// Who, as `space:id`.
+    subject: String,
+    /// For which purpose, with all below it. Left out: for every purpose.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    purpose: String,
+    #[command(flatten)]
+    origin: Origin,
+}
+
+/// When a subject was born.
+#[derive(Debug, Args)]
+pub(super) struct BornArgs {
+    /// Who, as `space:id`.
+    subject: String,
+    /// The year, month or day, as exactly as it is known.
+    #[arg(long, value_name = "YYYY[-MM[-DD]]")]
+    date: String,
+    #[command(flatten)]
+    origin: Origin,
+}
+
 /// How it was said.
 #[derive(Debug, Args)]
 struct Facts {
@@ -137,13 +186,19 @@ pub(super) enum Refusal {
 }
 
 pub(super) fn grant(args: GrantArgs, common: &Common, clock: &Clock) -> Outcome {
+    let collected = args.collected;
     let collection = v1::Collection {
         method: args.facts.method,
-        pre_ticked: args.pre_ticked,
-        passive: args.passive,
-        bundled: args.bundled,
-        dark_pattern: args.dark_pattern,
-        ..v1::Collection::default()
+        pre_ticked: collected.pre_ticked,
+        passive: collected.passive,
+        bundled: collected.bundled,
+        dark_pattern: collected.dark_pattern,
+        penalised: collected.penalised,
+        not_specific: collected.not_specific,
+        coerced: collected.coerced,
+        not_informed: collected.not_informed,
+        withdrawal_untold: collected.withdrawal_untold,
+        by_guardian: collected.by_guardian,
     };
     let consent = v1::ConsentEvent {
         subject: Some(subject(&args.subject)?),
@@ -198,6 +253,17 @@ pub(super) fn link(args: LinkArgs, common: &Common, clock: &Clock) -> Outcome {
 pub(super) fn erase(args: EraseArgs, common: &Common, clock: &Clock) -> Outcome {
     let subject = Some(subject(&args.subject)?);
     write(Event::Erasure(v1::ErasureEvent { subject }), args.origin, common, clock)
+}
+
+pub(super) fn restrict(args: RestrictArgs, lifted: bool, common: &Common, clock: &Clock) -> Outcome {
+    let subject = Some(subject(&args.subject)?);
+    let restriction = v1::RestrictionEvent { subject, purpose: args.purpose, lifted };
+    write(Event::Restriction(restriction), args.origin, common, clock)
+}
+
+pub(super) fn born(args: BornArgs, common: &Common, clock: &Clock) -> Outcome {
+    let subject = Some(subject(&args.subject)?);
+    write(Event::Birth(v1::BirthEvent { subject, born: args.date }), args.origin, common, clock)
 }
 
 /// What an event says, for the person who wrote it. The subject stands in it, because that person typed it.

@@ -50,6 +50,12 @@ columns! {
     Passive = "passive",
     Bundled = "bundled",
     DarkPattern = "dark_pattern",
+    Penalised = "penalised",
+    NotSpecific = "not_specific",
+    Coerced = "coerced",
+    NotInformed = "not_informed",
+    WithdrawalUntold = "withdrawal_untold",
+    ByGuardian = "by_guardian",
     Proof = "proof",
     Source = "source",
     EventId = "event_id",
@@ -174,7 +180,12 @@ impl Columns {
             passive: flag(Column::Passive)?,
             bundled: flag(Column::Bundled)?,
             dark_pattern: flag(Column::DarkPattern)?,
-            ..v1::Collection::default()
+            penalised: flag(Column::Penalised)?,
+            not_specific: flag(Column::NotSpecific)?,
+            coerced: flag(Column::Coerced)?,
+            not_informed: flag(Column::NotInformed)?,
+            withdrawal_untold: flag(Column::WithdrawalUntold)?,
+            by_guardian: flag(Column::ByGuardian)?,
         };
         Ok(v1::LedgerEvent {
             event_id: text(Column::EventId),

@@ -58,10 +58,10 @@ fn row(id: usize) -> String {
 #[test]
 fn every_column_reaches_its_field() {
     let input = "\u{feff}space;id;purpose;channel;recipient;status;event_time;legal_basis;notice_id;notice_version;\
-                 notice_language;jurisdiction;expires_at;method;pre_ticked;passive;bundled;dark_pattern;proof;source;\
-                 event_id\r\n\
+                 notice_language;jurisdiction;expires_at;method;pre_ticked;passive;bundled;dark_pattern;penalised;\
+                 not_specific;coerced;not_informed;withdrawal_untold;by_guardian;proof;source;event_id\r\n\
                  crm;\"4;2\";marketing;email;acme;GIVEN;2026-01-05T13:00:00+03:00;explicit_consent;privacy;3;tr;TR;\
-                 2027-01-05T10:00:00Z;paper;1;no;true;;doc \"\"9;shop;e1\r\n";
+                 2027-01-05T10:00:00Z;paper;1;no;true;;yes;0;1;;true;yes;doc \"\"9;shop;e1\r\n";
     let (events, kept) = run(Format::Csv, input);
     assert_eq!(kept.told(), []);
     let [event] = &events[..] else { panic!("{events:?}") };
@@ -74,7 +74,10 @@ fn every_column_reaches_its_field() {
     assert_eq!(consent.expires_at.map(Time::unix_millis), Some(1_799_143_200_000));
     let notice = consent.notice.as_ref().expect("a notice");
     assert_eq!((&*notice.id, notice.version, &*notice.language), ("privacy", 3, "tr"));
-    assert_eq!(consent.collection.defects, Defects::PRE_TICKED.with(Defects::BUNDLED));
+    let said =
+        [Defects::PRE_TICKED, Defects::BUNDLED, Defects::PENALISED, Defects::COERCED, Defects::WITHDRAWAL_UNTOLD];
+    assert_eq!(consent.collection.defects, said.into_iter().fold(Defects::NONE, Defects::with));
+    assert!(consent.collection.by_guardian);
     assert_eq!(&*consent.collection.method, "paper");
 }
 

@@ -1,7 +1,7 @@
 //! The subjects of the ledger's messages: `consent.ledger.<key>.<kind>`.
 //!
-//! `<key>` is the [`SubjectKey`] of the data subject as 32 lower-case hexadecimal digits, `<kind>` is `consent`, `link` or
-//! `erasure`. A catalogue, which is about nobody, is `consent.ledger.catalogue.catalogue`. So a message whose payload
+//! `<key>` is the [`SubjectKey`] of the data subject as 32 lower-case hexadecimal digits, `<kind>` is `consent`, `link`,
+//! `erasure`, `restriction` or `birth`. A catalogue, which is about nobody, is `consent.ledger.catalogue.catalogue`. So a message whose payload
 //! cannot be read still says whom it is about.
 
 use data_encoding::HEXLOWER;

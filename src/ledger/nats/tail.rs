@@ -18,7 +18,14 @@ use crate::ledger::codec::{decode_binary, refuse_binary};
 use crate::proto::v1;
 
 /// The subjects of events, without the beats between them.
-const EVENTS: [&str; 4] = ["consent.ledger.*.consent", "consent.ledger.*.link", "consent.ledger.*.erasure", CATALOGUE];
+const EVENTS: [&str; 6] = [
+    "consent.ledger.*.consent",
+    "consent.ledger.*.link",
+    "consent.ledger.*.erasure",
+    "consent.ledger.*.restriction",
+    "consent.ledger.*.birth",
+    CATALOGUE,
+];
 /// Where looking back for so many events begins, in messages; each look goes four times further.
 const WINDOW_MIN: u64 = 256;
 
