@@ -5,6 +5,7 @@
 
 mod ask;
 mod bench;
+mod catalogue;
 mod client;
 mod config;
 mod config_flags;
@@ -40,6 +41,7 @@ enum Command {
     Explain(ask::Args),
     /// Check the configuration, or print what is in effect.
     Config(config::Args),
+    Catalogue(catalogue::Args),
     Ledger(Box<ledger::Args>),
     Evidence(evidence::Evidence),
     Bench(Box<bench::Args>),
@@ -90,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Ask(args) => ask::run(&args),
         Command::Explain(args) => ask::run_explain(&args),
         Command::Config(args) => config::run(args),
+        Command::Catalogue(args) => catalogue::run(args),
         Command::Ledger(args) => ledger::run(*args),
         Command::Evidence(args) => evidence::run(&args),
         Command::Bench(args) => bench::run(*args),
