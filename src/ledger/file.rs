@@ -11,6 +11,7 @@
 //! a cache, such as NFS mounted without `noac`, makes every proof of freshness as old as its cache may be.
 
 mod follow;
+mod known;
 mod pages;
 mod watch;
 mod write;

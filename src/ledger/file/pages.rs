@@ -28,7 +28,7 @@ pub(super) fn read_at(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result
 }
 
 /// The file's bytes page by page, with the offset of each page, from an offset on.
-fn pages(file: &File, from: u64, mut each: impl FnMut(u64, &[u8]) -> bool) -> io::Result<()> {
+pub(super) fn pages(file: &File, from: u64, mut each: impl FnMut(u64, &[u8]) -> bool) -> io::Result<()> {
     let mut buffer = vec![0; PAGE];
     let mut offset = from;
     loop {
@@ -126,6 +126,6 @@ pub(super) fn newline_after(file: &File, from: u64, until: u64) -> io::Result<Op
     Ok(found)
 }
 
-fn first_bytes<const N: usize>(digest: &[u8]) -> [u8; N] {
+pub(super) fn first_bytes<const N: usize>(digest: &[u8]) -> [u8; N] {
     digest.first_chunk().copied().unwrap_or([0; N])
 }
