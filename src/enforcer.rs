@@ -10,6 +10,7 @@
 //! - P4: the view is looked at before any state is, so that no state is older than what the answer claims.
 
 mod answer;
+mod heard;
 pub mod heavy;
 mod past;
 pub mod patience;
@@ -27,7 +28,9 @@ use crate::domain::{Freshness, Question, SubjectKey, SubjectView, Time, TokenSta
 use crate::evidence::record::EvidenceRecord;
 use crate::evidence::{AppendError, EvidenceLog, Month, Receipt};
 use crate::replica::{Cached, Loaded, Replica, View};
+use crate::signals::Listener;
 use crate::telemetry::{Metrics, Row, Span, Timing, Told, TraceParent, Traces};
+use heard::HeardInCall;
 use heavy::Turns;
 
 pub use crate::evidence::EvidenceId;
@@ -88,6 +91,7 @@ pub struct Enforcer {
     /// The version of the catalogue whose purposes the metrics have rows for.
     counted: Arc<AtomicU64>,
     turns: Turns,
+    listener: Listener,
     /// Where earlier answers and their ledger are looked up.
     past: Option<Past>,
 }
@@ -115,6 +119,7 @@ impl Enforcer {
             max_wait,
             counted: Arc::new(AtomicU64::new(0)),
             turns: Turns::new(),
+            listener: Listener::new(),
             past: None,
         }
     }
@@ -205,7 +210,8 @@ impl Enforcer {
         let seen = self.traces.moment(call.since);
         let states = self.states(&view, call, asks).await;
         let freshness = Freshness { ledger: view.ledger, staleness: view.staleness, token };
-        Looked { view, states, freshness, now: self.clock.now(), seen }
+        let heard = HeardInCall::new(&self.listener, asks);
+        Looked { view, states, heard, freshness, now: self.clock.now(), seen }
     }
 
     /// The subjects' states: from memory where they are there, the others from store or ledger in one go.
@@ -377,6 +383,7 @@ fn with_text<T>(work: impl FnOnce(&mut String) -> T) -> T {
 struct Looked {
     view: View,
     states: Vec<State>,
+    heard: HeardInCall,
     freshness: Freshness,
     now: Time,
     /// When the view had been taken.
@@ -387,9 +394,14 @@ impl Looked {
     /// The decision about each question, made when it is asked for.
     fn decisions<'l>(&'l self, asks: &'l [Ask<'_>]) -> impl Iterator<Item = Answer> + 'l {
         let catalogue = self.view.published.catalogue.as_deref();
-        asks.iter().zip(&self.states).map(move |(ask, state)| {
-            Answer::from(&decide(&ask.question, state.view(), catalogue, &self.freshness, self.now))
+        asks.iter().zip(&self.states).enumerate().map(move |(place, (ask, state))| {
+            Answer::from(&decide(&self.question(place, ask), state.view(), catalogue, &self.freshness, self.now))
         })
+    }
+
+    /// The question at a place of the call, with what its strings say.
+    fn question<'l>(&'l self, place: usize, ask: &Ask<'l>) -> Question<'l> {
+        Question { heard: self.heard.at(place), ..ask.question }
     }
 }
 

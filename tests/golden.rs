@@ -4,14 +4,19 @@
 
 #[path = "support/golden_case.rs"]
 mod golden_case;
+#[path = "support/golden_catalogue.rs"]
+mod golden_catalogue;
 #[path = "support/history.rs"]
 mod history;
+#[path = "support/zones.rs"]
+mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use consentd::domain::{Position, Reason};
-use golden_case::{Case, Prepared, folder};
+use golden_case::{Case, Prepared};
+use golden_catalogue::folder;
 use history::{Happening, What};
 
 /// Fewer files than this means that some were lost.

@@ -26,7 +26,7 @@ use central::{KEY, borrowed, hasher};
 use consentd::clock::Clock;
 use consentd::domain::{
     Birth, EventBody, Freshness, Heard, LedgerStanding, Link, Position, Question, Reason, Record, Restriction, Signals,
-    SubjectKey, SubjectState, SubjectView, Time, TokenStanding, UnreadableMark, Verdict, decide,
+    StateParts, SubjectKey, SubjectState, SubjectView, Time, TokenStanding, UnreadableMark, Verdict, decide,
 };
 use consentd::ledger::nats::subject::{About, Kind};
 use consentd::ledger::nats::{Config, DEFAULT_STREAM as STREAM, NatsLedger, NatsSource, ReadError, SubjectReader};
@@ -35,7 +35,9 @@ use consentd::nats::{Tls, connect};
 use consentd::proto::v1;
 use consentd::replica::{self, Loaded, OnDemandConfig, Replica, Running};
 use nats::{Cluster, NatsServer, Options};
-use sidecar::{Home, PATIENCE, Random, Sidecar, catalogue, erasure, link, newsletter, said};
+use sidecar::{
+    Home, PATIENCE, Random, Sidecar, birth, catalogue, erasure, link, newsletter, restriction, said, unlink,
+};
 
 const BASE_MS: i64 = 1_700_000_000_000;
 const FRESHNESS: Duration = Duration::from_millis(200);
@@ -305,11 +307,14 @@ impl Truth {
     }
 }
 
-/// Whether a state holds all that another says: joining it changes nothing.
+/// Whether a state holds all that another says: joining it changes nothing. Of births one replaces another in either
+/// direction, so that it is only held that there is one; which, is compared with the full replica in the end.
 fn holds(state: &SubjectState, least: &SubjectState) -> bool {
     let mut joined = state.clone();
     joined.join(least.clone());
-    joined == *state
+    let known = |state: &SubjectState| SubjectState::from_parts(StateParts { birth: None, ..state.to_parts() });
+    let was_erased = state.erased_at() > least.erased_at();
+    known(&joined) == known(state) && (least.birth().is_none() || state.birth().is_some() || was_erased)
 }
 
 /// An event about one of a history's subjects. Times come from a small set, so that they often meet.
@@ -319,12 +324,11 @@ fn line(random: &mut Random, subjects: &[String]) -> String {
     let other = &subjects[random.below(subjects.len())];
     match random.below(20) {
         0..2 if subject != other => link(subject, other, BASE_MS + at),
-        2 if subject != other => {
-            let line = link(subject, other, BASE_MS + at);
-            format!("{},\"unlinked\":true}}}}", &line[..line.len() - 2])
-        }
+        2 if subject != other => unlink(subject, other, BASE_MS + at),
         3 => erasure(subject, BASE_MS + at),
-        4..12 => given(subject, at),
+        4 => restriction(subject, random.pick(&["", "newsletter"]), random.below(2) == 0, BASE_MS + at),
+        5 => birth(subject, random.pick(&["1990", "2011-04", "2015-12-31"]), BASE_MS + at),
+        6..12 => given(subject, at),
         12..15 => withdrawn(subject, at),
         _ => said(subject, random.pick(&["newsletter", "analytics", "billing"]), "sms", "REFUSED", BASE_MS + at),
     }

@@ -10,6 +10,7 @@ mod validity;
 
 use super::catalogue::Catalogue;
 use super::question::{Freshness, Question};
+use super::signal::SignalDetail;
 use super::state::{Record, Slot, SubjectState};
 use super::time::Time;
 use super::words::{LegalBasis, Reason, Verdict};
@@ -50,6 +51,8 @@ pub struct Decision<'a> {
     pub notice: Option<(&'a str, u32)>,
     /// From when on the hour permits it.
     pub not_before: Option<Time>,
+    /// What in a signal denied.
+    pub detail: Option<SignalDetail>,
 }
 
 impl Decision<'_> {
@@ -161,6 +164,7 @@ struct Finding<'a> {
     failed_reason: Option<Reason>,
     notice: Option<(&'a str, u32)>,
     not_before: Option<Time>,
+    detail: Option<SignalDetail>,
 }
 
 impl<'a> Finding<'a> {
@@ -177,6 +181,7 @@ impl<'a> Finding<'a> {
             failed_reason: None,
             notice: None,
             not_before: None,
+            detail: None,
         }
     }
 }

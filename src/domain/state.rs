@@ -286,6 +286,22 @@ impl SubjectState {
         self.drop_what_is_gone();
     }
 
+    /// The state of a person whose identifiers have these states, in any order: their join, but for the birth. What is
+    /// said later about one identifier corrects what was said of it before; two identifiers do not correct each other,
+    /// and the youngest decides.
+    #[must_use]
+    pub fn of_person(identifiers: impl IntoIterator<Item = Self>) -> Self {
+        let mut person = Self::default();
+        let mut births = Vec::new();
+        for identifier in identifiers {
+            births.extend(identifier.birth);
+            person.join(identifier);
+        }
+        let is_kept = |birth: &Birth| person.erased_at.is_none_or(|erased_at| birth.event_time > erased_at);
+        person.birth = births.into_iter().filter(is_kept).max_by_key(|birth| (birth.born, birth.event_time));
+        person
+    }
+
     /// The time of the latest erasure, if there was one.
     #[must_use]
     pub const fn erased_at(&self) -> Option<Time> {
@@ -414,6 +430,9 @@ impl SubjectState {
             self.unreadable.retain(|mark| mark.event_time.is_none_or(|time| time > erased_at));
         }
         let superseded = &self.superseded;
+        if superseded.is_empty() {
+            return;
+        }
         self.unreadable.retain(|mark| {
             let by_position = format!("@{}", mark.position.0);
             !superseded.iter().any(|id| *id == mark.event_id || **id == *by_position)

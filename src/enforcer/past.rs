@@ -65,7 +65,8 @@ impl Enforcer {
         let sight = self.sight(self.reach(call).await);
         let looked = self.look(sight, call, std::slice::from_ref(ask)).await;
         let catalogue = looked.view.published.catalogue.as_deref();
-        let (decision, outcomes) = explain(&ask.question, looked.subject(), catalogue, &looked.freshness, looked.now);
+        let (decision, outcomes) =
+            explain(&looked.question(0, ask), looked.subject(), catalogue, &looked.freshness, looked.now);
         let mut reasoning = Reasoning::new(&decision, &outcomes);
         let answers = vec![Answer::from(&decision)];
         let answered = self.settle(call, std::slice::from_ref(ask), &looked, answers).await;
@@ -88,7 +89,7 @@ impl Enforcer {
         let Found { recorded, is_proved } = found;
         let today = Today {
             signals: ask.question.signals,
-            heard: ask.question.heard,
+            heard: looked.question(0, ask).heard,
             subject: looked.subject(),
             catalogue: looked.view.published.catalogue.as_deref(),
             freshness: looked.freshness,

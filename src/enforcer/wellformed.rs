@@ -6,7 +6,8 @@ use std::fmt::Display;
 
 use super::{EvidenceId, Token};
 use crate::domain::catalogue::{CHANNEL_BYTES_MAX, PURPOSE_BYTES_MAX, RECIPIENT_BYTES_MAX};
-use crate::domain::{Signals, Subject, SubjectError, is_jurisdiction};
+use crate::domain::{Signals, Subject, SubjectError, Zone, is_jurisdiction};
+use crate::zones;
 
 /// The longest `Sec-GPC` value, in bytes: the only meaningful one has one.
 const SEC_GPC_BYTES_MAX: usize = 16;
@@ -90,6 +91,19 @@ pub fn jurisdiction(field: impl Display, code: &str) -> Result<&str, Malformed> 
     } else {
         Err(Malformed::new(field, "is not an ISO 3166 code in capitals, such as `TR` or `US-ME`"))
     }
+}
+
+/// The clock of a time zone's name, which may be empty.
+///
+/// # Errors
+/// If it is no name of the IANA time zone database: quiet hours by a clock that was not meant would let through what they
+/// are to stop.
+pub fn time_zone(field: impl Display, name: &str) -> Result<Option<&'static Zone>, Malformed> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let zone = zones::find(name);
+    zone.map(Some).ok_or_else(|| Malformed::new(field, "is not an IANA time zone, such as `Europe/Istanbul`"))
 }
 
 /// Signals, of which none may be unreasonably long.

@@ -35,7 +35,7 @@ impl<'a> Asked<'a> {
             signals: signals("question.signals", message.signals.as_ref())?,
             heard: Heard::default(),
             max_staleness: max_staleness("question.max_staleness", message.max_staleness.as_ref())?,
-            time_zone: None,
+            time_zone: wellformed::time_zone("question.time_zone", &message.time_zone)?,
         };
         let at_least_as_fresh = wellformed::token("question.at_least_as_fresh", &message.at_least_as_fresh)?;
         Ok(Self { ask: ask(subject, question), at_least_as_fresh })
@@ -86,7 +86,7 @@ impl<'a> Shared<'a> {
             signals: signals("context.signals", context.signals.as_ref())?,
             heard: Heard::default(),
             max_staleness: max_staleness("context.max_staleness", context.max_staleness.as_ref())?,
-            time_zone: None,
+            time_zone: wellformed::time_zone("context.time_zone", &context.time_zone)?,
         };
         Ok(Self {
             question,
@@ -123,6 +123,9 @@ impl<'a> Shared<'a> {
         }
         if let Some(own) = &own.signals {
             question.signals = signals(&field.name("signals"), Some(own))?;
+        }
+        if let Some(name) = &own.time_zone {
+            question.time_zone = wellformed::time_zone(field.name("time_zone"), name)?;
         }
         if question.purpose.is_empty() {
             return Err(Malformed::new(field.name("purpose"), "is missing, here and in the context"));

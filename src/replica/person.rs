@@ -13,24 +13,29 @@ pub(super) fn join<E>(
     own: SubjectState,
     mut get: impl FnMut(SubjectKey) -> Result<SubjectState, E>,
 ) -> Result<SubjectState, E> {
-    let mut person = own;
     let mut seen = BTreeSet::from([key]);
-    let mut waiting: Vec<SubjectKey> = person.linked().collect();
+    let mut waiting: Vec<SubjectKey> = own.linked().collect();
+    if waiting.is_empty() {
+        return Ok(own);
+    }
+    let mut identifiers = vec![own];
     while let Some(next) = waiting.pop() {
         if !seen.insert(next) {
             continue;
         }
         if seen.len() > LINKED_MAX {
-            person.join(SubjectState::of_unreadable(UnreadableMark {
-                event_id: "too many linked identifiers".into(),
-                position: Position(0),
-                event_time: None,
-            }));
-            break;
+            return Ok(of_too_many());
         }
         let other = get(next)?;
         waiting.extend(other.linked());
-        person.join(other);
+        identifiers.push(other);
     }
-    Ok(person)
+    Ok(SubjectState::of_person(identifiers))
+}
+
+/// What is known of a person with more identifiers than any has: that part of it cannot be read. Nothing else, since what
+/// one of them says to be superseded would lift the mark, and a mark without a time is lifted by no consent.
+fn of_too_many() -> SubjectState {
+    let event_id = "too many linked identifiers".into();
+    SubjectState::of_unreadable(UnreadableMark { event_id, position: Position(0), event_time: None })
 }

@@ -422,6 +422,23 @@ pub(crate) fn erasure(subject: &str, at_ms: i64) -> String {
     event(at_ms, &format!(r#""erasure":{{"subject":{}}}"#, subject_json(subject)))
 }
 
+/// A link that is taken back.
+pub(crate) fn unlink(one: &str, other: &str, at_ms: i64) -> String {
+    let line = link(one, other, at_ms);
+    format!("{},\"unlinked\":true}}}}", &line[..line.len() - 2])
+}
+
+/// A restriction of one purpose, or of every one where it is empty; or its end.
+pub(crate) fn restriction(subject: &str, purpose: &str, lifted: bool, at_ms: i64) -> String {
+    let subject = subject_json(subject);
+    event(at_ms, &format!(r#""restriction":{{"subject":{subject},"purpose":"{purpose}","lifted":{lifted}}}"#))
+}
+
+/// When a subject was born.
+pub(crate) fn birth(subject: &str, born: &str, at_ms: i64) -> String {
+    event(at_ms, &format!(r#""birth":{{"subject":{},"born":"{born}"}}"#, subject_json(subject)))
+}
+
 /// An event that no version understands, about a subject that can be told.
 pub(crate) fn unreadable(subject: &str, at_ms: i64) -> String {
     event(at_ms, &format!(r#""unheardOf":{{"subject":{}}}"#, subject_json(subject)))

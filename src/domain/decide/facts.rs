@@ -180,6 +180,7 @@ impl<'a> Facts<'a> {
             failed_reason: finding.failed_reason,
             notice: finding.notice,
             not_before: finding.not_before,
+            detail: finding.detail,
         }
     }
 

@@ -107,6 +107,7 @@ pub(super) fn requires<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
             failed_reason: Some(required.reason),
             notice: required.notice,
             not_before: required.not_before,
+            detail: required.detail,
             ..Finding::from_record(Reason::RequiredPurposeDenied, required.record)
         })
     })
