@@ -90,8 +90,10 @@ pub(super) const fn cause(language: Language, cause: DifferenceCause) -> &'stati
             "time has passed: something began, ended or grew too old",
             "zaman geçti: bir kayıt yürürlüğe girdi, sona erdi veya fazla eskidi",
         ),
-        DifferenceCause::Records => language
-            .of("the ledger has said something about the subject since", "o tarihten sonra ilgili kişi hakkında yeni kayıt girildi"),
+        DifferenceCause::Records => language.of(
+            "the ledger has said something about the subject since",
+            "o tarihten sonra ilgili kişi hakkında yeni kayıt girildi",
+        ),
         DifferenceCause::Catalogue => {
             language.of("another version of the catalogue is in force", "kataloğun başka bir sürümü yürürlükte")
         }

@@ -140,10 +140,7 @@ const fn both(reason: Reason) -> (&'static str, &'static str) {
             "Resolve the required purpose first: explain it by its own name.",
             "Önce gereken işleme amacını çözün: onun için ayrıca açıklama isteyin.",
         ),
-        Reason::QuietHours => (
-            "Wait until the time given above.",
-            "Yukarıda belirtilen zamana kadar bekleyin.",
-        ),
+        Reason::QuietHours => ("Wait until the time given above.", "Yukarıda belirtilen zamana kadar bekleyin."),
         Reason::TimeZoneUnknown => (
             "Send the subject's time zone with the question, or give the catalogue one for the region.",
             "Soruyla birlikte ilgili kişinin saat dilimini gönderin ya da katalogda bölge için bir saat dilimi belirtin.",

@@ -55,6 +55,7 @@ pub(in crate::cli::explain) struct Labels {
     pub(in crate::cli::explain) today: &'static str,
     pub(in crate::cli::explain) none: &'static str,
     pub(in crate::cli::explain) no_answer: &'static str,
+    pub(in crate::cli::explain) never: &'static str,
     pub(in crate::cli::explain) months: [&'static str; 12],
 }
 
@@ -91,7 +92,7 @@ static ENGLISH: Labels = Labels {
     source: "written by",
     position: "in the ledger",
     rules: "THE RULES, IN ORDER; THE FIRST THAT APPLIES DECIDES",
-    not_reached: "not reached",
+    not_reached: "not reached: a rule above had decided",
     advice: "WHAT CAN BE DONE",
     catalogue: "catalogue",
     view: "view",
@@ -116,6 +117,7 @@ static ENGLISH: Labels = Labels {
     today: "today",
     none: "none",
     no_answer: "the sidecar gave no answer",
+    never: "out of range",
     months: [
         "January",
         "February",
@@ -159,7 +161,7 @@ static TURKISH: Labels = Labels {
     source: "kaydeden",
     position: "defterdeki yeri",
     rules: "SIRASIYLA KURALLAR; UYGULANAN İLK KURAL BELİRLER",
-    not_reached: "sıra gelmedi",
+    not_reached: "sıra gelmedi: üstteki bir kural belirledi",
     advice: "NE YAPILABİLİR",
     catalogue: "katalog",
     view: "görünüm",
@@ -184,6 +186,7 @@ static TURKISH: Labels = Labels {
     today: "bugün",
     none: "yok",
     no_answer: "yardımcı servis yanıt vermedi",
+    never: "aralık dışı",
     months: [
         "Ocak", "Şubat", "Mart", "Nisan", "Mayıs", "Haziran", "Temmuz", "Ağustos", "Eylül", "Ekim", "Kasım", "Aralık",
     ],

@@ -51,7 +51,9 @@ pub(super) const fn turkish(reason: Reason) -> &'static str {
         Reason::NoticeOutdated => "ilgili kişiye gösterilen aydınlatma metni güncelliğini yitirmiş",
         Reason::GuardianMissing => "rıza, bunu verecek yaşta olmayan birinden alınmış; veli veya vasi vermemiş",
         Reason::Penalised => "ret cezalandırılmış ya da onay karşılığında menfaat sağlanmış",
-        Reason::NotSpecific => "rıza başka amaçlarla veya alıcılarla birlikte istenmiş; belirli bir konuya ilişkin değil",
+        Reason::NotSpecific => {
+            "rıza başka amaçlarla veya alıcılarla birlikte istenmiş; belirli bir konuya ilişkin değil"
+        }
         Reason::Coerced => "rıza baskı altında veya taraflar arasındaki açık güç dengesizliğiyle verilmiş",
         Reason::NotInformed => "ilgili kişiye verisini kimin, niçin ve nasıl işlediği bildirilmemiş",
         Reason::WithdrawalUntold => "ilgili kişiye rızasını geri alabileceği ve bunun yolu bildirilmemiş",
