@@ -14,8 +14,6 @@ use consentd::proto::v1;
 use serde::Deserialize;
 use toml::value::Datetime;
 
-use crate::zones;
-
 /// A file of `tests/catalogues`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
