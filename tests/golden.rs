@@ -23,14 +23,12 @@ use history::{Happening, What};
 const FILES_MIN: usize = 150;
 
 /// Reasons that `decide` never gives.
-const NOT_DECIDED: [(Reason, &str); 17] = [
+const NOT_DECIDED: [(Reason, &str); 15] = [
     (Reason::EvidenceUnavailable, "the enforcer gives it when an answer's evidence cannot be written"),
     (Reason::Prohibited, "its rule is not built yet"),
     (Reason::Restricted, "its rule is not built yet"),
     (Reason::Minor, "its rule is not built yet"),
     (Reason::AgeUnknown, "its rule is not built yet"),
-    (Reason::SignalTcf, "its rule is not built yet"),
-    (Reason::SignalGpp, "its rule is not built yet"),
     (Reason::GuardianMissing, "its rule is not built yet"),
     (Reason::Penalised, "its rule is not built yet"),
     (Reason::NotSpecific, "its rule is not built yet"),
