@@ -52,7 +52,7 @@ async fn asked(client: &mut Client, purpose: &str, tcf: &str, gpp: &str) -> (Rea
         ..question("crm:a", purpose, "web")
     };
     let answered = ask(client, question).await;
-    (answered.answer.expect("an answer").reason(), answered.evidence.expect("evidence").id)
+    (answered.answer.expect("an answer").reason(), answered.evidence_id)
 }
 
 /// The first bytes of a text's digest, as evidence keeps them.
@@ -155,7 +155,7 @@ async fn questions_of_a_batch_share_a_string_or_bring_their_own() {
         Reason::Consent,
     ];
     assert_eq!(reasons, wanted);
-    let evidence = record(&home, &answered.evidence.expect("evidence").id);
+    let evidence = record(&home, &answered.evidence_id);
     assert_eq!(evidence["record"]["signals"]["tcfDigest"], base64(&fingerprint(PERMITS)));
     let overrides = evidence["record"]["overrides"].as_array().expect("some differ");
     assert_eq!(overrides.len(), 5, "{overrides:?}");
