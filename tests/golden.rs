@@ -25,13 +25,11 @@ const NOT_DECIDED: [(Reason, &str); 1] =
     [(Reason::EvidenceUnavailable, "the enforcer gives it when an answer's evidence cannot be written")];
 
 /// Reasons that wait for their cases.
-const NO_CASE_YET: [Reason; 16] = [
+const NO_CASE_YET: [Reason; 14] = [
     Reason::Prohibited,
     Reason::Restricted,
     Reason::Minor,
     Reason::AgeUnknown,
-    Reason::SignalTcf,
-    Reason::SignalGpp,
     Reason::GuardianMissing,
     Reason::Penalised,
     Reason::NotSpecific,
