@@ -20,3 +20,6 @@ mod text;
 pub use check::{Checked, check};
 pub use finding::{Finding, Severity};
 pub use schema::schema;
+
+#[cfg(test)]
+mod tests;
