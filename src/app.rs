@@ -20,8 +20,9 @@ use crate::admin;
 use crate::authzen;
 use crate::clock::Clock;
 use crate::config::{self, CentralLedger, Config, EvidenceStage, NatsServer, ReplicaMode};
-use crate::enforcer::Enforcer;
+use crate::enforcer::{Enforcer, Past};
 use crate::evidence::{self, EvidenceLog};
+use crate::explain::History;
 use crate::ext_authz::{self, Checker};
 use crate::grpc::{Enforcement, EnforcementServiceServer};
 use crate::ledger;
@@ -132,8 +133,9 @@ pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
     let lifecycle = shown::lifecycle(&replica, &evidence);
     shown::register(&metrics, &replica, &evidence, &lifecycle);
     let (traces, exporter) = otlp::start(otlp_config(config, &evidence), &metrics, &clock)?;
-    let enforcer =
-        Enforcer::new(replica, evidence.clone(), metrics.clone(), clock, config.replica.max_wait).traced(traces);
+    let enforcer = Enforcer::new(replica, evidence.clone(), metrics.clone(), clock, config.replica.max_wait);
+    let past = Past::new(evidence_config(config).dir, history(config));
+    let enforcer = enforcer.traced(traces).remembering(past);
     Ok(Bound {
         tcp: transport.tcp(),
         uds: config.server.uds.clone(),
@@ -298,6 +300,18 @@ fn sources(config: &Config, clock: &Clock) -> SourceFactory {
     let source = central_config(central);
     let interval = central.freshness_interval;
     Box::new(move || Box::new(ledger::nats::NatsSource::new(source.clone(), interval, clock.clone())))
+}
+
+/// The configured ledger, to be looked into for what it said before.
+fn history(config: &Config) -> History {
+    match &config.ledger.central {
+        Some(central) => {
+            let mut ledger = central_config(central);
+            "consentd explain".clone_into(&mut ledger.connection.name);
+            History::of_nats(ledger)
+        }
+        None => History::of_file(&config.ledger.file),
+    }
 }
 
 fn central_config(central: &CentralLedger) -> ledger::nats::Config {

@@ -20,11 +20,13 @@ pub mod time;
 pub mod words;
 pub mod zone;
 
-pub use catalogue::{Catalogue, CatalogueError, CatalogueParts, NoticeRule, Purpose, Terms};
-pub use decide::{Decision, RuleOutcome, SubjectView, decide, explain};
+pub use catalogue::{
+    Catalogue, CatalogueError, CatalogueParts, CatalogueProblem, CatalogueProblems, NoticeRule, Purpose, Terms,
+};
+pub use decide::{AppliedTerms, Decision, RuleOutcome, SubjectView, decide, explain, rules};
 pub use event::{Collection, ConsentEvent, Defects, Event, EventBody, Notice, Position, Unreadable};
 pub use question::{Freshness, Heard, LedgerStanding, Question, Signals, TokenStanding, is_jurisdiction};
-pub use signal::{Gpp, Tcf};
+pub use signal::{Gpp, SignalDetail, Tcf};
 pub use state::{Birth, Link, Record, Restriction, Slot, StateParts, SubjectState, UnreadableMark};
 pub use subject::{Subject, SubjectError, SubjectKey};
 pub use text::Text;

@@ -10,7 +10,9 @@
 //! - P4: the view is looked at before any state is, so that no state is older than what the answer claims.
 
 mod answer;
+mod heard;
 pub mod heavy;
+mod past;
 pub mod patience;
 mod record;
 mod told;
@@ -22,18 +24,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
-use crate::domain::{Freshness, Question, SubjectKey, SubjectView, Time, TokenStanding, Verdict, decide, explain};
+use crate::domain::{Freshness, Question, SubjectKey, SubjectView, Time, TokenStanding, Verdict, decide};
 use crate::evidence::record::EvidenceRecord;
 use crate::evidence::{AppendError, EvidenceLog, Month, Receipt};
 use crate::replica::{Cached, Loaded, Replica, View};
+use crate::signals::Listener;
 use crate::telemetry::{Metrics, Row, Span, Timing, Told, TraceParent, Traces};
+use heard::HeardInCall;
 use heavy::Turns;
 
 pub use crate::evidence::EvidenceId;
 pub use crate::evidence::record::CallKind;
 pub use crate::ledger::Token;
-pub use answer::{Answer, Answered, Explained, ExplainedRecord, ExplainedRule, Seen};
+pub use answer::{Answer, Answered, Explained, Seen};
 pub use heavy::Turn;
+pub use past::Past;
 
 /// One question of a call, with its subject.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +91,9 @@ pub struct Enforcer {
     /// The version of the catalogue whose purposes the metrics have rows for.
     counted: Arc<AtomicU64>,
     turns: Turns,
+    listener: Listener,
+    /// Where earlier answers and their ledger are looked up.
+    past: Option<Past>,
 }
 
 thread_local! {
@@ -111,7 +119,15 @@ impl Enforcer {
             max_wait,
             counted: Arc::new(AtomicU64::new(0)),
             turns: Turns::new(),
+            listener: Listener::new(),
+            past: None,
         }
+    }
+
+    /// One that can look up earlier answers, and what the ledger said then.
+    #[must_use]
+    pub fn remembering(self, past: Past) -> Self {
+        Self { past: Some(past), ..self }
     }
 
     /// One whose answers leave spans.
@@ -189,29 +205,13 @@ impl Enforcer {
         self.settle(call, answered, &looked, answers).await
     }
 
-    /// Answers one question and lists the rules that led there. Leaves evidence like any other answer.
-    ///
-    /// # Cancel safety
-    /// As [`Enforcer::answer`].
-    pub async fn explain(&self, call: &Call<'_>, ask: &Ask<'_>) -> Explained {
-        let sight = self.sight(self.reach(call).await);
-        let looked = self.look(sight, call, std::slice::from_ref(ask)).await;
-        let subject = looked.states.first().map_or(SubjectView::Unavailable, State::view);
-        let catalogue = looked.view.published.catalogue.as_deref();
-        let (decision, outcomes) = explain(&ask.question, subject, catalogue, &looked.freshness, looked.now);
-        let rules = outcomes.iter().map(ExplainedRule::from).collect();
-        let record = decision.record.map(ExplainedRecord::from);
-        let answers = vec![Answer::from(&decision)];
-        let answered = self.settle(call, std::slice::from_ref(ask), &looked, answers).await;
-        Explained { answered, rules, record }
-    }
-
     /// Everything that the decisions of a call are made from.
     async fn look(&self, Sight { view, token }: Sight, call: &Call<'_>, asks: &[Ask<'_>]) -> Looked {
         let seen = self.traces.moment(call.since);
         let states = self.states(&view, call, asks).await;
         let freshness = Freshness { ledger: view.ledger, staleness: view.staleness, token };
-        Looked { view, states, freshness, now: self.clock.now(), seen }
+        let heard = HeardInCall::new(&self.listener, asks);
+        Looked { view, states, heard, freshness, now: self.clock.now(), seen }
     }
 
     /// The subjects' states: from memory where they are there, the others from store or ledger in one go.
@@ -383,6 +383,7 @@ fn with_text<T>(work: impl FnOnce(&mut String) -> T) -> T {
 struct Looked {
     view: View,
     states: Vec<State>,
+    heard: HeardInCall,
     freshness: Freshness,
     now: Time,
     /// When the view had been taken.
@@ -393,9 +394,14 @@ impl Looked {
     /// The decision about each question, made when it is asked for.
     fn decisions<'l>(&'l self, asks: &'l [Ask<'_>]) -> impl Iterator<Item = Answer> + 'l {
         let catalogue = self.view.published.catalogue.as_deref();
-        asks.iter().zip(&self.states).map(move |(ask, state)| {
-            Answer::from(&decide(&ask.question, state.view(), catalogue, &self.freshness, self.now))
+        asks.iter().zip(&self.states).enumerate().map(move |(place, (ask, state))| {
+            Answer::from(&decide(&self.question(place, ask), state.view(), catalogue, &self.freshness, self.now))
         })
+    }
+
+    /// The question at a place of the call, with what its strings say.
+    fn question<'l>(&'l self, place: usize, ask: &Ask<'l>) -> Question<'l> {
+        Question { heard: self.heard.at(place), ..ask.question }
     }
 }
 

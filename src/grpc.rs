@@ -5,7 +5,8 @@
 //!
 //! Invariants:
 //! - P2: a well-formed question gets an answer. The only statuses made here are those of `status`: for malformed ones,
-//!   for a stream that is idle while the sidecar stops, and for a panic in a stream.
+//!   for an earlier answer that is not to be had, for a stream that is idle while the sidecar stops, and for a panic in a
+//!   stream.
 //! - No text that came with a subject's id is repeated in a status or a log.
 
 mod answer;
@@ -28,6 +29,7 @@ use crate::access::Caller;
 use crate::domain::Question;
 use crate::enforcer::wellformed::{self, Malformed};
 use crate::enforcer::{Ask, Call, CallKind, Enforcer, Sight, Token, Turn as HeavyTurn, heavy, patience};
+use crate::explain::{FindError, Found};
 use crate::proto::v1::enforcement_service_server::EnforcementService;
 use crate::proto::{grpc_timeout, v1};
 use crate::telemetry::{self, Metrics, Refusal, TraceParent, Wire};
@@ -132,6 +134,22 @@ impl Enforcement {
             permitted = Some(asked);
         }
         Ok(())
+    }
+
+    /// The earlier answer that an evidence id names, if it is about the subject of a question and this caller may ask about
+    /// its purpose.
+    async fn find(&self, carried: &Carried, id: &str, question: Option<&v1::Question>) -> Result<Found, Status> {
+        let id = wellformed::evidence_id("evidence_id", id)?;
+        let subject = question::subject("question.subject", question.and_then(|question| question.subject.as_ref()))?;
+        let text = format!("{}:{}", subject.space, subject.id);
+        let caller = carried.caller.clone();
+        let found = self.enforcer.find(id, text, move |purpose, channel| caller.may_ask(purpose, channel)).await;
+        found.map_err(|error| {
+            if error == FindError::NotPermitted {
+                self.metrics.refused(Wire::Grpc, Refusal::NotPermitted);
+            }
+            status::not_found(&error)
+        })
     }
 
     /// Answers the questions of a batch or of one message of a stream, which may have begun before.
@@ -309,11 +327,17 @@ impl EnforcementService for Enforcement {
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
         let began = Instant::now();
         let carried = self.carried(&request, began)?;
-        let message = request.into_inner();
-        let asked = question::Asked::new(message.question.as_ref())?;
+        let v1::ExplainRequest { mut question, evidence_id } = request.into_inner();
+        let mut found = None;
+        if !evidence_id.is_empty() {
+            let earlier = self.find(&carried, &evidence_id, question.as_ref()).await?;
+            question = Some(question::again(question.unwrap_or_default(), &earlier.recorded)?);
+            found = Some(earlier);
+        }
+        let asked = question::Asked::new(question.as_ref())?;
         self.permit(&carried, std::slice::from_ref(&asked.ask))?;
         let call = call(CallKind::Explain, began, &carried, asked.ask.question, asked.at_least_as_fresh);
-        let explained = self.enforcer.explain(&call, &asked.ask).await;
+        let explained = self.enforcer.explain(&call, &asked.ask, found).await;
         self.metrics.took(telemetry::Call::Explain, began.elapsed());
         Ok(Response::new(answer::explained(explained)))
     }

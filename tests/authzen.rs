@@ -204,6 +204,7 @@ async fn what_is_no_question_is_400_and_names_what_is_wrong() {
         ("/context", json!({"sec_gpc": null}), "`context.sec_gpc` is not a text"),
         ("/context", json!({"sec_gpc": "1".repeat(17)}), "`context.sec_gpc` is longer than 16 bytes"),
         ("/context", json!({"jurisdiction": "Turkey"}), "`context.jurisdiction` is not an ISO 3166 code"),
+        ("/context", json!({"time_zone": "Ankara"}), "`context.time_zone` is not an IANA time zone"),
         ("/context", json!({"max_staleness": "soon"}), "`context.max_staleness` is not a span of seconds"),
         ("/context", json!({"max_staleness": "-1s"}), "`context.max_staleness` is not a span of seconds"),
         ("/context", json!({"at_least_as_fresh": "now"}), "`context.at_least_as_fresh` is "),
@@ -461,7 +462,7 @@ async fn recipient_jurisdiction_and_signals_are_read_wherever_they_stand() {
     let sidecar = Sidecar::ready(&home, &[ON]).await;
     let mut http = connect(&sidecar).await;
     for place in ["/subject/properties", "/action/properties", "/resource/properties", "/context"] {
-        let words = json!({"recipient": "partner.example", "jurisdiction": "TR", "sec_gpc": "0,1", "tcf": "CP-tcf", "gpp": "DB-gpp"});
+        let words = json!({"recipient": "partner.example", "jurisdiction": "TR", "time_zone": "Asia/Calcutta", "sec_gpc": "0,1", "tcf": "CP-tcf", "gpp": "DB-gpp"});
         let headers = [
             ("content-type", "application/json"),
             ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
@@ -472,6 +473,7 @@ async fn recipient_jurisdiction_and_signals_are_read_wherever_they_stand() {
         let record = record(&home, got.json()["context"]["evidence_id"].as_str().expect("evidence"));
         assert_eq!((&*record.recipient, &*record.jurisdiction), ("partner.example", "TR"), "{place}");
         assert_eq!((&*record.purpose, &*record.channel), ("newsletter", "email"), "{place}");
+        assert_eq!(&*record.time_zone, "Asia/Calcutta", "{place}");
         let signals = record.signals.expect("signals");
         assert_eq!((&*signals.sec_gpc, signals.tcf_digest.len(), signals.gpp_digest.len()), ("1", 16, 16), "{place}");
         assert_eq!(record.trace_id[..2], [0x0a, 0xf7], "{place}");

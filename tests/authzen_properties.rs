@@ -136,7 +136,7 @@ fn may_be_allowed(own: &Tree, defaults: Option<&Tree>) -> Result<bool, Wrong> {
     }
     let mut recipient = "";
     for place in places {
-        for word in ["jurisdiction", "sec_gpc", "tcf", "gpp", "max_staleness", "at_least_as_fresh"] {
+        for word in ["jurisdiction", "time_zone", "sec_gpc", "tcf", "gpp", "max_staleness", "at_least_as_fresh"] {
             place.text(word)?;
         }
         recipient = place.text("recipient")?.unwrap_or(recipient);
@@ -196,7 +196,7 @@ fn anything(random: &mut Random) -> Value {
 
 /// Changes one thing somewhere in a value.
 fn spoil(random: &mut Random, value: &mut Value) {
-    const NAMES: [&str; 17] = [
+    const NAMES: [&str; 18] = [
         "subject",
         "action",
         "resource",
@@ -210,6 +210,7 @@ fn spoil(random: &mut Random, value: &mut Value) {
         "at_least_as_fresh",
         "max_staleness",
         "jurisdiction",
+        "time_zone",
         "evaluations",
         "options",
         "Subject",

@@ -37,7 +37,7 @@ async fn refusals(channel: &Channel, question: &v1::Question) -> Vec<Status> {
         client.may_process(v1::MayProcessRequest { question: asked() }).await.map(drop),
         client.may_process_batch(batch).await.map(drop),
         streamed,
-        client.explain(v1::ExplainRequest { question: asked() }).await.map(drop),
+        client.explain(v1::ExplainRequest { question: asked(), ..v1::ExplainRequest::default() }).await.map(drop),
     ];
     statuses.into_iter().map(|status| status.expect_err("refused")).collect()
 }

@@ -136,7 +136,7 @@ proptest! {
                 What::Said { record, .. } => {
                     matches!(record.status, Status::Given | Status::Renewed) && record.event_time > refused.event_time
                 }
-                What::Erased(_) | What::Unreadable(_) => false,
+                What::Erased(_) | What::Unreadable(_) | What::Restricted(_) | What::Born(_) => false,
             });
             prop_assert!(agreed_later || together.verdict() == Verdict::Deny, "{alone:?} but {together:?}");
         }

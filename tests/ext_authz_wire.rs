@@ -47,6 +47,7 @@ fn mapping() -> Mapping {
         channel: sources("header:x-channel, value:email", Field::Channel),
         recipient: sources("header:x-recipient", Field::Recipient),
         jurisdiction: sources("header:x-country", Field::Jurisdiction),
+        time_zone: sources("header:x-time-zone", Field::TimeZone),
         sec_gpc: sources("header:sec-gpc", Field::SecGpc),
         tcf: sources("header:x-tcf", Field::Tcf),
         gpp: sources("header:x-gpp", Field::Gpp),

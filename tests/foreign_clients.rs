@@ -113,7 +113,7 @@ fn grpcio_is_answered() -> Value {
     json!({
         "single": "REASON_CONSENT", "batch": ["REASON_CONSENT", "REASON_UNKNOWN_SUBJECT"],
         "streamed": ["REASON_CONSENT", "REASON_UNKNOWN_SUBJECT"], "streamed_count": 200,
-        "explained": "REASON_CONSENT", "rules": 19, "waited": "REASON_STALE", "malformed": "INVALID_ARGUMENT",
+        "explained": "REASON_CONSENT", "rules": consentd::domain::rules().count(), "waited": "REASON_STALE", "malformed": "INVALID_ARGUMENT",
         "health": "SERVING", "reflected": true, "evidence": true,
     })
 }

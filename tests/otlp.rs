@@ -221,7 +221,7 @@ async fn each_kind_of_call_leaves_one_span_an_answer() {
     while let Some(answered) = stream.message().await.expect("answered") {
         streamed.push(answered.evidence_id);
     }
-    let explain = v1::ExplainRequest { question: Some(newsletter("crm:denied")) };
+    let explain = v1::ExplainRequest { question: Some(newsletter("crm:denied")), ..v1::ExplainRequest::default() };
     let explained = client.explain(traced(explain, "01")).await.expect("answered").into_inner();
 
     let spans = until_spans(&collector, 4).await;
@@ -340,7 +340,7 @@ async fn nothing_that_is_sent_names_a_subject() {
     request.metadata_mut().insert("tracestate", "shop=ayse.yilmaz".parse().expect("ASCII"));
     request.metadata_mut().insert("baggage", "user=ayse.yilmaz".parse().expect("ASCII"));
     client.may_process(request).await.expect("answered");
-    let explain = v1::ExplainRequest { question: Some(newsletter(subject)) };
+    let explain = v1::ExplainRequest { question: Some(newsletter(subject)), ..v1::ExplainRequest::default() };
     client.explain(explain).await.expect("answered");
     until_spans(&collector, 5).await;
     eventually("metrics are there", async || collector.metrics()).await;

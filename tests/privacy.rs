@@ -172,7 +172,8 @@ async fn malformed(client: &mut Client) -> Vec<Status> {
         let own = question.as_ref().and_then(|question| question.subject.clone());
         let unary = client.may_process(v1::MayProcessRequest { question: question.clone() }).await;
         refused.push(unary.expect_err("malformed"));
-        let explained = client.explain(v1::ExplainRequest { question: question.clone() }).await;
+        let explained =
+            client.explain(v1::ExplainRequest { question: question.clone(), ..v1::ExplainRequest::default() }).await;
         refused.push(explained.expect_err("malformed"));
         let question = question.expect("one");
         let context = v1::Context {
@@ -250,7 +251,10 @@ async fn ask_everything(client: &mut Client) {
             traced.metadata_mut().insert(name, value.parse().expect("ASCII"));
         }
         client.may_process(traced).await.expect("answered");
-        client.explain(v1::ExplainRequest { question: Some(newsletter(subject)) }).await.expect("answered");
+        client
+            .explain(v1::ExplainRequest { question: Some(newsletter(subject)), ..v1::ExplainRequest::default() })
+            .await
+            .expect("answered");
         let mut gone = Request::new(v1::MayProcessRequest { question: Some(newsletter(subject)) });
         gone.set_timeout(Duration::from_micros(1));
         let _ = client.may_process(gone).await;

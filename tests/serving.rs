@@ -44,7 +44,10 @@ async fn all_four(client: &mut Client, question: v1::Question) -> Reason {
     let chunk = v1::MayProcessStreamRequest { context: Some(context), questions: vec![own] };
     let mut stream = client.may_process_stream(tokio_stream::once(chunk)).await.expect("answered").into_inner();
     let chunk = stream.message().await.expect("answered").expect("an answer");
-    let explained = client.explain(v1::ExplainRequest { question: Some(question) }).await.expect("answered");
+    let explained = client
+        .explain(v1::ExplainRequest { question: Some(question), ..v1::ExplainRequest::default() })
+        .await
+        .expect("answered");
     let explained = explained.into_inner().answer.expect("an answer");
     let others = [&batch.answers[0], &chunk.answers[0], &explained];
     for other in others {
@@ -357,7 +360,13 @@ async fn malformed_questions_name_their_field_in_every_call() {
         spoil(&mut asked);
         let unary = client.may_process(v1::MayProcessRequest { question: Some(asked.clone()) }).await;
         refused(unary.expect_err("refused"), field);
-        refused(client.explain(v1::ExplainRequest { question: Some(asked) }).await.expect_err("refused"), field);
+        refused(
+            client
+                .explain(v1::ExplainRequest { question: Some(asked), ..v1::ExplainRequest::default() })
+                .await
+                .expect_err("refused"),
+            field,
+        );
     }
     refused(client.may_process(v1::MayProcessRequest::default()).await.expect_err("refused"), "question");
 

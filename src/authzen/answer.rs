@@ -42,6 +42,10 @@ struct Explanation<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     failed_purpose: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    failed_reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_before: Option<pbjson_types::Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     notice: Option<Notice<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason_admin: Option<ByStatus>,
@@ -111,6 +115,8 @@ impl<'a> Decision<'a> {
             status: answer.status.map(Status::as_str),
             valid_until: answer.valid_until.map(timestamp),
             failed_purpose: answer.failed_purpose.as_deref(),
+            failed_reason: answer.failed_reason.map(Reason::as_str),
+            not_before: answer.not_before.map(timestamp),
             notice: answer.notice.as_ref().map(|(id, version)| Notice { id, version: *version }),
             reason_admin: told(answer.reason.as_str()),
             reason_user: told(TOLD_TO_USERS),

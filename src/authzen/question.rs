@@ -53,7 +53,7 @@ pub(super) fn question<'a>(own: &'a Evaluation<'_>, defaults: &'a Evaluation<'_>
     for (place, more) in places {
         said.add(place, more)?;
     }
-    let [recipient, jurisdiction, sec_gpc, tcf, gpp, max_staleness, at_least_as_fresh] = said.0;
+    let [recipient, jurisdiction, time_zone, sec_gpc, tcf, gpp, max_staleness, at_least_as_fresh] = said.0;
     let signals = Signals { sec_gpc: global_privacy_control(sec_gpc.text()), tcf: tcf.text(), gpp: gpp.text() };
     let question = Question {
         purpose: &resource.purpose,
@@ -63,7 +63,7 @@ pub(super) fn question<'a>(own: &'a Evaluation<'_>, defaults: &'a Evaluation<'_>
         signals: wellformed::signals("context", signals)?,
         heard: Heard::default(),
         max_staleness: None,
-        time_zone: None,
+        time_zone: wellformed::time_zone(time_zone, time_zone.text())?,
     };
     let terms = Terms {
         at_least_as_fresh: wellformed::token(at_least_as_fresh, at_least_as_fresh.text())?,

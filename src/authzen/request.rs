@@ -11,8 +11,8 @@ use crate::domain::{self, SubjectError};
 use crate::enforcer::wellformed::{self, Malformed};
 
 /// Words of ours that may stand in an entity's properties or in the context.
-pub(super) const WORDS: [&str; 7] =
-    ["recipient", "jurisdiction", "sec_gpc", "tcf", "gpp", "max_staleness", "at_least_as_fresh"];
+pub(super) const WORDS: [&str; 8] =
+    ["recipient", "jurisdiction", "time_zone", "sec_gpc", "tcf", "gpp", "max_staleness", "at_least_as_fresh"];
 
 /// What the purpose of a resource begins with that is of another type.
 ///

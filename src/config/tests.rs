@@ -422,6 +422,7 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
         ("ext_authz.channel", "header:x-channel"),
         ("ext_authz.recipient", "query:for"),
         ("ext_authz.jurisdiction", "value:US-ME"),
+        ("ext_authz.time_zone", "header:x-time-zone, value:America/New_York"),
         ("ext_authz.tcf", "header:x-tcf"),
         ("ext_authz.gpp", "header:x-gpp"),
         ("ext_authz.at_least_as_fresh", "header:x-token"),
@@ -533,7 +534,8 @@ fn a_mapping_of_envoys_checks_is_whole_or_not_there() {
         ]
     );
     let text = "[ext_authz]\nsubject = \"value:42\"\npurpose = \"heder:x\"\nchannel = [\"value:web\"]\n\
-                jurisdiction = \"value:Turkey\"\nsubject_space = \"CRM\"\nrecipients = \"value:acme\"\n";
+                jurisdiction = \"value:Turkey\"\nsubject_space = \"CRM\"\nrecipients = \"value:acme\"\n\
+                time_zone = \"value:Ankara\"\n";
     assert_eq!(
         problems_of_file(text),
         [
@@ -541,6 +543,7 @@ fn a_mapping_of_envoys_checks_is_whole_or_not_there() {
             "ext_authz.purpose: `heder:x` is not a source, did you mean `header:`? (f:3)",
             "ext_authz.channel: must be a text in quotes, not a list (f:4)",
             "ext_authz.jurisdiction: `Turkey` is not an ISO 3166 code in capitals, such as `TR` or `US-ME` (f:5)",
+            "ext_authz.time_zone: `Ankara` is not an IANA time zone, such as `Europe/Istanbul` (f:8)",
             "ext_authz.subject: `value:42`: a subject is written `space:id`, such as `crm:42` (f:2)",
             "ext_authz.recipients: is not a key, did you mean `ext_authz.recipient`? (f:7)",
         ]

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::{Decision, LegalBasis, Position, Reason, Record, RuleOutcome, Slot, Status, Text, Time, Verdict};
+use crate::domain::{Decision, LegalBasis, Position, Reason, Status, Time, Verdict};
 use crate::evidence::EvidenceId;
+use crate::explain::{Reasoning, Replay};
 
 /// One answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,41 +74,15 @@ impl Answered {
     }
 }
 
-/// An answer with the rules that led to it.
+/// An answer with all that led to it.
 #[derive(Debug, Clone)]
 pub struct Explained {
     /// The answer and its evidence.
     pub answered: Answered,
-    /// The rules in order, up to the one that decided.
-    pub rules: Vec<ExplainedRule>,
-    /// The record that decided.
-    pub record: Option<ExplainedRecord>,
-}
-
-/// How one rule came out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExplainedRule {
-    /// The rule's name.
-    pub rule: &'static str,
-    /// What it looks at.
-    pub description: &'static str,
-    /// Whether it decided.
-    pub decided: bool,
-    /// The required purpose it was looked at for; empty for the question's own.
-    pub purpose: String,
-}
-
-/// The record that decided, with where it applies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExplainedRecord {
-    /// The record's purpose.
-    pub purpose: Text,
-    /// The record's channel.
-    pub channel: Text,
-    /// The record's recipient.
-    pub recipient: Text,
-    /// The record.
-    pub record: Record,
+    /// The rules in order, and the record that decided.
+    pub reasoning: Reasoning,
+    /// What comes of the earlier answer that was asked about.
+    pub replay: Option<Replay>,
 }
 
 impl Answer {
@@ -143,28 +118,6 @@ impl From<&Decision<'_>> for Answer {
             notice: decision.notice.map(|(id, version)| (id.into(), version)),
             not_before: decision.not_before,
             record_position: decision.record.map(|(_, record)| record.position),
-        }
-    }
-}
-
-impl From<&RuleOutcome<'_>> for ExplainedRule {
-    fn from(outcome: &RuleOutcome<'_>) -> Self {
-        Self {
-            rule: outcome.rule,
-            description: outcome.description,
-            decided: outcome.decided,
-            purpose: outcome.purpose.unwrap_or_default().to_owned(),
-        }
-    }
-}
-
-impl From<(&Slot, &Record)> for ExplainedRecord {
-    fn from((slot, record): (&Slot, &Record)) -> Self {
-        Self {
-            purpose: slot.purpose.clone(),
-            channel: slot.channel.clone(),
-            recipient: slot.recipient.clone(),
-            record: record.clone(),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The evidence of a call, filled from what was asked and answered. The subjects' tags are added by the caller, who has
 //! the month's key.
 
-use ring::digest;
-
 use super::{Answer, Ask, Call};
 use crate::domain::{Question, Signals, Time, Zone};
-use crate::evidence::record::{EvidenceOverride, EvidenceRecord, EvidenceSignals, duration, reason, timestamp};
+use crate::evidence::record::{
+    EvidenceOverride, EvidenceRecord, EvidenceSignals, duration, fingerprint, reason, timestamp,
+};
 use crate::replica::View;
 
 /// Overwrites a record with a call's facts, keeping its buffers.
@@ -73,7 +73,7 @@ fn is_same(own: &Question<'_>, shared: &Question<'_>) -> bool {
 
 /// Whether two texts are equal. Most often they are the very same bytes, and often empty, and then nothing is read: glibc
 /// compares with a masked vector load, which on an empty text, whose pointer leads nowhere, took 230 ns on an AMD EPYC.
-fn text_is_same(own: &str, shared: &str) -> bool {
+pub(super) fn text_is_same(own: &str, shared: &str) -> bool {
     own.len() == shared.len() && (own.is_empty() || std::ptr::eq(own.as_ptr(), shared.as_ptr()) || own == shared)
 }
 
@@ -103,14 +103,6 @@ fn signals(signals: &Signals<'_>) -> Option<EvidenceSignals> {
         tcf_digest: fingerprint(signals.tcf),
         gpp_digest: fingerprint(signals.gpp),
     })
-}
-
-fn fingerprint(text: &str) -> Vec<u8> {
-    if text.is_empty() {
-        return Vec::new();
-    }
-    let digest = digest::digest(&digest::SHA256, text.as_bytes());
-    digest.as_ref().iter().take(16).copied().collect()
 }
 
 fn set(field: &mut String, value: &str) {

@@ -4,9 +4,10 @@
 
 use std::fmt::Display;
 
-use super::Token;
+use super::{EvidenceId, Token};
 use crate::domain::catalogue::{CHANNEL_BYTES_MAX, PURPOSE_BYTES_MAX, RECIPIENT_BYTES_MAX};
-use crate::domain::{Signals, Subject, SubjectError, is_jurisdiction};
+use crate::domain::{Signals, Subject, SubjectError, Zone, is_jurisdiction};
+use crate::zones;
 
 /// The longest `Sec-GPC` value, in bytes: the only meaningful one has one.
 const SEC_GPC_BYTES_MAX: usize = 16;
@@ -14,6 +15,8 @@ const SEC_GPC_BYTES_MAX: usize = 16;
 const CONSENT_STRING_BYTES_MAX: usize = 16 * 1024;
 /// The longest ledger token, in bytes.
 const TOKEN_BYTES_MAX: usize = 64;
+/// The longest evidence id, in bytes.
+const EVIDENCE_ID_BYTES_MAX: usize = 64;
 
 /// Why a question is not one, naming the field. Holds no identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -90,6 +93,19 @@ pub fn jurisdiction(field: impl Display, code: &str) -> Result<&str, Malformed> 
     }
 }
 
+/// The clock of a time zone's name, which may be empty.
+///
+/// # Errors
+/// If it is no name of the IANA time zone database: quiet hours by a clock that was not meant would let through what they
+/// are to stop.
+pub fn time_zone(field: impl Display, name: &str) -> Result<Option<&'static Zone>, Malformed> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let zone = zones::find(name);
+    zone.map(Some).ok_or_else(|| Malformed::new(field, "is not an IANA time zone, such as `Europe/Istanbul`"))
+}
+
 /// Signals, of which none may be unreasonably long.
 ///
 /// # Errors
@@ -123,6 +139,17 @@ pub fn token(field: impl Display, token: &str) -> Result<Option<(Token, &str)>, 
     }
     let parsed = token.parse().map_err(|error| Malformed::new(field, format_args!("is {error}")))?;
     Ok(Some((parsed, token)))
+}
+
+/// An evidence id.
+///
+/// # Errors
+/// If it is none.
+pub fn evidence_id(field: impl Display, id: &str) -> Result<EvidenceId, Malformed> {
+    if id.len() > EVIDENCE_ID_BYTES_MAX {
+        return Err(Malformed::new(field, format_args!("is longer than {EVIDENCE_ID_BYTES_MAX} bytes")));
+    }
+    id.parse().map_err(|error| Malformed::new(field, format_args!("is malformed: {error}")))
 }
 
 fn text(field: impl Display, value: &str, bytes_max: usize) -> Result<&str, Malformed> {

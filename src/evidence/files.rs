@@ -20,6 +20,11 @@ impl Cause {
         Self { sentence: sentence.into(), failed_flush: false }
     }
 
+    /// A thread that looked at the evidence panicked.
+    pub(crate) fn of_defect(defect: &tokio::task::JoinError) -> Self {
+        Self::new(format!("a defect of consentd: {defect}"))
+    }
+
     /// Whether records that were written may not be on the device though they can be read.
     pub(super) const fn is_failed_flush(&self) -> bool {
         self.failed_flush

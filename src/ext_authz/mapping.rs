@@ -23,6 +23,8 @@ pub struct Mapping {
     pub recipient: Sources,
     /// Where the subject is.
     pub jurisdiction: Sources,
+    /// Where the subject's clock is.
+    pub time_zone: Sources,
     /// `Sec-GPC`.
     pub sec_gpc: Sources,
     /// A TCF string.
@@ -42,6 +44,7 @@ pub(super) struct Mapped<'a> {
     channel: Cow<'a, str>,
     recipient: Cow<'a, str>,
     jurisdiction: Cow<'a, str>,
+    time_zone: Cow<'a, str>,
     sec_gpc: &'static str,
     tcf: Cow<'a, str>,
     gpp: Cow<'a, str>,
@@ -73,6 +76,7 @@ impl Mapping {
             channel: needed(&self.channel, Field::Channel)?,
             recipient: optional(&self.recipient, Field::Recipient)?,
             jurisdiction: optional(&self.jurisdiction, Field::Jurisdiction)?,
+            time_zone: optional(&self.time_zone, Field::TimeZone)?,
             sec_gpc: sec_gpc(&self.sec_gpc, attributes)?,
             tcf: consent_string(&self.tcf, Field::Tcf, attributes)?,
             gpp: consent_string(&self.gpp, Field::Gpp, attributes)?,
@@ -103,7 +107,7 @@ impl Mapped<'_> {
             signals: wellformed::signals("signals", signals)?,
             heard: Heard::default(),
             max_staleness: None,
-            time_zone: None,
+            time_zone: wellformed::time_zone(Field::TimeZone.name(), &self.time_zone)?,
         };
         let at_least_as_fresh = wellformed::token(Field::AtLeastAsFresh.name(), &self.at_least_as_fresh)?;
         Ok(Asked { ask: Ask { space, id, question }, at_least_as_fresh })

@@ -32,6 +32,7 @@ const REASON: &str = "x-consentd-reason";
 const EVIDENCE_ID: &str = "x-consentd-evidence-id";
 const LEDGER_TOKEN: &str = "x-consentd-ledger-token";
 const VALID_UNTIL: &str = "x-consentd-valid-until";
+const NOT_BEFORE: &str = "x-consentd-not-before";
 
 /// The reasons of checks that were denied without having been answered, beside those of answers.
 pub const REFUSALS: [&str; 5] =
@@ -80,6 +81,12 @@ pub(super) struct Told<'a> {
     /// The required purpose that failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     failed_purpose: Option<&'a str>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed_reason: Option<&'static str>,
+    /// From when on the hour permits it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_before: Option<String>,
     /// The part of the question that is malformed, and what is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
@@ -114,6 +121,8 @@ impl<'a> Told<'a> {
             purpose: Some(question.purpose),
             channel: Some(question.channel),
             failed_purpose: answer.and_then(|answer| answer.failed_purpose.as_deref()),
+            failed_reason: answer.and_then(|answer| answer.failed_reason).map(Reason::as_str),
+            not_before: answer.and_then(|answer| answer.not_before).and_then(rfc3339),
             field: None,
             problem: None,
             ledger_token: Some(&*seen.token).filter(|token| !token.is_empty()),
@@ -134,6 +143,8 @@ impl<'a> Told<'a> {
             purpose: None,
             channel: None,
             failed_purpose: None,
+            failed_reason: None,
+            not_before: None,
             field: malformed.map(|malformed| &*malformed.field),
             problem: malformed.map(|malformed| &*malformed.problem),
             ledger_token: None,
@@ -186,6 +197,7 @@ impl<'a> Told<'a> {
         headers.extend(self.evidence_id.clone().map(|id| (EVIDENCE_ID, id)));
         headers.extend(self.ledger_token.map(|token| (LEDGER_TOKEN, token.to_owned())));
         headers.extend(self.valid_until.clone().map(|until| (VALID_UNTIL, until)));
+        headers.extend(self.not_before.clone().map(|time| (NOT_BEFORE, time)));
         headers
     }
 
@@ -198,6 +210,7 @@ impl<'a> Told<'a> {
             ("channel", self.channel.map(str::to_owned)),
             ("ledger_token", self.ledger_token.map(str::to_owned)),
             ("valid_until", self.valid_until),
+            ("not_before", self.not_before),
         ];
         let field = |(name, text): (&str, Option<String>)| {
             Some((name.to_owned(), Value { kind: Some(Kind::StringValue(text?)) }))

@@ -20,6 +20,8 @@ pub enum Field {
     Recipient,
     /// Where the subject is.
     Jurisdiction,
+    /// Where the subject's clock is.
+    TimeZone,
     /// The value of `Sec-GPC`.
     SecGpc,
     /// A TCF string.
@@ -76,6 +78,7 @@ impl Field {
             Self::Channel => "channel",
             Self::Recipient => "recipient",
             Self::Jurisdiction => "jurisdiction",
+            Self::TimeZone => "time_zone",
             Self::SecGpc => "sec_gpc",
             Self::Tcf => "tcf",
             Self::Gpp => "gpp",
@@ -92,6 +95,7 @@ impl Field {
             Self::Channel => wellformed::channel(self.name(), text).map(drop),
             Self::Recipient => wellformed::recipient(self.name(), text).map(drop),
             Self::Jurisdiction => wellformed::jurisdiction(self.name(), text).map(drop),
+            Self::TimeZone => wellformed::time_zone(self.name(), text).map(drop),
             Self::SecGpc if text == "1" => Ok(()),
             Self::SecGpc => Err(Malformed::new(self.name(), "is `1` or nothing")),
             Self::Tcf | Self::Gpp | Self::AtLeastAsFresh => {

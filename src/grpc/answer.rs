@@ -1,7 +1,8 @@
 //! How answers look on the wire.
 
-use crate::domain::{LegalBasis, Status};
-use crate::enforcer::{Answer, Answered, EvidenceId, Explained, ExplainedRecord, ExplainedRule, Seen};
+use crate::domain::LegalBasis;
+use crate::enforcer::{Answer, Answered, EvidenceId, Explained, Seen};
+use crate::explain::wire;
 use crate::proto::time::{duration, timestamp};
 use crate::proto::v1;
 
@@ -23,14 +24,15 @@ pub(super) fn batch(answered: Answered) -> (Vec<v1::Answer>, v1::View, String) {
 
 /// The response to an explanation.
 pub(super) fn explained(explained: Explained) -> v1::ExplainResponse {
-    let Explained { answered, rules, record } = explained;
+    let Explained { answered, reasoning, replay } = explained;
     let v1::MayProcessResponse { answer, view, evidence_id } = single(answered);
     v1::ExplainResponse {
         answer,
         view,
         evidence_id,
-        rules: rules.into_iter().map(rule).collect(),
-        record: record.map(deciding_record),
+        rules: wire::rules(&reasoning),
+        record: reasoning.record.as_ref().map(wire::deciding_record),
+        replay: replay.as_ref().map(wire::replay),
     }
 }
 
@@ -59,39 +61,6 @@ fn view(seen: &Seen) -> v1::View {
 
 fn evidence_id(evidence: Option<EvidenceId>) -> String {
     evidence.map(|id| id.to_string()).unwrap_or_default()
-}
-
-fn rule(rule: ExplainedRule) -> v1::RuleOutcome {
-    v1::RuleOutcome {
-        rule: rule.rule.to_owned(),
-        decided: rule.decided,
-        description: rule.description.to_owned(),
-        purpose: rule.purpose,
-    }
-}
-
-fn deciding_record(explained: ExplainedRecord) -> v1::DecidingRecord {
-    let ExplainedRecord { purpose, channel, recipient, record } = explained;
-    v1::DecidingRecord {
-        purpose: purpose.into(),
-        channel: channel.into(),
-        recipient: recipient.into(),
-        status: wire_status(record.status),
-        legal_basis: legal_basis(Some(record.legal_basis)),
-        event_time: Some(timestamp(record.event_time)),
-        expires_at: record.expires_at.map(timestamp),
-        notice: record.notice.map(|notice| v1::Notice {
-            id: notice.id.into(),
-            version: notice.version,
-            language: notice.language.into(),
-        }),
-        collection_method: record.collection.method.into(),
-        position: record.position.0,
-    }
-}
-
-fn wire_status(status: Status) -> i32 {
-    v1::ConsentStatus::from(status).into()
 }
 
 fn legal_basis(basis: Option<LegalBasis>) -> i32 {

@@ -6,7 +6,8 @@ use super::ask;
 use crate::domain::{Heard, Question, Signals};
 use crate::enforcer::wellformed::{self, Malformed};
 use crate::enforcer::{Ask, Token};
-use crate::proto::time::span;
+use crate::explain::Recorded;
+use crate::proto::time::{duration, span};
 use crate::proto::v1;
 
 /// A single question, checked.
@@ -34,11 +35,38 @@ impl<'a> Asked<'a> {
             signals: signals("question.signals", message.signals.as_ref())?,
             heard: Heard::default(),
             max_staleness: max_staleness("question.max_staleness", message.max_staleness.as_ref())?,
-            time_zone: None,
+            time_zone: wellformed::time_zone("question.time_zone", &message.time_zone)?,
         };
         let at_least_as_fresh = wellformed::token("question.at_least_as_fresh", &message.at_least_as_fresh)?;
         Ok(Self { ask: ask(subject, question), at_least_as_fresh })
     }
+}
+
+/// The question of an earlier answer, for asking it today: what its evidence says, and from what is asked now the subject,
+/// the strings of signals, which evidence does not keep, and how fresh a view is wanted.
+///
+/// # Errors
+/// If what is asked now is something else.
+pub(super) fn again(asked: v1::Question, earlier: &Recorded) -> Result<v1::Question, Malformed> {
+    let same = |field: &str, asked: String, earlier: &str| {
+        if asked.is_empty() || asked == earlier {
+            Ok(earlier.to_owned())
+        } else {
+            Err(Malformed::new(format_args!("question.{field}"), "is not what was asked then; leave it empty"))
+        }
+    };
+    let v1::Signals { sec_gpc, tcf, gpp } = asked.signals.unwrap_or_default();
+    Ok(v1::Question {
+        subject: asked.subject,
+        purpose: same("purpose", asked.purpose, &earlier.purpose)?,
+        channel: same("channel", asked.channel, &earlier.channel)?,
+        recipient: same("recipient", asked.recipient, &earlier.recipient)?,
+        jurisdiction: same("jurisdiction", asked.jurisdiction, &earlier.jurisdiction)?,
+        signals: Some(v1::Signals { sec_gpc: same("signals.sec_gpc", sec_gpc, &earlier.signals.sec_gpc)?, tcf, gpp }),
+        at_least_as_fresh: asked.at_least_as_fresh,
+        max_staleness: asked.max_staleness.or_else(|| earlier.max_staleness.map(duration)),
+        time_zone: same("time_zone", asked.time_zone, &earlier.time_zone)?,
+    })
 }
 
 /// What the questions of a batch share, checked as far as it is there.
@@ -58,7 +86,7 @@ impl<'a> Shared<'a> {
             signals: signals("context.signals", context.signals.as_ref())?,
             heard: Heard::default(),
             max_staleness: max_staleness("context.max_staleness", context.max_staleness.as_ref())?,
-            time_zone: None,
+            time_zone: wellformed::time_zone("context.time_zone", &context.time_zone)?,
         };
         Ok(Self {
             question,
@@ -96,6 +124,9 @@ impl<'a> Shared<'a> {
         if let Some(own) = &own.signals {
             question.signals = signals(&field.name("signals"), Some(own))?;
         }
+        if let Some(name) = &own.time_zone {
+            question.time_zone = wellformed::time_zone(field.name("time_zone"), name)?;
+        }
         if question.purpose.is_empty() {
             return Err(Malformed::new(field.name("purpose"), "is missing, here and in the context"));
         }
@@ -116,7 +147,7 @@ impl Indexed {
     }
 }
 
-fn subject<'a>(field: &'static str, subject: Option<&'a v1::Subject>) -> Result<&'a v1::Subject, Malformed> {
+pub(super) fn subject<'a>(field: &'static str, subject: Option<&'a v1::Subject>) -> Result<&'a v1::Subject, Malformed> {
     subject_at(|| Cow::Borrowed(field), subject)
 }
 

@@ -5,6 +5,7 @@ use tonic::Status;
 use crate::access::Caller;
 use crate::domain::Question;
 use crate::enforcer::wellformed::Malformed;
+use crate::explain::FindError;
 
 /// A malformed question, naming the field.
 ///
@@ -30,6 +31,21 @@ pub(super) fn not_permitted(caller: &Caller, question: &Question<'_>) -> Status 
         "the caller `{}` may not ask about `{purpose}` over `{channel}`; see `callers` in the sidecar's configuration",
         caller.name()
     ))
+}
+
+/// An earlier answer that is not to be had, so that it is not known what is to be explained. Nothing was answered.
+///
+/// None of them is retried: asking again would not help.
+pub(super) fn not_found(error: &FindError) -> Status {
+    let sentence = error.to_string();
+    match error {
+        // Who asks about somebody else is told no more than who asks about nothing.
+        FindError::OtherInstance(..) | FindError::Nothing(_) | FindError::NotAbout(_) => Status::not_found(sentence),
+        FindError::NotPermitted => Status::permission_denied(sentence),
+        FindError::Several(..) => Status::invalid_argument(format!("`evidence_id` is ambiguous: {sentence}")),
+        FindError::NoKey(_) => Status::failed_precondition(sentence),
+        FindError::Unreadable(_) => Status::internal(sentence),
+    }
 }
 
 /// The end of a stream on which nothing was being asked, because the sidecar stops.

@@ -11,11 +11,13 @@
 //! a cache, such as NFS mounted without `noac`, makes every proof of freshness as old as its cache may be.
 
 mod follow;
+mod history;
 mod known;
 mod pages;
 mod watch;
 mod write;
 
+pub use history::{FileHistory, Needles};
 pub use write::{FileLedger, WriteError};
 
 use std::path::{Path, PathBuf};

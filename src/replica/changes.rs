@@ -19,8 +19,21 @@ pub(super) enum Said {
     Unreadable(StoredQuarantine),
 }
 
-/// Tells `join` what a delivery says about each subject.
-pub(super) fn read(delivery: Delivery, hasher: &SubjectHasher, mut join: impl FnMut(SubjectKey, SubjectState)) -> Said {
+/// Tells `join` what a delivery says about each subject, and says aloud what cannot be read.
+pub(super) fn read(delivery: Delivery, hasher: &SubjectHasher, join: impl FnMut(SubjectKey, SubjectState)) -> Said {
+    if let Err(unreadable) = &delivery.event {
+        tracing::warn!(
+            position = delivery.position.0,
+            problem = &*unreadable.problem,
+            subjects = whom(unreadable, hasher).len(),
+            "an event of the ledger cannot be read; it is quarantined, and whom it is about is denied"
+        );
+    }
+    told(delivery, hasher, join)
+}
+
+/// As [`read`], of what was read before: nothing is said aloud a second time.
+pub(super) fn told(delivery: Delivery, hasher: &SubjectHasher, mut join: impl FnMut(SubjectKey, SubjectState)) -> Said {
     let Delivery { position, event } = delivery;
     match event {
         Ok(event) => read_event(event, position, hasher, join),
@@ -80,15 +93,7 @@ fn read_unreadable(
     hasher: &SubjectHasher,
     join: &mut impl FnMut(SubjectKey, SubjectState),
 ) -> Said {
-    let named = unreadable.subjects.iter().map(|subject| hasher.key(subject.expose()));
-    let whom: BTreeSet<SubjectKey> = named.chain(unreadable.keys.iter().copied()).collect();
-    tracing::warn!(
-        position = position.0,
-        problem = &*unreadable.problem,
-        subjects = whom.len(),
-        "an event of the ledger cannot be read; it is quarantined, and whom it is about is denied"
-    );
-    for key in whom {
+    for key in whom(unreadable, hasher) {
         let mark =
             UnreadableMark { event_id: unreadable.event_id.clone(), position, event_time: unreadable.event_time };
         join(key, SubjectState::of_unreadable(mark));
@@ -97,4 +102,10 @@ fn read_unreadable(
         event_id: unreadable.event_id.to_string(),
         problem: unreadable.problem.to_string(),
     })
+}
+
+/// Whom an event is about that cannot be read, as far as that can be told.
+fn whom(unreadable: &Unreadable, hasher: &SubjectHasher) -> BTreeSet<SubjectKey> {
+    let named = unreadable.subjects.iter().map(|subject| hasher.key(subject.expose()));
+    named.chain(unreadable.keys.iter().copied()).collect()
 }

@@ -4,26 +4,24 @@
 //! 0        1          5
 //! ┌────────┬──────────┬────────────────────────┐
 //! │ format │ CRC-32   │ protobuf message       │
-//! │ u8 = 1 │ u32 LE   │                        │
+//! │ u8 = 2 │ u32 LE   │                        │
 //! └────────┴──────────┴────────────────────────┘
 //! ```
 //!
 //! The CRC covers the key under which the value is stored, then the message: a value that turns up under another key is
 //! as bad as one that changed. Unknown formats and unknown enum values are errors; the store is then rebuilt.
 
-use std::time::Duration;
-
 use prost::Message;
 
 use super::texts::Texts;
 use crate::domain::{
-    Birth, Catalogue, CatalogueError, CatalogueParts, Collection, Day, Defects, LegalBasis, Link, Notice, NoticeRule,
-    Position, Purpose, Record, Restriction, Slot, StateParts, Status, SubjectKey, SubjectState, Terms, Time,
-    UnreadableMark,
+    Birth, Catalogue, Collection, Day, Defects, LegalBasis, Link, Notice, Position, Record, Restriction, Slot,
+    StateParts, Status, SubjectKey, SubjectState, Time, UnreadableMark,
 };
+use crate::ledger::codec::{self, StoredCatalogueError};
 
-/// The format that is written.
-const FORMAT: u8 = 1;
+/// The format that is written. 1 had less of a catalogue, and kept as unreadable what is read now.
+const FORMAT: u8 = 2;
 /// Bytes before the message.
 const HEADER: usize = 5;
 
@@ -40,8 +38,8 @@ pub(super) enum CodecError {
     Message(#[from] prost::DecodeError),
     #[error("value has an unknown {0}")]
     Word(&'static str),
-    #[error("stored catalogue is invalid: {0}")]
-    Catalogue(#[from] CatalogueError),
+    #[error("stored catalogue is {0}")]
+    Catalogue(#[from] StoredCatalogueError),
 }
 
 /// Wraps a message for storing it under a key.
@@ -89,14 +87,13 @@ pub(super) fn decode_state(key: &[u8], value: &[u8], texts: &Texts) -> Result<Su
 
 /// A catalogue as stored under `key`, with the event time that orders equal versions.
 pub(super) fn encode_catalogue(key: &[u8], catalogue: &Catalogue, event_time: Time) -> Vec<u8> {
-    seal(key, &StoredCatalogue::new(catalogue, event_time))
+    seal(key, &Published { catalogue: codec::encode_catalogue(catalogue), event_time: event_time.unix_millis() })
 }
 
 /// A catalogue from its stored bytes.
 pub(super) fn decode_catalogue(key: &[u8], value: &[u8]) -> Result<(Catalogue, Time), CodecError> {
-    let stored: StoredCatalogue = open(key, value)?;
-    let time = Time::from_unix_millis(stored.event_time);
-    Ok((stored.try_into()?, time))
+    let Published { catalogue, event_time } = open(key, value)?;
+    Ok((codec::decode_catalogue(&catalogue)?, Time::from_unix_millis(event_time)))
 }
 
 /// The root: what the whole store was built from, and the sum over its content.
@@ -260,54 +257,13 @@ struct StoredLink {
     linked: bool,
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct StoredCatalogue {
-    #[prost(uint64, tag = "1")]
-    version: u64,
-    #[prost(string, tag = "2")]
-    title: String,
-    #[prost(message, repeated, tag = "3")]
-    channels: Vec<StoredChannel>,
-    #[prost(message, repeated, tag = "4")]
-    purposes: Vec<StoredPurpose>,
-    #[prost(sint64, tag = "5")]
+/// A catalogue as the ledger's room writes it, with what orders it among others of its version.
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Published {
+    #[prost(bytes = "vec", tag = "1")]
+    catalogue: Vec<u8>,
+    #[prost(sint64, tag = "2")]
     event_time: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct StoredChannel {
-    #[prost(string, tag = "1")]
-    key: String,
-    #[prost(string, tag = "2")]
-    title: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct StoredPurpose {
-    #[prost(string, tag = "1")]
-    key: String,
-    #[prost(string, tag = "2")]
-    title: String,
-    #[prost(string, tag = "3")]
-    description: String,
-    #[prost(uint32, tag = "4")]
-    legal_basis: u32,
-    #[prost(string, repeated, tag = "5")]
-    channels: Vec<String>,
-    #[prost(uint64, optional, tag = "6")]
-    max_age_ms: Option<u64>,
-    #[prost(uint64, tag = "7")]
-    max_staleness_ms: u64,
-    #[prost(bool, tag = "8")]
-    covered_by_parent: bool,
-    #[prost(bool, tag = "9")]
-    special_category: bool,
-    #[prost(message, optional, tag = "10")]
-    notice: Option<StoredNotice>,
-    #[prost(string, repeated, tag = "11")]
-    requires: Vec<String>,
-    #[prost(bool, tag = "12")]
-    honours_gpc: bool,
 }
 
 /// A word's place in its list plus one: 0 stays "absent", as protobuf has it.
@@ -318,10 +274,6 @@ fn word_out<T: PartialEq>(all: &[T], word: &T) -> u32 {
 fn word_in<T: Copy>(all: &[T], stored: u32, what: &'static str) -> Result<T, CodecError> {
     let place = usize::try_from(stored).ok().and_then(|place| place.checked_sub(1));
     place.and_then(|place| all.get(place).copied()).ok_or(CodecError::Word(what))
-}
-
-fn millis_out(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn texts<A, B: From<A>>(items: Vec<A>) -> Vec<B> {
@@ -498,82 +450,6 @@ impl TryFrom<StoredLink> for Link {
             event_time: Time::from_unix_millis(stored.event_time),
             linked: stored.linked,
         })
-    }
-}
-
-impl StoredCatalogue {
-    fn new(catalogue: &Catalogue, event_time: Time) -> Self {
-        let channel = |(key, title): (&str, &str)| StoredChannel { key: key.to_owned(), title: title.to_owned() };
-        Self {
-            version: catalogue.version(),
-            title: catalogue.title().to_owned(),
-            channels: catalogue.channels().map(channel).collect(),
-            purposes: catalogue.purposes().cloned().map(StoredPurpose::from).collect(),
-            event_time: event_time.unix_millis(),
-        }
-    }
-}
-
-impl TryFrom<StoredCatalogue> for Catalogue {
-    type Error = CodecError;
-
-    fn try_from(stored: StoredCatalogue) -> Result<Self, CodecError> {
-        let channels = stored.channels.into_iter().map(|channel| (channel.key.into(), channel.title.into())).collect();
-        let purposes = stored.purposes.into_iter().map(Purpose::try_from).collect::<Result<_, _>>()?;
-        Ok(Self::new(CatalogueParts {
-            version: stored.version,
-            title: stored.title.into(),
-            channels,
-            purposes,
-            ..CatalogueParts::default()
-        })?)
-    }
-}
-
-impl From<Purpose> for StoredPurpose {
-    fn from(purpose: Purpose) -> Self {
-        Self {
-            key: purpose.key.into(),
-            title: purpose.title.into(),
-            description: purpose.description.into(),
-            legal_basis: word_out(LegalBasis::ALL, &purpose.terms.legal_basis),
-            channels: texts(purpose.terms.channels),
-            max_age_ms: purpose.terms.max_age.map(millis_out),
-            max_staleness_ms: millis_out(purpose.terms.max_staleness),
-            covered_by_parent: purpose.terms.covered_by_parent,
-            special_category: purpose.terms.special_category,
-            notice: purpose.terms.notice.map(|rule| StoredNotice {
-                id: rule.id.into(),
-                version: rule.material_since,
-                language: String::new(),
-            }),
-            requires: texts(purpose.terms.requires),
-            honours_gpc: purpose.terms.honours_gpc,
-        }
-    }
-}
-
-impl TryFrom<StoredPurpose> for Purpose {
-    type Error = CodecError;
-
-    fn try_from(stored: StoredPurpose) -> Result<Self, CodecError> {
-        let terms = Terms {
-            legal_basis: word_in(LegalBasis::ALL, stored.legal_basis, "legal basis")?,
-            channels: texts(stored.channels),
-            max_age: stored.max_age_ms.map(Duration::from_millis),
-            max_staleness: Duration::from_millis(stored.max_staleness_ms),
-            covered_by_parent: stored.covered_by_parent,
-            special_category: stored.special_category,
-            notice: stored.notice.map(|rule| NoticeRule {
-                id: rule.id.into(),
-                material_since: rule.version,
-                versions: Vec::new(),
-            }),
-            requires: texts(stored.requires),
-            honours_gpc: stored.honours_gpc,
-            ..Terms::default()
-        };
-        Ok(Self { title: stored.title.into(), description: stored.description.into(), ..Self::new(&stored.key, terms) })
     }
 }
 

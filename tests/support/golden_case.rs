@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use consentd::domain::{
-    Catalogue, CatalogueParts, Collection, Decision, Defects, Freshness, Heard, LedgerStanding, LegalBasis, Notice,
-    NoticeRule, Position, Purpose, Question, Reason, Record, Signals, Status, SubjectState, SubjectView, Terms, Time,
-    TokenStanding, UnreadableMark, Verdict, decide, explain,
+    Birth, Catalogue, Collection, Day, Decision, Defects, Freshness, Gpp, Heard, LedgerStanding, LegalBasis, Notice,
+    Position, Question, Reason, Record, Restriction, Signals, Status, SubjectState, SubjectView, Tcf, Time,
+    TokenStanding, UnreadableMark, Verdict, Zone, decide, explain,
 };
+use consentd::signals;
 use serde::Deserialize;
 use toml::value::Datetime;
 
+use crate::golden_catalogue::{
+    Changes, NoticeLines, PurposeLines, RecipientLines, RegionLines, named, read_catalogue, span, time, zone,
+};
 use crate::history::{Happening, What, state_of};
 
 /// The identifier that events and questions are about where they do not say.
@@ -35,6 +38,13 @@ pub(crate) struct Case {
     /// Purposes of the catalogue as they differ here, and purposes that only this case has.
     #[serde(default)]
     change: Vec<PurposeLines>,
+    /// Notices, regions and recipients that the catalogue does not have, or that differ here.
+    #[serde(default)]
+    notice: Vec<NoticeLines>,
+    #[serde(default)]
+    region: Vec<RegionLines>,
+    #[serde(default)]
+    recipient: Vec<RecipientLines>,
     #[serde(default)]
     event: Vec<EventLines>,
     question: QuestionLines,
@@ -43,40 +53,8 @@ pub(crate) struct Case {
     pub(crate) expect: Expectation,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CatalogueFile {
-    title: String,
-    version: u64,
-    channels: Vec<String>,
-    purpose: Vec<PurposeLines>,
-}
-
-/// A purpose, or what differs in one; a key that is absent keeps what was.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PurposeLines {
-    key: String,
-    title: Option<String>,
-    legal_basis: Option<String>,
-    channels: Option<Vec<String>>,
-    max_age: Option<String>,
-    max_staleness: Option<String>,
-    covered_by_parent: Option<bool>,
-    special_category: Option<bool>,
-    notice: Option<NoticeRuleLines>,
-    requires: Option<Vec<String>>,
-    honours_gpc: Option<bool>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoticeRuleLines {
-    id: String,
-    material_since: u32,
-}
-
-/// One event. `what` is a status, or `erased`, `unreadable`, `linked`.
+/// One event. `what` is a status, or `erased`, `unreadable`, `linked`, `unlinked`, `restricted`, `unrestricted`,
+/// `born`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EventLines {
@@ -84,7 +62,7 @@ struct EventLines {
     at: Option<Datetime>,
     /// Whom it is about.
     identifier: Option<String>,
-    /// The other identifier, of a link.
+    /// The other identifier, of a link or its undoing.
     with: Option<String>,
     purpose: Option<String>,
     channel: Option<String>,
@@ -92,10 +70,13 @@ struct EventLines {
     legal_basis: Option<String>,
     method: Option<String>,
     defects: Option<Vec<String>>,
-    notice: Option<NoticeLines>,
+    by_guardian: Option<bool>,
+    notice: Option<ShownLines>,
     expires_at: Option<Datetime>,
     jurisdiction: Option<String>,
     proof: Option<String>,
+    /// Of a birth: `2011`, `2011-04` or `2011-04-23`.
+    born: Option<String>,
     /// The event's own id, of one that cannot be read.
     id: Option<String>,
     /// Its place in the ledger; where absent, its place in this file, from 1.
@@ -106,7 +87,7 @@ struct EventLines {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NoticeLines {
+struct ShownLines {
     id: String,
     version: u32,
     language: String,
@@ -129,6 +110,8 @@ struct QuestionLines {
     #[serde(default)]
     gpp: String,
     max_staleness: Option<String>,
+    /// The IANA name of the subject's clock.
+    time_zone: Option<String>,
 }
 
 /// What is known about the view; healthy where the file does not say.
@@ -156,8 +139,12 @@ pub(crate) struct Expectation {
     status: Option<String>,
     valid_until: Option<Datetime>,
     failed_purpose: Option<String>,
+    /// Why the required purpose failed.
+    failed_reason: Option<String>,
     /// The notice to show, as `id version`.
     notice: Option<String>,
+    /// From when on the hour permits it.
+    not_before: Option<Datetime>,
 }
 
 /// A case made ready: everything in the domain's own types.
@@ -168,11 +155,20 @@ pub(crate) struct Prepared {
     store_readable: bool,
     max_staleness: Option<Duration>,
     now: Time,
+    time_zone: Option<&'static Zone>,
+    tcf: Option<Tcf>,
+    gpp: Option<Gpp>,
     identifier: String,
     expected: Answer,
     /// By identifier, in the file's order.
     pub(crate) events: Vec<(String, Happening)>,
-    links: Vec<(String, String)>,
+    links: Vec<LinkLine>,
+}
+
+/// What was said of two identifiers. The later decides, at equal times that they are one person.
+struct LinkLine {
+    pair: [String; 2],
+    said: (Time, bool),
 }
 
 /// An answer, as far as a case states it.
@@ -184,7 +180,9 @@ struct Answer {
     status: Option<Status>,
     valid_until: Option<Time>,
     failed_purpose: Option<String>,
+    failed_reason: Option<Reason>,
     notice: Option<String>,
+    not_before: Option<Time>,
 }
 
 impl Case {
@@ -195,19 +193,24 @@ impl Case {
 
     /// Turns the file's words into the domain's.
     pub(crate) fn prepare(self) -> Result<Prepared, String> {
+        let changes = Changes {
+            purposes: &self.change,
+            notices: &self.notice,
+            regions: &self.region,
+            recipients: &self.recipient,
+        };
         let catalogue = match self.catalogue.as_str() {
-            "none" if self.change.is_empty() => None,
+            "none" if changes.is_empty() => None,
             "none" => return Err("`change` needs a catalogue".to_owned()),
-            name => Some(read_catalogue(name, &self.change)?),
+            name => Some(read_catalogue(name, &changes)?),
         };
         let mut events = Vec::new();
         let mut links = Vec::new();
         for (line, place) in self.event.iter().zip(1..) {
             let identifier = line.identifier.clone().unwrap_or_else(|| SUBJECT.to_owned());
             let in_event = |problem: String| format!("event {place}: {problem}");
-            if line.what == "linked" {
-                line.only_these_keys(&["at", "with"]).map_err(in_event)?;
-                links.push((identifier, line.with.clone().ok_or_else(|| in_event("`with` is missing".to_owned()))?));
+            if matches!(line.what.as_str(), "linked" | "unlinked") {
+                links.push(line.link(identifier).map_err(in_event)?);
             } else {
                 events.push((identifier, line.happening(place).map_err(in_event)?));
             }
@@ -237,6 +240,9 @@ impl Case {
             },
             max_staleness: self.question.max_staleness.as_deref().map(span).transpose()?,
             now: time(&self.now)?,
+            time_zone: self.question.time_zone.as_deref().map(zone).transpose()?,
+            tcf: signals::read_tcf(&self.question.tcf).ok(),
+            gpp: signals::read_gpp(&self.question.gpp).ok(),
             identifier: self.question.identifier.clone().unwrap_or_else(|| SUBJECT.to_owned()),
             expected: self.expect.answer()?,
             events,
@@ -255,7 +261,9 @@ impl Expectation {
             status: self.status.as_deref().map(|name| named(name, Status::from_name)).transpose()?,
             valid_until: self.valid_until.as_ref().map(time).transpose()?,
             failed_purpose: self.failed_purpose.clone(),
+            failed_reason: self.failed_reason.as_deref().map(|name| named(name, Reason::from_name)).transpose()?,
             notice: self.notice.clone(),
+            not_before: self.not_before.as_ref().map(time).transpose()?,
         })
     }
 }
@@ -269,7 +277,9 @@ impl From<&Decision<'_>> for Answer {
             status: decision.record.map(|(_, record)| record.status),
             valid_until: decision.valid_until,
             failed_purpose: decision.failed_purpose.map(str::to_owned),
+            failed_reason: decision.failed_reason,
             notice: decision.notice.map(|(id, version)| format!("{id} {version}")),
+            not_before: decision.not_before,
         }
     }
 }
@@ -295,9 +305,9 @@ impl Prepared {
             recipient: &asked.recipient,
             jurisdiction: &asked.jurisdiction,
             signals: Signals { sec_gpc: &asked.sec_gpc, tcf: &asked.tcf, gpp: &asked.gpp },
-            heard: Heard::default(),
+            heard: Heard { tcf: self.tcf.as_ref(), gpp: self.gpp.as_ref() },
             max_staleness: self.max_staleness,
-            time_zone: None,
+            time_zone: self.time_zone,
         };
         let view = if self.store_readable { SubjectView::State(&state) } else { SubjectView::Unavailable };
         let catalogue = self.catalogue.as_ref();
@@ -317,9 +327,15 @@ impl Prepared {
 
     /// The identifiers that are one person with the question's.
     fn person(&self) -> Vec<&str> {
+        let stands = |link: &&LinkLine| {
+            let same_pair = self.links.iter().filter(|other| other.pair == link.pair);
+            same_pair.map(|other| other.said).max() == Some((link.said.0, true))
+        };
+        let linked: Vec<&LinkLine> = self.links.iter().filter(stands).collect();
         let mut person = vec![self.identifier.as_str()];
         loop {
-            let next = self.links.iter().flat_map(|(a, b)| [(a, b), (b, a)]).find_map(|(from, to)| {
+            let mut both_ways = linked.iter().map(|link| &link.pair).flat_map(|[a, b]| [(a, b), (b, a)]);
+            let next = both_ways.find_map(|(from, to)| {
                 (person.contains(&from.as_str()) && !person.contains(&to.as_str())).then_some(to)
             });
             match next {
@@ -337,12 +353,21 @@ impl std::fmt::Display for Answer {
             Some(status) => write!(f, ", record {status}")?,
             None => write!(f, ", no record")?,
         }
+        let shown = |time: Time| {
+            let shown = chrono::DateTime::from_timestamp_millis(time.unix_millis());
+            shown.map_or("never".to_owned(), |t| t.to_rfc3339())
+        };
         if let Some(until) = self.valid_until {
-            let shown = chrono::DateTime::from_timestamp_millis(until.unix_millis());
-            write!(f, ", until {}", shown.map_or("never".to_owned(), |t| t.to_rfc3339()))?;
+            write!(f, ", until {}", shown(until))?;
         }
         if let Some(purpose) = &self.failed_purpose {
             write!(f, ", failed purpose {purpose}")?;
+        }
+        if let Some(reason) = &self.failed_reason {
+            write!(f, ", failed reason {reason}")?;
+        }
+        if let Some(time) = self.not_before {
+            write!(f, ", not before {}", shown(time))?;
         }
         if let Some(notice) = &self.notice {
             write!(f, ", notice {notice}")?;
@@ -352,6 +377,14 @@ impl std::fmt::Display for Answer {
 }
 
 impl EventLines {
+    fn link(&self, identifier: String) -> Result<LinkLine, String> {
+        self.only_these_keys(&["at", "with"])?;
+        let at = time(self.at.as_ref().ok_or("`at` is missing")?)?;
+        let mut pair = [identifier, self.with.clone().ok_or("`with` is missing")?];
+        pair.sort_unstable();
+        Ok(LinkLine { pair, said: (at, self.what == "linked") })
+    }
+
     fn happening(&self, place: u64) -> Result<Happening, String> {
         let at = self.at.as_ref().map(time).transpose()?;
         let demanded_at = at.ok_or_else(|| "`at` is missing".to_owned());
@@ -366,9 +399,20 @@ impl EventLines {
                 let event_id = self.id.clone().unwrap_or_else(|| format!("@{}", position.0)).into();
                 What::Unreadable(UnreadableMark { event_id, position, event_time: at })
             }
+            "restricted" | "unrestricted" => {
+                self.only_these_keys(&["at", "purpose", "position"])?;
+                let purpose = self.purpose.clone().unwrap_or_default().into();
+                let restricted = self.what == "restricted";
+                What::Restricted(Restriction { purpose, event_time: demanded_at?, restricted })
+            }
+            "born" => {
+                self.only_these_keys(&["at", "born", "position"])?;
+                let born = latest_day(self.born.as_deref().ok_or("`born` is missing")?)?;
+                What::Born(Birth { event_time: demanded_at?, born })
+            }
             _ => {
-                if self.with.is_some() || self.id.is_some() {
-                    return Err("`with` is for links and `id` for what cannot be read".to_owned());
+                if self.with.is_some() || self.id.is_some() || self.born.is_some() {
+                    return Err("`with` is for links, `id` for what cannot be read, `born` for births".to_owned());
                 }
                 What::Said {
                     purpose: self.purpose.clone().ok_or("`purpose` is missing")?.into(),
@@ -388,6 +432,11 @@ impl EventLines {
                 "passive" => Defects::PASSIVE,
                 "bundled" => Defects::BUNDLED,
                 "dark_pattern" => Defects::DARK_PATTERN,
+                "penalised" => Defects::PENALISED,
+                "not_specific" => Defects::NOT_SPECIFIC,
+                "coerced" => Defects::COERCED,
+                "not_informed" => Defects::NOT_INFORMED,
+                "withdrawal_untold" => Defects::WITHDRAWAL_UNTOLD,
                 other => return Err(format!("`{other}` is not a defect")),
             };
             Ok(all.with(defect))
@@ -398,8 +447,8 @@ impl EventLines {
             legal_basis: named(self.legal_basis.as_deref().unwrap_or("consent"), LegalBasis::from_name)?,
             collection: Collection {
                 defects,
+                by_guardian: self.by_guardian.unwrap_or_default(),
                 method: self.method.clone().unwrap_or_default().into(),
-                ..Collection::default()
             },
             notice: self.notice.as_ref().map(|notice| Notice {
                 version: notice.version,
@@ -423,6 +472,8 @@ impl EventLines {
             ("legal_basis", self.legal_basis.is_some()),
             ("method", self.method.is_some()),
             ("defects", self.defects.is_some()),
+            ("by_guardian", self.by_guardian.is_some()),
+            ("born", self.born.is_some()),
             ("notice", self.notice.is_some()),
             ("expires_at", self.expires_at.is_some()),
             ("jurisdiction", self.jurisdiction.is_some()),
@@ -437,80 +488,16 @@ impl EventLines {
     }
 }
 
-/// The path of a folder under `tests`.
-pub(crate) fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
-}
-
-fn read_catalogue(name: &str, changes: &[PurposeLines]) -> Result<Catalogue, String> {
-    let path = folder("catalogues").join(name).with_extension("toml");
-    let text = std::fs::read_to_string(&path).map_err(|error| format!("catalogue `{name}`: {error}"))?;
-    let file: CatalogueFile = toml::from_str(&text).map_err(|error| format!("catalogue `{name}`: {error}"))?;
-    let mut purposes: Vec<Purpose> = Vec::new();
-    for lines in file.purpose.iter().chain(changes) {
-        match purposes.iter().position(|purpose| *purpose.key == *lines.key) {
-            Some(place) => purposes[place] = lines.onto(&purposes[place])?,
-            None => purposes.push(lines.onto(&lines.blank())?),
-        }
-    }
-    let channels = file.channels.iter().map(|key| (key.as_str().into(), "".into())).collect();
-    let title = file.title.into();
-    Catalogue::new(CatalogueParts { version: file.version, title, channels, purposes, ..CatalogueParts::default() })
-        .map_err(|error| format!("catalogue `{name}`: {error}"))
-}
-
-impl PurposeLines {
-    /// A purpose of which nothing is said yet; that it lacks a channel is found by the catalogue's own check.
-    fn blank(&self) -> Purpose {
-        Purpose::new(&self.key, Terms::default())
-    }
-
-    fn onto(&self, base: &Purpose) -> Result<Purpose, String> {
-        let boxed = |texts: &Vec<String>| texts.iter().map(|text| text.as_str().into()).collect();
-        let basis = self.legal_basis.as_deref().map(|name| named(name, LegalBasis::from_name)).transpose()?;
-        let notice = self.notice.as_ref().map(|rule| NoticeRule {
-            id: rule.id.as_str().into(),
-            material_since: rule.material_since,
-            versions: Vec::new(),
-        });
-        let have = base.terms.clone();
-        let terms = Terms {
-            legal_basis: basis.unwrap_or(have.legal_basis),
-            channels: self.channels.as_ref().map_or(have.channels, boxed),
-            max_age: self.max_age.as_deref().map(span).transpose()?.or(have.max_age),
-            max_staleness: self.max_staleness.as_deref().map_or(Ok(have.max_staleness), span)?,
-            covered_by_parent: self.covered_by_parent.unwrap_or(have.covered_by_parent),
-            special_category: self.special_category.unwrap_or(have.special_category),
-            notice: notice.or(have.notice),
-            requires: self.requires.as_ref().map_or(have.requires, boxed),
-            honours_gpc: self.honours_gpc.unwrap_or(have.honours_gpc),
-            ..have
-        };
-        let title = self.title.as_deref().unwrap_or(&base.title).into();
-        Ok(Purpose { title, terms, ..base.clone() })
-    }
-}
-
-fn named<T>(name: &str, from_name: impl Fn(&str) -> Option<T>) -> Result<T, String> {
-    from_name(name).ok_or_else(|| format!("`{name}` is not known"))
-}
-
-fn time(at: &Datetime) -> Result<Time, String> {
-    let parsed = chrono::DateTime::parse_from_rfc3339(&at.to_string());
-    parsed
-        .map(|t| Time::from_unix_millis(t.timestamp_millis()))
-        .map_err(|_| format!("`{at}` needs date, time and zone"))
-}
-
-fn span(text: &str) -> Result<Duration, String> {
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "min" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(format!("`{text}` is not a span such as 30s or 365d")),
+/// The latest day of a date that may be known to the year, the month or the day.
+fn latest_day(text: &str) -> Result<Day, String> {
+    let wrong = || format!("`{text}` is not a day, a month or a year such as 2011-04");
+    let day = |text: &str| chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
+    let latest = match text.len() {
+        4 => day(&format!("{text}-12-31")),
+        7 => (28..=31).rev().find_map(|last| day(&format!("{text}-{last}"))),
+        10 => day(text),
+        _ => None,
     };
-    number.parse::<u64>().map(|n| Duration::from_millis(n * millis)).map_err(|error| format!("`{text}`: {error}"))
+    let since_epoch = latest.ok_or_else(wrong)?.signed_duration_since(chrono::NaiveDate::default()).num_days();
+    i32::try_from(since_epoch).map(Day::from_unix_days).map_err(|_| wrong())
 }

@@ -1,6 +1,6 @@
 //! What happened to one subject, event by event, and the state that the domain joins from it.
 
-use consentd::domain::{Record, SubjectState, Time, UnreadableMark};
+use consentd::domain::{Birth, Record, Restriction, SubjectState, Time, UnreadableMark};
 
 /// One event about a subject, as it lies in a ledger.
 #[derive(Debug, Clone)]
@@ -20,6 +20,10 @@ pub(crate) enum What {
     Erased(Time),
     /// Something that cannot be read.
     Unreadable(UnreadableMark),
+    /// The processing of its data was restricted, or a restriction was lifted.
+    Restricted(Restriction),
+    /// It was said when the subject was born.
+    Born(Birth),
 }
 
 impl Happening {
@@ -31,6 +35,8 @@ impl Happening {
             }
             What::Erased(at) => SubjectState::of_erasure(*at),
             What::Unreadable(mark) => SubjectState::of_unreadable(mark.clone()),
+            What::Restricted(restriction) => SubjectState::of_restriction(restriction.clone()),
+            What::Born(birth) => SubjectState::of_birth(*birth),
         };
         state.superseding(&self.supersedes)
     }

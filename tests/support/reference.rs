@@ -102,7 +102,7 @@ fn what_is_left(history: &[Happening]) -> Left<'_> {
                     left.marks.push(mark);
                 }
             }
-            What::Erased(_) => {}
+            What::Erased(_) | What::Restricted(_) | What::Born(_) => {}
         }
     }
     left

@@ -39,6 +39,11 @@ pub(super) fn read(reader: &mut Reader) -> Option<Mapping> {
             "ext_authz.jurisdiction",
             "Where the subject is, ISO 3166; where it is not there, unknown.",
         ),
+        time_zone: sources(
+            Field::TimeZone,
+            "ext_authz.time_zone",
+            "Where the subject's clock is, an IANA name; where it is not there, the catalogue's for the jurisdiction.",
+        ),
         tcf: sources(Field::Tcf, "ext_authz.tcf", "An IAB TCF string; any source that has one counts."),
         gpp: sources(Field::Gpp, "ext_authz.gpp", "An IAB GPP string; any source that has one counts."),
         at_least_as_fresh: sources(
@@ -75,10 +80,20 @@ fn space(reader: &mut Reader) -> Option<String> {
 /// Whether the mapping is one. Without any of its keys there is none, and nothing is wrong.
 fn check(reader: &mut Reader, mapping: &Mapping) -> bool {
     let Mapping {
-        subject_space, subject, purpose, channel, recipient, jurisdiction, tcf, gpp, at_least_as_fresh, ..
+        subject_space,
+        subject,
+        purpose,
+        channel,
+        recipient,
+        jurisdiction,
+        time_zone,
+        tcf,
+        gpp,
+        at_least_as_fresh,
+        sec_gpc: _,
     } = mapping;
     let needed = [(SUBJECT, subject), (PURPOSE, purpose), (CHANNEL, channel)];
-    let others = [recipient, jurisdiction, tcf, gpp, at_least_as_fresh];
+    let others = [recipient, jurisdiction, time_zone, tcf, gpp, at_least_as_fresh];
     let is_any_set = subject_space.is_some()
         || needed.iter().any(|(_, sources)| !sources.is_empty())
         || others.into_iter().any(|sources| !sources.is_empty());

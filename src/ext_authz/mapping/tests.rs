@@ -16,6 +16,7 @@ fn mapping(subject: &str) -> Mapping {
         channel: parse("value:c", Field::Channel),
         recipient: Sources::default(),
         jurisdiction: Sources::default(),
+        time_zone: Sources::default(),
         sec_gpc: parse("header:sec-gpc", Field::SecGpc),
         tcf: Sources::default(),
         gpp: Sources::default(),
@@ -232,11 +233,18 @@ fn every_part_of_the_question_has_its_place() {
         channel: sources("path:/{channel}", Field::Channel),
         recipient: sources("header:x-recipient", Field::Recipient),
         jurisdiction: sources("query:country", Field::Jurisdiction),
+        time_zone: sources("header:x-zone", Field::TimeZone),
         gpp: sources("header:x-gpp", Field::Gpp),
         at_least_as_fresh: sources("header:x-token", Field::AtLeastAsFresh),
         ..mapping("header:x-user")
     };
-    let headers = [("x-user", "7"), ("x-recipient", "acme"), ("x-gpp", "DBAA"), ("x-token", token)];
+    let headers = [
+        ("x-user", "7"),
+        ("x-recipient", "acme"),
+        ("x-gpp", "DBAA"),
+        ("x-token", token),
+        ("x-zone", "Europe/Istanbul"),
+    ];
     let mut context = request("/email?country=TR", &headers);
     context.context_extensions.insert("purpose".to_owned(), "marketing".to_owned());
     let attributes = Attributes::new(&context);
@@ -251,13 +259,14 @@ fn every_part_of_the_question_has_its_place() {
         signals,
         heard: Heard::default(),
         max_staleness: None,
-        time_zone: None,
+        time_zone: wellformed::time_zone("", "Europe/Istanbul").expect("known"),
     };
     assert_eq!(asked.ask.question, question);
     assert_eq!(asked.at_least_as_fresh.map(|(_, text)| text), Some(token));
 
     for (header, value, problem) in [
         ("x-token", "nonsense", "`at_least_as_fresh` is "),
+        ("x-zone", "Europe/Ankara", "`time_zone` is not an IANA time zone"),
         ("x-recipient", "a\u{1}b", "`recipient` has control characters"),
         ("x-gpp", &*"x".repeat(16 * 1024 + 1), "`signals.gpp` is longer than 16384 bytes"),
     ] {

@@ -110,6 +110,14 @@ fn what_is_not_set_is_removed_also_where_it_is_one_of_ours() {
     assert_eq!(ok.headers_to_remove, ["x-consentd-valid-until", "x-consentd-ledger-token"]);
 }
 
+fn denied_with(answer: &Answer) -> (Vec<(String, String)>, String) {
+    let response = answered(answer, "token", &[]);
+    assert!(!allows(&response));
+    let Some(HttpResponse::DeniedResponse(denied)) = response.http_response else { panic!("{response:?}") };
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    (headers(&denied.headers).into_iter().map(owned).collect(), denied.body.clone())
+}
+
 #[test]
 fn a_denial_says_why_in_headers_and_body() {
     let response = answered(&answer(Reason::Withdrawn), "token", &[]);
@@ -128,6 +136,17 @@ fn a_denial_says_why_in_headers_and_body() {
         denied.body,
         r#"{"verdict":"DENY","reason":"WITHDRAWN","evidence_id":"8028b02de82838d3/2026-11/291","purpose":"marketing.\"news\"","channel":"email"}"#
     );
+    let later = Answer { not_before: Some(Time::from_unix_millis(1_795_219_200_123)), ..answer(Reason::QuietHours) };
+    let (told, body) = denied_with(&later);
+    assert!(told.contains(&("x-consentd-not-before".to_owned(), "2026-11-21T00:00:00.123Z".to_owned())), "{told:?}");
+    assert!(body.contains(r#""not_before":"2026-11-21T00:00:00.123Z""#), "{body}");
+    let required = Answer {
+        failed_purpose: Some("iys".into()),
+        failed_reason: Some(Reason::Withdrawn),
+        ..answer(Reason::RequiredPurposeDenied)
+    };
+    let (_, body) = denied_with(&required);
+    assert!(body.contains(r#""failed_purpose":"iys","failed_reason":"WITHDRAWN""#), "{body}");
     let refusal = Refusal::Malformed(Malformed::new("subject", "is missing"));
     let response = Told::refusal(&refusal).into_response(std::iter::empty());
     assert!(!allows(&response));

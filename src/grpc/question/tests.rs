@@ -15,7 +15,7 @@ type Spoil = fn(&mut v1::Question);
 
 #[test]
 fn malformed_questions_name_the_field() {
-    let cases: [(&str, Spoil); 14] = [
+    let cases: [(&str, Spoil); 16] = [
         ("`question.subject`", |q| q.subject = None),
         ("`question.subject.space`", |q| q.subject.as_mut().expect("one").space.clear()),
         ("`question.subject.space`", |q| q.subject.as_mut().expect("one").space = "CRM".into()),
@@ -26,6 +26,8 @@ fn malformed_questions_name_the_field() {
         ("`question.channel`", |q| q.channel = "e\n".into()),
         ("`question.recipient`", |q| q.recipient = "r".repeat(129)),
         ("`question.jurisdiction`", |q| q.jurisdiction = "Maine".into()),
+        ("`question.time_zone`", |q| q.time_zone = "+03:00".into()),
+        ("`question.time_zone`", |q| q.time_zone = "secret-id".into()),
         ("`question.signals.tcf`", |q| {
             q.signals = Some(v1::Signals { tcf: "t".repeat(16 * 1024 + 1), ..v1::Signals::default() });
         }),
@@ -69,6 +71,19 @@ fn a_batch_question_takes_from_the_context_what_it_does_not_say() {
     let seen: Vec<_> =
         asks.iter().map(|ask| (ask.question.purpose, ask.question.channel, ask.question.recipient)).collect();
     assert_eq!(seen, [("p", "email", "acme"), ("p", "sms", "")]);
+
+    let context = v1::Context { time_zone: "Asia/Tokyo".into(), ..context };
+    let shared = Shared::new(&context).expect("well-formed");
+    let zone = |name: &str| v1::BatchQuestion { time_zone: Some(name.into()), ..plain.clone() };
+    let questions = [plain.clone(), zone("Europe/Istanbul"), zone("")];
+    let asks = shared.asks(&questions).expect("well-formed");
+    let zones: Vec<_> = asks.iter().map(|ask| ask.question.time_zone.map(crate::domain::Zone::name)).collect();
+    assert_eq!(zones, [Some("Asia/Tokyo"), Some("Europe/Istanbul"), None], "an empty one is the catalogue's");
+    let status = tonic::Status::from(shared.asks(&[zone("Tokyo")]).expect_err("no zone"));
+    assert!(status.message().starts_with("`questions[0].time_zone`"), "{}", status.message());
+    let nowhere = v1::Context { time_zone: "Nowhere".into(), ..v1::Context::default() };
+    let status = tonic::Status::from(Shared::new(&nowhere).expect_err("no zone"));
+    assert!(status.message().starts_with("`context.time_zone`"), "{}", status.message());
 
     let broken = [plain, v1::BatchQuestion::default()];
     let status = tonic::Status::from(shared.asks(&broken).expect_err("no subject"));

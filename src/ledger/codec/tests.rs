@@ -95,7 +95,7 @@ fn each_rule_refuses_and_names_its_field() {
         (LINK, r#""device","id":"9""#, r#""crm","id":"42""#.into(), "link.linked: must be another"),
         (LINK, r#""linked":{"space":"device","id":"9"}"#, r#""unlinked":true"#.into(), "link.linked: missing"),
         (CATALOGUE, "e1", "e2".into(), ""),
-        (CATALOGUE, r#""version":1"#, r#""version":0"#.into(), "catalogue: version: must be at least 1"),
+        (CATALOGUE, r#""version":1"#, r#""version":0"#.into(), "catalogue.version: must be at least 1"),
         (CATALOGUE, "3600s", "0s".into(), "catalogue.purposes[0].max_age: must be longer than zero"),
         (CATALOGUE, "3600s", "-1s".into(), "catalogue.purposes[0].max_age: must be longer than zero"),
         (CATALOGUE, r#""5s""#, r#""0s""#.into(), "catalogue.default_max_staleness: must be longer"),
@@ -106,7 +106,7 @@ fn each_rule_refuses_and_names_its_field() {
             "catalogue.purposes[1].legal_basis: missing",
         ),
         (CATALOGUE, r#"["a"]"#, r#"["c"]"#.into(), "requires a purpose that the catalogue does not name"),
-        (CATALOGUE, r#"[{"key":"email"}]"#, r#"[{"key":"E"}]"#.into(), "catalogue.channels: must be a word"),
+        (CATALOGUE, r#"[{"key":"email"}]"#, r#"[{"key":"E"}]"#.into(), "catalogue.channels[0].key: must be a word"),
     ];
     for (text, from, to, sentence) in cases {
         let read = read(&with(text, from, to));

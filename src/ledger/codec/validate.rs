@@ -1,6 +1,8 @@
 //! Checks an event of the wire, field by field, and makes it the domain's.
 
-use crate::domain::catalogue::{self, ANY};
+use std::borrow::Cow;
+
+use crate::domain::catalogue::{ANY, check_channel, check_purpose, check_recipient};
 use crate::domain::words::Register;
 use crate::domain::{
     CatalogueError, Collection, ConsentEvent, Day, Defects, Event, EventBody, LegalBasis, Notice, Status, Subject,
@@ -8,7 +10,7 @@ use crate::domain::{
 };
 use crate::proto::v1;
 
-use super::catalogue::catalogue as checked_catalogue;
+use super::catalogue;
 use super::problem::{EventError, Problems};
 
 /// The longest event id, in bytes.
@@ -56,7 +58,7 @@ pub fn validate(event: v1::LedgerEvent) -> Result<Event, EventError> {
             subject(&mut problems, "erasure.subject", erasure.subject).map(|subject| EventBody::Erasure { subject })
         }
         Some(v1::ledger_event::Event::Catalogue(catalogue)) => {
-            checked_catalogue(&mut problems, catalogue).map(|catalogue| EventBody::Catalogue(Box::new(catalogue)))
+            catalogue::of_event(&mut problems, catalogue).map(|catalogue| EventBody::Catalogue(Box::new(catalogue)))
         }
         Some(v1::ledger_event::Event::Restriction(restriction)) => self::restriction(&mut problems, restriction),
         Some(v1::ledger_event::Event::Birth(birth)) => self::birth(&mut problems, birth),
@@ -77,11 +79,11 @@ pub fn validate(event: v1::LedgerEvent) -> Result<Event, EventError> {
 
 fn consent(problems: &mut Problems, consent: v1::ConsentEvent, event_time: Option<Time>) -> Option<ConsentEvent> {
     let subject = subject(problems, "consent.subject", consent.subject);
-    if let Err(error) = catalogue::check_purpose("consent.purpose", &consent.purpose) {
+    if let Err(error) = check_purpose("consent.purpose", &consent.purpose) {
         add_key(problems, error);
     }
     if consent.channel != ANY
-        && let Err(error) = catalogue::check_channel("consent.channel", &consent.channel)
+        && let Err(error) = check_channel("consent.channel", &consent.channel)
     {
         add_key(problems, error);
     }
@@ -90,7 +92,7 @@ fn consent(problems: &mut Problems, consent: v1::ConsentEvent, event_time: Optio
         problems.add("consent.status", "missing, or not known to this version");
     }
     let legal_basis = legal_basis(problems, "consent.legal_basis", consent.legal_basis);
-    if let Err(error) = catalogue::check_recipient("consent.recipient", &consent.recipient) {
+    if let Err(error) = check_recipient("consent.recipient", &consent.recipient) {
         add_key(problems, error);
     } else if consent.recipient == ANY && status.is_some_and(|status| status.register() != Register::Refusal) {
         problems.add("consent.recipient", "`*` is for refusals only: consent is specific");
@@ -150,7 +152,7 @@ fn link(problems: &mut Problems, link: v1::LinkEvent) -> Option<EventBody> {
 fn restriction(problems: &mut Problems, restriction: v1::RestrictionEvent) -> Option<EventBody> {
     let subject = subject(problems, "restriction.subject", restriction.subject);
     if !restriction.purpose.is_empty()
-        && let Err(error) = catalogue::check_purpose("restriction.purpose", &restriction.purpose)
+        && let Err(error) = check_purpose("restriction.purpose", &restriction.purpose)
     {
         add_key(problems, error);
     }
@@ -199,8 +201,7 @@ fn notice(problems: &mut Problems, notice: v1::Notice) -> Notice {
     if notice.version == 0 {
         problems.add("consent.notice.version", "must be at least 1");
     }
-    let is_tag = notice.language.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    if notice.language.len() > LANGUAGE_BYTES_MAX || !is_tag {
+    if notice.language.len() > LANGUAGE_BYTES_MAX || !is_language_tag(&notice.language) {
         problems.add_value("consent.notice.language", "must be a BCP 47 tag, such as `tr`", &notice.language);
     }
     Notice { version: notice.version, id: notice.id.into(), language: notice.language.into() }
@@ -214,12 +215,13 @@ fn subject(problems: &mut Problems, field: &'static str, subject: Option<v1::Sub
     Subject::new(&subject.space, &subject.id).map_err(|error| problems.add(field, error.to_string())).ok()
 }
 
+/// Whether a text has no other characters than a tag of BCP 47.
+pub(super) fn is_language_tag(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
 /// The legal basis of a wire value, which must be specified.
-pub(super) fn legal_basis(
-    problems: &mut Problems,
-    field: impl Into<std::borrow::Cow<'static, str>>,
-    wire: i32,
-) -> Option<LegalBasis> {
+fn legal_basis(problems: &mut Problems, field: &'static str, wire: i32) -> Option<LegalBasis> {
     let basis = v1::LegalBasis::try_from(wire).ok().and_then(|wire| LegalBasis::try_from(wire).ok());
     if basis.is_none() {
         problems.add(field, "missing, or not known to this version");
@@ -228,7 +230,11 @@ pub(super) fn legal_basis(
 }
 
 /// Milliseconds, rounded down: two events of one millisecond are simultaneous, and then the refusal wins.
-fn time(problems: &mut Problems, field: &'static str, time: pbjson_types::Timestamp) -> Option<Time> {
+pub(super) fn time(
+    problems: &mut Problems,
+    field: impl Into<Cow<'static, str>>,
+    time: pbjson_types::Timestamp,
+) -> Option<Time> {
     // A leap second comes as a nanosecond count of up to two seconds.
     if !(0..2_000_000_000).contains(&time.nanos) || !(1..=LAST_SECOND).contains(&time.seconds) {
         problems.add(field, "must be after 1970-01-01T00:00:00Z and before the year 10000");

@@ -17,14 +17,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
+use prost::Message as _;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::follow::decode::Decoder;
 use super::subject::{About, CATALOGUE, Kind};
-use super::{BEATS, Config, OpenError, Opened, Stored, mark, open};
+use super::{BEATS, Config, OpenError, Opened, SUBJECTS, Stored, mark, open};
 use crate::domain::{Position, SubjectKey};
-use crate::ledger::{Delivery, LedgerId, Place, Resume};
+use crate::ledger::{Delivery, LedgerId, Place, Resume, SubjectHasher};
+use crate::proto::v1;
 use answer::{Answer, Message, Stray};
 use inbox::Inbox;
 use proof::{Extent, History, Unproved};
@@ -149,6 +151,24 @@ impl SubjectReader {
         let kinds = Kind::ALL.map(|kind| About::Subject(key, kind).to_string());
         // A follower has seen a beat before it relies on any position.
         self.read(&kinds, BEATS, up_to, until).await
+    }
+
+    /// What names subjects in this ledger.
+    #[must_use]
+    pub fn hasher(&self) -> &SubjectHasher {
+        &self.decoder.hasher
+    }
+
+    /// Who wrote the event at a position, where it says so and a server gives it at once.
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind when it is dropped.
+    pub async fn source(&self, position: Position) -> Option<String> {
+        let body = json!({ "seq": position.0, "next_by_subj": SUBJECTS, "batch": 1 });
+        let answer = self.ask(&body).await.ok()?;
+        let message = answer.messages.into_iter().find(|message| message.sequence == position.0)?;
+        let source = v1::LedgerEvent::decode(message.payload.as_slice()).ok()?.source;
+        (!source.is_empty()).then_some(source)
     }
 
     /// All messages with these subjects up to a position. `witness` is a subject of which there is a message up to

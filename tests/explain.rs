@@ -1,0 +1,309 @@
+//! Earlier answers, decided again by the real sidecar and by the command: what they say, and what they do not give away.
+
+#![allow(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "tests may fail loudly")]
+
+#[path = "support/sidecar.rs"]
+mod sidecar;
+
+use std::time::Duration;
+
+use consentd::proto::v1::{
+    self, DifferenceCause as Cause, Reason, ReplayRemarkKind as Kind, ReplayStanding as Standing,
+};
+use sidecar::{
+    Client, Home, Sidecar, ask, batch_question, catalogue, connect_uds, eventually, given, link, newsletter, now_ms,
+    question, said, subject, token_at, until_reason, withdrawn, write_file,
+};
+use tonic::{Code, Request, Status};
+
+/// Asks about an earlier answer of a subject.
+async fn try_explain(client: &mut Client, subject: &str, evidence: &str) -> Result<v1::ExplainResponse, Status> {
+    let question = v1::Question { subject: Some(self::subject(subject)), ..v1::Question::default() };
+    let request = v1::ExplainRequest { question: Some(question), evidence_id: evidence.to_owned() };
+    client.explain(request).await.map(tonic::Response::into_inner)
+}
+
+async fn explain(client: &mut Client, subject: &str, evidence: &str) -> (v1::ExplainResponse, v1::Replay) {
+    let explained = try_explain(client, subject, evidence).await.expect("answered");
+    let replay = explained.replay.clone().expect("a replay");
+    (explained, replay)
+}
+
+fn kinds(replay: &v1::Replay) -> Vec<Kind> {
+    replay.remarks.iter().map(v1::ReplayRemark::kind).collect()
+}
+
+fn recorded(replay: &v1::Replay) -> Reason {
+    replay.recorded.as_ref().expect("an answer").reason()
+}
+
+fn replayed(replay: &v1::Replay) -> Reason {
+    replay.answer.as_ref().expect("an answer").reason()
+}
+
+fn today(explained: &v1::ExplainResponse) -> Reason {
+    explained.answer.as_ref().expect("an answer").reason()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_explanation_lists_every_rule_and_the_record_behind_it() {
+    let home = Home::with_catalogue();
+    let line = given("crm:1").replacen('{', r#"{"source":"webshop","#, 1);
+    let line = line.replacen(
+        r#""legalBasis""#,
+        r#""collection":{"method":"web_form","preTicked":true,"byGuardian":true},"proof":"doc/7","jurisdiction":"TR","legalBasis""#,
+        1,
+    );
+    let position = home.append(&line);
+    let sidecar = Sidecar::ready(&home, &[]).await;
+    let mut client = sidecar.client();
+    let request = v1::ExplainRequest { question: Some(newsletter("crm:1")), ..v1::ExplainRequest::default() };
+    let explained = client.explain(request).await.expect("answered").into_inner();
+    assert_eq!(today(&explained), Reason::PreTicked);
+    let results: Vec<_> = explained.rules.iter().map(|rule| (rule.rule.as_str(), rule.result())).collect();
+    let names: Vec<_> = consentd::domain::rules().map(|(rule, _)| rule).collect();
+    assert_eq!(results.iter().map(|(rule, _)| *rule).collect::<Vec<_>>(), names, "every rule, in order");
+    let decided = results.iter().position(|(_, result)| *result == v1::RuleResult::Denied).expect("one denied");
+    assert_eq!(results[decided].0, "collection");
+    assert!(results[..decided].iter().all(|(_, result)| *result == v1::RuleResult::Passed), "{results:?}");
+    assert!(results[decided + 1..].iter().all(|(_, result)| *result == v1::RuleResult::NotReached), "{results:?}");
+    assert!(results.len() > decided + 1, "{results:?}");
+    assert_eq!(explained.rules[decided].finding, "the consent was collected by a box ticked beforehand");
+    let record = explained.record.expect("a record");
+    let collection = record.collection.expect("how");
+    assert!(collection.pre_ticked && collection.by_guardian && !collection.passive, "{collection:?}");
+    assert_eq!(
+        (record.source.as_str(), record.proof.as_str(), record.jurisdiction.as_str()),
+        ("webshop", "doc/7", "TR")
+    );
+    assert_eq!((record.position, collection.method.as_str()), (position, "web_form"));
+    assert_eq!(explained.replay, None);
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_earlier_answer_comes_out_as_its_evidence_says_and_today_says_why_it_is_another() {
+    let home = Home::with_catalogue();
+    home.append(&given("crm:1"));
+    let sidecar = Sidecar::ready(&home, &[]).await;
+    let mut client = sidecar.client();
+    let asked = v1::Question {
+        signals: Some(v1::Signals { sec_gpc: "0".to_owned(), ..v1::Signals::default() }),
+        jurisdiction: "TR".to_owned(),
+        ..newsletter("crm:1")
+    };
+    let allowed = ask(&mut client, asked.clone()).await;
+    let (explained, replay) = explain(&mut client, "crm:1", &allowed.evidence_id).await;
+    assert_eq!((replay.standing(), kinds(&replay)), (Standing::Reproduced, vec![]));
+    assert_eq!(
+        (recorded(&replay), replayed(&replay), today(&explained)),
+        (Reason::Consent, Reason::Consent, Reason::Consent)
+    );
+    assert!(!replay.differs && replay.causes.is_empty());
+    assert_ne!(explained.evidence_id, allowed.evidence_id, "an explanation leaves evidence of its own");
+    let told = replay.question.clone().expect("what was asked");
+    assert_eq!(told, v1::Question { subject: None, ..asked.clone() });
+
+    // Withdrawn through another identifier, which was linked only afterwards.
+    home.append(&withdrawn("email:a@example.org"));
+    home.append(&link("crm:1", "email:a@example.org", now_ms()));
+    until_reason(&client, &newsletter("crm:1"), Reason::Withdrawn).await;
+    let (explained, replay) = explain(&mut client, "crm:1", &allowed.evidence_id).await;
+    assert_eq!((replay.standing(), today(&explained)), (Standing::Reproduced, Reason::Withdrawn));
+    assert!(replay.differs);
+    assert_eq!(replay.causes().collect::<Vec<_>>(), [Cause::Records]);
+    let denied = ask(&mut client, newsletter("email:a@example.org")).await;
+    let (_, replay) = explain(&mut client, "email:a@example.org", &denied.evidence_id).await;
+    assert_eq!((replay.standing(), replayed(&replay)), (Standing::Reproduced, Reason::Withdrawn));
+
+    // A catalogue that does not know the purpose any more.
+    home.append(&given("crm:2"));
+    until_reason(&client, &newsletter("crm:2"), Reason::Consent).await;
+    let before = ask(&mut client, newsletter("crm:2")).await;
+    home.append(&catalogue(2).replace(r#""key":"newsletter","#, r#""key":"letters","#));
+    until_reason(&client, &newsletter("crm:2"), Reason::UnknownPurpose).await;
+    let (_, replay) = explain(&mut client, "crm:2", &before.evidence_id).await;
+    assert_eq!((replay.standing(), replayed(&replay)), (Standing::Reproduced, Reason::Consent));
+    assert_eq!(replay.causes().collect::<Vec<_>>(), [Cause::Catalogue]);
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_are_followed_whatever_order_they_stand_in() {
+    let home = Home::with_catalogue();
+    home.append(&given("crm:1"));
+    // Each link is found only after what it leads to was passed.
+    home.append(&withdrawn("device:3"));
+    home.append(&link("email:2", "device:3", now_ms()));
+    home.append(&link("crm:1", "email:2", now_ms()));
+    let sidecar = Sidecar::ready(&home, &[]).await;
+    let mut client = sidecar.client();
+    let denied = ask(&mut client, newsletter("crm:1")).await;
+    let (_, replay) = explain(&mut client, "crm:1", &denied.evidence_id).await;
+    assert_eq!((replay.standing(), replayed(&replay)), (Standing::Reproduced, Reason::Withdrawn));
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_is_replayed_by_subject_or_by_place() {
+    let home = Home::with_catalogue();
+    home.append(&given("crm:1"));
+    home.append(&withdrawn("crm:2"));
+    let sidecar = Sidecar::ready(&home, &[]).await;
+    let mut client = sidecar.client();
+    let context = v1::Context { purpose: "newsletter".into(), channel: "email".into(), ..v1::Context::default() };
+    let other = v1::BatchQuestion { purpose: Some("billing".to_owned()), ..batch_question("crm:1") };
+    let questions = vec![batch_question("crm:1"), batch_question("crm:2"), other];
+    let batch = v1::MayProcessBatchRequest { context: Some(context), questions };
+    let id = client.may_process_batch(batch).await.expect("answered").into_inner().evidence_id;
+
+    let (_, replay) = explain(&mut client, "crm:2", &id).await;
+    assert_eq!((replay.standing(), replay.evidence_id.as_str()), (Standing::Reproduced, format!("{id}#1").as_str()));
+    assert_eq!(recorded(&replay), Reason::Withdrawn);
+    let (_, replay) = explain(&mut client, "crm:1", &format!("{id}#2")).await;
+    assert_eq!((replay.standing(), recorded(&replay)), (Standing::Reproduced, Reason::Contract));
+    let several = try_explain(&mut client, "crm:1", &id).await.expect_err("two answers");
+    assert_eq!(several.code(), Code::InvalidArgument, "{several}");
+    assert!(several.message().contains(&format!("{id}#0")), "{several}");
+    for (subject, id) in [("crm:3", id.clone()), ("crm:1", format!("{id}#1")), ("crm:1", format!("{id}#3"))] {
+        let refused = try_explain(&mut client, subject, &id).await.expect_err("not about the subject");
+        assert_eq!(refused.code(), Code::NotFound, "{refused}");
+        assert!(!refused.message().contains("crm:"), "{refused}");
+    }
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signals_are_given_again_or_the_answer_cannot_be() {
+    let home = Home::with_catalogue();
+    home.append(&given("crm:1"));
+    let sidecar = Sidecar::ready(&home, &[]).await;
+    let mut client = sidecar.client();
+    let signals = |tcf: &str| Some(v1::Signals { tcf: tcf.to_owned(), ..v1::Signals::default() });
+    let asked = v1::Question { signals: signals("unreadable"), ..newsletter("crm:1") };
+    let denied = ask(&mut client, asked.clone()).await;
+    assert_eq!(denied.answer.as_ref().expect("an answer").reason(), Reason::SignalUnreadable);
+    let with = async |client: &mut Client, tcf: &str| {
+        let question =
+            v1::Question { signals: signals(tcf), subject: asked.subject.clone(), ..v1::Question::default() };
+        let request = v1::ExplainRequest { question: Some(question), evidence_id: denied.evidence_id.clone() };
+        client.explain(request).await.expect("answered").into_inner().replay.expect("a replay")
+    };
+    let replay = with(&mut client, "").await;
+    assert_eq!((replay.standing(), kinds(&replay)), (Standing::Impossible, vec![Kind::SignalsMissing]));
+    assert_eq!((replay.answer.as_ref(), recorded(&replay)), (None, Reason::SignalUnreadable));
+    let replay = with(&mut client, "another").await;
+    assert_eq!((replay.standing(), kinds(&replay)), (Standing::Impossible, vec![Kind::SignalsDiffer]));
+    let replay = with(&mut client, "unreadable").await;
+    assert_eq!((replay.standing(), replayed(&replay)), (Standing::Reproduced, Reason::SignalUnreadable));
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_that_was_changed_contradicts_the_evidence() {
+    let home = Home::with_catalogue();
+    let padding = said("crm:9", "newsletter", "email", "GIVEN", now_ms() - 90_000);
+    home.append(&given("crm:1"));
+    // What is changed lies further back than a follower looks.
+    (0..40).for_each(|_| drop(home.append(&padding)));
+    let sidecar = Sidecar::ready(&home, &[]).await;
+    let mut client = sidecar.client();
+    let allowed = ask(&mut client, newsletter("crm:1")).await;
+    let text = std::fs::read_to_string(home.ledger()).expect("a ledger");
+    let changed = text.replacen(r#""id":"1""#, r#""id":"7""#, 1);
+    assert_eq!(changed.len(), text.len());
+    write_file(&home.ledger(), changed.as_bytes());
+    let (_, replay) = explain(&mut client, "crm:1", &allowed.evidence_id).await;
+    assert_eq!(replay.standing(), Standing::Contradicted);
+    assert_eq!(kinds(&replay), [Kind::ReasonDiffers, Kind::RecordDiffers]);
+    assert_eq!((recorded(&replay), replayed(&replay)), (Reason::Consent, Reason::UnknownSubject));
+    assert!(replay.remarks[0].sentence.contains("ALLOW CONSENT"), "{:?}", replay.remarks);
+
+    // Another ledger is no contradiction: nothing can be told.
+    write_file(&home.ledger(), format!("{}\n{}\n", catalogue(5), given("crm:1")).as_bytes());
+    let replay = eventually("a replay", async || {
+        try_explain(&mut client.clone(), "crm:1", &allowed.evidence_id).await.expect("answered").replay
+    });
+    let replay = replay.await;
+    assert_eq!((replay.standing(), kinds(&replay)), (Standing::Impossible, vec![Kind::OtherLedger]));
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_of_a_sidecar_in_trouble_is_taken_from_its_evidence() {
+    let home = Home::with_catalogue();
+    home.append(&given("crm:1"));
+    let sidecar = Sidecar::ready(&home, &[("replica.max_wait", "20ms")]).await;
+    let mut client = sidecar.client();
+    let fresh = ask(&mut client, newsletter("crm:1")).await;
+    let token = token_at(&fresh.view.expect("a view").ledger_token, 1 << 40);
+    let asked = v1::Question { at_least_as_fresh: token, ..newsletter("crm:1") };
+    let stale = ask(&mut client, asked).await;
+    assert_eq!(stale.answer.expect("an answer").reason(), Reason::Stale);
+    let (explained, replay) = explain(&mut client, "crm:1", &stale.evidence_id).await;
+    assert_eq!((replay.standing(), kinds(&replay)), (Standing::Reproduced, vec![Kind::StandingTaken]));
+    assert_eq!((replayed(&replay), today(&explained)), (Reason::Stale, Reason::Consent));
+    assert_eq!(replay.causes().collect::<Vec<_>>(), [Cause::View]);
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_no_evidence_here_is_said_and_who_may_not_ask_learns_nothing() {
+    let home = Home::with_catalogue();
+    home.append(&given("crm:1"));
+    let uid = rustix::process::geteuid().as_raw();
+    let callers = format!("[{{ name = 'mailer', uid = {uid}, purposes = ['newsletter'], channels = ['*'] }}]");
+    let sidecar = Sidecar::ready(&home, &[]).await;
+    let mut client = sidecar.client();
+    let billed = ask(&mut client, question("crm:1", "billing", "email")).await.evidence_id;
+    let allowed = ask(&mut client, newsletter("crm:1")).await.evidence_id;
+
+    let (_, index) = allowed.rsplit_once('/').expect("an index");
+    let beyond = allowed.replace(&format!("/{index}"), "/99999");
+    let (_, rest) = allowed.split_once('/').expect("an instance");
+    for (id, told) in [(beyond, "there is no evidence"), (format!("0123456789abcdef/{rest}"), "of the instance")] {
+        let refused = try_explain(&mut client, "crm:1", &id).await.expect_err("refused");
+        assert_eq!(refused.code(), Code::NotFound, "{refused}");
+        assert!(refused.message().contains(told), "{refused}");
+    }
+    let malformed = try_explain(&mut client, "crm:1", "nonsense").await.expect_err("refused");
+    assert_eq!(malformed.code(), Code::InvalidArgument, "{malformed}");
+    assert!(malformed.message().starts_with("`evidence_id` "), "{malformed}");
+    let other =
+        v1::ExplainRequest { question: Some(question("crm:1", "billing", "email")), evidence_id: allowed.clone() };
+    let other = client.explain(other).await.expect_err("refused");
+    assert_eq!(other.code(), Code::InvalidArgument, "{other}");
+    assert!(other.message().starts_with("`question.purpose` "), "{other}");
+    sidecar.stop().await;
+
+    let sidecar = Sidecar::ready(&home, &[("callers", &callers)]).await;
+    let mut mailer = Client::new(connect_uds(&home.uds()).await.expect("connected"));
+    assert_eq!(explain(&mut mailer, "crm:1", &allowed).await.1.standing(), Standing::Reproduced);
+    // Whether it is about the subject or not, the same is said.
+    for subject in ["crm:1", "crm:2"] {
+        let refused = try_explain(&mut mailer, subject, &billed).await.expect_err("refused");
+        assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+    }
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadline_ends_the_replay_and_not_todays_answer() {
+    let home = Home::with_catalogue();
+    home.append(&given("crm:1"));
+    let sidecar = Sidecar::ready(&home, &[]).await;
+    let mut client = sidecar.client();
+    let allowed = ask(&mut client, newsletter("crm:1")).await.evidence_id;
+    // Takes seconds to be looked through: every line could be about the subject.
+    let line = given(r"crm:\u0031\u0030");
+    let many: String = std::iter::repeat_n(line + "\n", 300_000).collect();
+    sidecar::append(&home.ledger(), many.as_bytes());
+    let question = v1::Question { subject: Some(subject("crm:1")), ..v1::Question::default() };
+    let mut request = Request::new(v1::ExplainRequest { question: Some(question), evidence_id: allowed });
+    request.set_timeout(Duration::from_millis(600));
+    let explained = client.explain(request).await.expect("answered").into_inner();
+    let replay = explained.replay.expect("a replay");
+    assert_eq!((replay.standing(), kinds(&replay)), (Standing::Impossible, vec![Kind::TooLate]));
+    assert!(!explained.evidence_id.is_empty(), "today's answer has evidence");
+    sidecar.stop().await;
+}
