@@ -230,6 +230,22 @@ fn a_customer_table_is_imported_by_its_mapping() {
     assert!(told.contains("the first row is not UTF-8; what a spreadsheet in Turkish has saved is often"), "{told}");
 }
 
+/// The block of a document that is of this language, the first.
+fn block<'a>(document: &'a str, language: &str) -> &'a str {
+    let (_, rest) = document.split_once(&format!("\n```{language}\n")).expect("a block");
+    rest.split_once("```").expect("its end").0
+}
+
+#[test]
+fn the_example_of_the_documentation_is_what_it_says() {
+    let shop = Shop::new();
+    let document = include_str!("../docs/import.md");
+    let mapping = shop.write("mapping.toml", block(document, "toml"));
+    let table = shop.write("table.csv", block(document, "csv"));
+    let (out, _) = shop.ends(0, &[&table, "--mapping", &mapping, "--dry-run"]);
+    assert_eq!(out, block(document, "text"));
+}
+
 #[test]
 fn what_is_missing_or_wrong_is_said() {
     let shop = Shop::new();
