@@ -11,7 +11,9 @@ mod config_flags;
 mod evidence;
 mod explain;
 mod ledger;
+mod local;
 mod quickstart;
+mod report;
 mod serve;
 
 use std::fmt::Display;
@@ -41,6 +43,7 @@ enum Command {
     /// Check the configuration, or print what is in effect.
     Config(config::Args),
     Ledger(Box<ledger::Args>),
+    Report(Box<report::Args>),
     Evidence(evidence::Evidence),
     Bench(Box<bench::Args>),
 }
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Config(args) => config::run(args),
         Command::Ledger(args) => ledger::run(*args),
+        Command::Report(args) => report::run(*args),
         Command::Evidence(args) => evidence::run(&args),
         Command::Bench(args) => bench::run(*args),
     };
