@@ -5,6 +5,7 @@
 
 mod ask;
 mod bench;
+mod catalogue;
 mod client;
 mod config;
 mod config_flags;
@@ -42,6 +43,7 @@ enum Command {
     Explain(Box<explain::Args>),
     /// Check the configuration, or print what is in effect.
     Config(config::Args),
+    Catalogue(catalogue::Args),
     Ledger(Box<ledger::Args>),
     Report(Box<report::Args>),
     Evidence(evidence::Evidence),
@@ -93,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Ask(args) => ask::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Config(args) => config::run(args),
+        Command::Catalogue(args) => catalogue::run(args),
         Command::Ledger(args) => ledger::run(*args),
         Command::Report(args) => report::run(*args),
         Command::Evidence(args) => evidence::run(&args),

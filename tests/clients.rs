@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 const PAGE: &str = include_str!("../examples/clients/README.md");
 
@@ -37,6 +38,9 @@ fn path() -> (Vec<PathBuf>, OsString) {
     let path = std::env::join_paths(all).expect("a path");
     (ours, path)
 }
+
+/// Whose turn it is.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// What Go and Maven say where nobody answers for their packages. Neither Debian nor the other registries have them.
 const UNREACHABLE: [&str; 5] =
@@ -67,7 +71,10 @@ fn run(language: &str, needs: &[&str], must_run: bool) -> bool {
             command.env_remove(name);
         }
     }
+    // One after the other: a client that starts while others are compiled may wait for a processor beyond its deadline.
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let output = command.stdin(Stdio::null()).output().expect("it runs");
+    drop(turn);
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if !must_run && let Some(why) = errors.lines().find(|line| UNREACHABLE.iter().any(|phrase| line.contains(phrase))) {
         leave_out(language, &format!("its packages, which cannot be reached: {why}"));

@@ -53,7 +53,8 @@ pub(crate) struct Case {
     pub(crate) expect: Expectation,
 }
 
-/// One event. `what` is a status, or `erased`, `unreadable`, `linked`, `restricted`, `unrestricted`, `born`.
+/// One event. `what` is a status, or `erased`, `unreadable`, `linked`, `unlinked`, `restricted`, `unrestricted`,
+/// `born`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EventLines {
@@ -61,7 +62,7 @@ struct EventLines {
     at: Option<Datetime>,
     /// Whom it is about.
     identifier: Option<String>,
-    /// The other identifier, of a link.
+    /// The other identifier, of a link or its undoing.
     with: Option<String>,
     purpose: Option<String>,
     channel: Option<String>,
@@ -161,7 +162,13 @@ pub(crate) struct Prepared {
     expected: Answer,
     /// By identifier, in the file's order.
     pub(crate) events: Vec<(String, Happening)>,
-    links: Vec<(String, String)>,
+    links: Vec<LinkLine>,
+}
+
+/// What was said of two identifiers. The later decides, at equal times that they are one person.
+struct LinkLine {
+    pair: [String; 2],
+    said: (Time, bool),
 }
 
 /// An answer, as far as a case states it.
@@ -202,9 +209,8 @@ impl Case {
         for (line, place) in self.event.iter().zip(1..) {
             let identifier = line.identifier.clone().unwrap_or_else(|| SUBJECT.to_owned());
             let in_event = |problem: String| format!("event {place}: {problem}");
-            if line.what == "linked" {
-                line.only_these_keys(&["at", "with"]).map_err(in_event)?;
-                links.push((identifier, line.with.clone().ok_or_else(|| in_event("`with` is missing".to_owned()))?));
+            if matches!(line.what.as_str(), "linked" | "unlinked") {
+                links.push(line.link(identifier).map_err(in_event)?);
             } else {
                 events.push((identifier, line.happening(place).map_err(in_event)?));
             }
@@ -321,9 +327,15 @@ impl Prepared {
 
     /// The identifiers that are one person with the question's.
     fn person(&self) -> Vec<&str> {
+        let stands = |link: &&LinkLine| {
+            let same_pair = self.links.iter().filter(|other| other.pair == link.pair);
+            same_pair.map(|other| other.said).max() == Some((link.said.0, true))
+        };
+        let linked: Vec<&LinkLine> = self.links.iter().filter(stands).collect();
         let mut person = vec![self.identifier.as_str()];
         loop {
-            let next = self.links.iter().flat_map(|(a, b)| [(a, b), (b, a)]).find_map(|(from, to)| {
+            let mut both_ways = linked.iter().map(|link| &link.pair).flat_map(|[a, b]| [(a, b), (b, a)]);
+            let next = both_ways.find_map(|(from, to)| {
                 (person.contains(&from.as_str()) && !person.contains(&to.as_str())).then_some(to)
             });
             match next {
@@ -365,6 +377,14 @@ impl std::fmt::Display for Answer {
 }
 
 impl EventLines {
+    fn link(&self, identifier: String) -> Result<LinkLine, String> {
+        self.only_these_keys(&["at", "with"])?;
+        let at = time(self.at.as_ref().ok_or("`at` is missing")?)?;
+        let mut pair = [identifier, self.with.clone().ok_or("`with` is missing")?];
+        pair.sort_unstable();
+        Ok(LinkLine { pair, said: (at, self.what == "linked") })
+    }
+
     fn happening(&self, place: u64) -> Result<Happening, String> {
         let at = self.at.as_ref().map(time).transpose()?;
         let demanded_at = at.ok_or_else(|| "`at` is missing".to_owned());

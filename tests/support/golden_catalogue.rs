@@ -1,4 +1,5 @@
-//! The catalogue of a golden case: a file of `tests/catalogues`, with what the case changes in it.
+//! The catalogue of a golden case: a file of `tests/catalogues`, with what the case changes in it, or one of
+//! `examples/catalogues` as users get it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,8 @@ use consentd::domain::catalogue::{
     Acceptance, GppRule, MinorRule, MinorTreatment, NoticeVersion, QuietHours, Recipient, Region, Regional, TcfRule,
     UnknownAge,
 };
-use consentd::domain::{Catalogue, CatalogueParts, LegalBasis, NoticeRule, Purpose, Terms, Time, Zone};
+use consentd::domain::{Catalogue, CatalogueParts, EventBody, LegalBasis, NoticeRule, Purpose, Terms, Time, Zone};
+use consentd::proto::v1;
 use serde::Deserialize;
 use toml::value::Datetime;
 
@@ -227,6 +229,10 @@ pub(crate) fn folder(name: &str) -> PathBuf {
 
 /// Reads a catalogue and changes it.
 pub(crate) fn read_catalogue(name: &str, changes: &Changes<'_>) -> Result<Catalogue, String> {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/catalogues").join(name).with_extension("json");
+    if shipped.exists() {
+        return if changes.is_empty() { read_shipped(&shipped) } else { Err(format!("`{name}` is shipped as it is")) };
+    }
     let path = folder("catalogues").join(name).with_extension("toml");
     let text = std::fs::read_to_string(&path).map_err(|error| format!("catalogue `{name}`: {error}"))?;
     let file: CatalogueFile = toml::from_str(&text).map_err(|error| format!("catalogue `{name}`: {error}"))?;
@@ -273,6 +279,23 @@ pub(crate) fn read_catalogue(name: &str, changes: &Changes<'_>) -> Result<Catalo
         recipients: recipients.into_values().collect(),
     })
     .map_err(|problems| format!("catalogue `{name}`: {problems}"))
+}
+
+/// Reads a catalogue as a ledger does.
+fn read_shipped(path: &Path) -> Result<Catalogue, String> {
+    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| named(&error))?;
+    let wire = serde_json::from_str(&text).map_err(|error| named(&error))?;
+    let event = v1::LedgerEvent {
+        event_id: "catalogue".to_owned(),
+        event_time: Some(pbjson_types::Timestamp { seconds: 1, nanos: 0 }),
+        event: Some(v1::ledger_event::Event::Catalogue(wire)),
+        ..v1::LedgerEvent::default()
+    };
+    match consentd::ledger::validate(event).map_err(|error| named(&error))?.body {
+        EventBody::Catalogue(catalogue) => Ok(*catalogue),
+        other => Err(named(&format!("{other:?}"))),
+    }
 }
 
 impl RegionalLines {

@@ -259,7 +259,7 @@ fn every_part_of_the_question_has_its_place() {
         signals,
         heard: Heard::default(),
         max_staleness: None,
-        time_zone: crate::zones::find("Europe/Istanbul"),
+        time_zone: wellformed::time_zone("", "Europe/Istanbul").expect("known"),
     };
     assert_eq!(asked.ask.question, question);
     assert_eq!(asked.at_least_as_fresh.map(|(_, text)| text), Some(token));
