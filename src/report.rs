@@ -6,8 +6,8 @@
 //! Invariants:
 //! - The figures are those of the join, whatever order the events come in and however often: what two events say of the
 //!   same subject, purpose, channel, recipient and moment is one thing, and a thing belongs to the period it happened in.
-//! - P6: no figure, label or error names a subject; where fewer subjects than asked for stand behind a figure, it is not
-//!   there at all, and no total contains it.
+//! - P6: no figure, label or error names a subject; as long as fewer subjects than asked for have spoken of a purpose
+//!   over a channel, its figures are not there at all, and no total contains them.
 
 mod count;
 mod definitions;
@@ -57,10 +57,10 @@ pub struct Series {
     pub purpose: String,
     /// The channel; `*` is all of them at once.
     pub channel: String,
-    /// By period; `None` where too few subjects stand behind it.
+    /// By period; `None` where too few subjects have spoken of it by then.
     pub periods: Vec<Option<Figures>>,
-    /// Of all periods that are shown.
-    pub total: Figures,
+    /// Of all periods that are shown; `None` where none is.
+    pub total: Option<Figures>,
 }
 
 /// All that is reported.
@@ -80,7 +80,7 @@ pub struct Report {
     pub series: Vec<Series>,
     /// By period, of all that is shown.
     pub totals: Vec<Figures>,
-    /// Figures are shown from so many subjects on.
+    /// Figures are shown as soon as so many subjects have spoken of a purpose over a channel.
     pub min_subjects: u64,
     /// How many are not shown for that.
     pub suppressed: u64,
@@ -126,19 +126,6 @@ impl Figures {
         self.objected += other.objected;
         self.revoked += other.revoked;
     }
-
-    /// Whether anything happened.
-    #[must_use]
-    pub const fn is_quiet(&self) -> bool {
-        self.asked == 0
-            && self.given == 0
-            && self.void == 0
-            && self.renewed == 0
-            && self.refused == 0
-            && self.withdrawn == 0
-            && self.objected == 0
-            && self.revoked == 0
-    }
 }
 
 /// A part of a whole, where there is a whole; at most 1, since a thing may be withdrawn that was never given here.
@@ -158,7 +145,7 @@ impl Report {
     #[must_use]
     pub fn total(&self) -> Figures {
         self.series.iter().fold(Figures::default(), |mut total, series| {
-            total.add_beside(&series.total);
+            series.total.iter().for_each(|shown| total.add_beside(shown));
             total
         })
     }

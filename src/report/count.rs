@@ -251,15 +251,16 @@ fn what(said: &ConsentEvent) -> Option<What> {
 /// The figures as they add up, by purpose and channel and period.
 struct Sums {
     periods: usize,
+    /// One place more than there are periods, for what was before.
     rows: BTreeMap<(Text, Text), Vec<Sum>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Sum {
     figures: Figures,
-    /// Whose things stand behind what happened.
-    subjects: u64,
-    /// What began or ended to stand in the period, and of the first what stood before.
+    /// Who spoke of purpose and channel for the first time.
+    newcomers: u64,
+    /// How many more consents stand at the end than at the beginning.
     change: i64,
 }
 
@@ -270,13 +271,12 @@ impl Sums {
 
     fn add(&mut self, one: &standing::One, is_asked_about: impl Fn(u32) -> bool, known: &[Cell]) {
         // Two recipients are two consents, and one subject.
-        let mut seen: Vec<(&Text, &Text, usize)> = Vec::new();
+        let mut came: BTreeMap<(&Text, &Text), usize> = BTreeMap::new();
         for (cell, happened) in &one.happened {
             let Some(named) = usize::try_from(*cell).ok().and_then(|cell| known.get(cell)) else { continue };
             if !is_asked_about(*cell) {
                 continue;
             }
-            // One place more, for what stood before.
             let row = self.rows.entry((named.purpose.clone(), named.channel.clone()));
             let row = row.or_insert_with(|| vec![Sum::default(); self.periods + 1]);
             for (place, change) in &happened.changes {
@@ -287,12 +287,15 @@ impl Sums {
             for (period, figures) in &happened.figures {
                 if let Some(sum) = row.get_mut(period + 1) {
                     sum.figures.add_flows(figures);
-                    let mark = (&named.purpose, &named.channel, *period);
-                    if !seen.contains(&mark) {
-                        seen.push(mark);
-                        sum.subjects += 1;
-                    }
                 }
+            }
+            let first = came.entry((&named.purpose, &named.channel)).or_insert(happened.first);
+            *first = (*first).min(happened.first);
+        }
+        for ((purpose, channel), first) in came {
+            let row = self.rows.get_mut(&(purpose.clone(), channel.clone()));
+            if let Some(sum) = row.and_then(|row| row.get_mut(first)) {
+                sum.newcomers += 1;
             }
         }
     }
@@ -303,23 +306,23 @@ impl Sums {
         let mut suppressed = 0;
         let mut all = Vec::new();
         for ((purpose, channel), sums) in self.rows {
-            let mut standing = 0_i64;
+            let mut sums = sums.into_iter();
+            let before = sums.next().unwrap_or_default();
+            let (mut subjects, mut standing) = (before.newcomers, before.change);
             let mut periods = Vec::new();
             let mut total: Option<Figures> = None;
-            let mut sums = sums.into_iter();
-            standing += sums.next().map_or(0, |before| before.change);
             for (sum, beside) in sums.zip(&mut totals) {
                 let standing_before = u64::try_from(standing).unwrap_or(0);
+                subjects += sum.newcomers;
                 standing += sum.change;
-                let figures =
-                    Figures { standing_before, standing: u64::try_from(standing).unwrap_or(0), ..sum.figures };
-                // Behind what stands there are at least as many consents as subjects.
-                let few = |count: u64| count > 0 && count < min_subjects;
-                if few(sum.subjects) || few(figures.standing) || few(standing_before) {
+                // Who has spoken stays: what is shown once is shown from then on.
+                if subjects > 0 && subjects < min_subjects {
                     suppressed += 1;
                     periods.push(None);
                     continue;
                 }
+                let figures =
+                    Figures { standing_before, standing: u64::try_from(standing).unwrap_or(0), ..sum.figures };
                 beside.add_beside(&figures);
                 match &mut total {
                     None => total = Some(figures),
@@ -327,10 +330,9 @@ impl Sums {
                 }
                 periods.push(Some(figures));
             }
-            let is_silent = periods.iter().flatten().all(|figures| figures.is_quiet() && figures.standing == 0);
-            if periods.iter().any(Option::is_none) || !is_silent {
+            if subjects > 0 {
                 let (purpose, channel) = (purpose.into(), channel.into());
-                all.push(Series { purpose, channel, periods, total: total.unwrap_or_default() });
+                all.push(Series { purpose, channel, periods, total });
             }
         }
         (all, totals, suppressed)

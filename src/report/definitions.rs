@@ -19,7 +19,7 @@ pub const DEFINITIONS: &[(&str, &str)] = &[
     ("objected", "objections to a legitimate interest; no part of any rate"),
     ("revoked", "consents that somebody else took away or found to be invalid"),
     ("opt-in rate", "given / (given + refused)"),
-    ("withdrawal rate", "withdrawn / (consents standing at the beginning + given)"),
+    ("withdrawal rate", "withdrawn / (consents standing at the beginning + given); in the table, `leaving`"),
     (
         "standing",
         "consents in force at the end: given or renewed, not void, not past their own end, and not followed by a refusal of \
@@ -30,4 +30,5 @@ pub const DEFINITIONS: &[(&str, &str)] = &[
         "what happened belongs to the period in which it happened, however late it came; what came twice is counted once; \
          what an erasure covers is not counted",
     ),
+    ("too few", "fewer subjects than the report was asked for had ever spoken of the purpose over the channel by then"),
 ];

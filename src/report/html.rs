@@ -17,17 +17,17 @@ const PURPOSES_MAX: usize = 60;
 const LINES_MAX: usize = 8;
 /// The headings of the tables' figures.
 const COLUMNS: [&str; 11] = [
-    "asked",
-    "given",
-    "void",
-    "renewed",
-    "refused",
-    "withdrawn",
-    "objected",
-    "revoked",
     "opt-in rate",
     "withdrawal rate",
     "standing",
+    "given",
+    "refused",
+    "withdrawn",
+    "asked",
+    "void",
+    "renewed",
+    "objected",
+    "revoked",
 ];
 
 /// The whole page.
@@ -45,7 +45,12 @@ pub fn html(report: &Report) -> String {
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n"
     );
     page.push_str("<a class=\"skip\" href=\"#purposes\">To the figures by purpose</a>\n<main>\n");
-    let _ = write!(page, "<h1>{title}</h1>\n<p class=\"lead\">{}</p>\n", about(report));
+    let _ = write!(
+        page,
+        "<h1>Consent rates, <span class=\"day\">{from}</span> to <span class=\"day\">{to}</span></h1>\n<p \
+         class=\"lead\">{}</p>\n",
+        about(report)
+    );
     tiles(&mut page, &report.total());
     for sentence in sentences(report) {
         let _ = writeln!(page, "<p class=\"note\">{sentence}</p>");
@@ -123,7 +128,7 @@ fn overview(page: &mut String, report: &Report) {
 
 fn purposes(page: &mut String, report: &Report) {
     page.push_str("<section aria-labelledby=\"purposes\">\n<h2 id=\"purposes\">By purpose and channel</h2>\n");
-    let rows = report.series.iter().map(|series| (name(series), Some(&series.total)));
+    let rows = report.series.iter().map(|series| (name(series), series.total.as_ref()));
     table(page, "All periods that are shown, by purpose and channel", "purpose, channel", rows, true);
     page.push_str("</section>\n");
     let labels = labels(report);
@@ -211,9 +216,9 @@ fn table<'a>(
 
 fn cells(page: &mut String, figures: &Figures) {
     let Figures { asked, given, void, renewed, refused, withdrawn, objected, revoked, standing, .. } = *figures;
-    let counts = [asked, given, void, renewed, refused, withdrawn, objected, revoked].map(grouped);
+    let counts = [standing, given, refused, withdrawn, asked, void, renewed, objected, revoked].map(grouped);
     let rates = [percent(figures.opt_in_rate()), percent(figures.withdrawal_rate())];
-    for value in counts.into_iter().chain(rates).chain([grouped(standing)]) {
+    for value in rates.into_iter().chain(counts) {
         let _ = write!(page, "<td>{value}</td>");
     }
 }

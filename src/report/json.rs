@@ -18,7 +18,7 @@ pub fn json(report: &Report) -> Value {
             "purpose": series.purpose,
             "channel": series.channel,
             "periods": series.periods.iter().map(|figures| figures.as_ref().map(of_figures)).collect::<Vec<_>>(),
-            "total": of_figures(&series.total),
+            "total": series.total.as_ref().map(of_figures),
         })
     });
     let definitions: Map<String, Value> =

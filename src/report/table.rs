@@ -5,17 +5,18 @@ use std::fmt::Write as _;
 use super::{DEFINITIONS, Figures, Report, Unit};
 
 /// The columns of figures, with their widths.
-const COLUMNS: [(&str, usize); 10] = [
-    ("asked", 7),
+const COLUMNS: [(&str, usize); 11] = [
+    ("opt-in", 9),
+    ("leaving", 9),
+    ("standing", 10),
     ("given", 7),
+    ("refused", 8),
+    ("withdr.", 8),
+    ("asked", 7),
     ("void", 6),
     ("renewed", 8),
-    ("refused", 8),
-    ("withdrawn", 10),
+    ("object.", 8),
     ("revoked", 8),
-    ("opt-in", 8),
-    ("withdr.", 8),
-    ("standing", 9),
 ];
 /// Columns of the terminal for the definitions.
 const WIDTH: usize = 100;
@@ -29,8 +30,8 @@ pub fn table(report: &Report) -> String {
         format!("{}{mark}", period.label)
     });
     let periods: Vec<String> = periods.collect();
-    let widest = report.series.iter().map(|series| series.purpose.len() + series.channel.len() + 2).max().unwrap_or(0);
-    let width = widest.max(12);
+    let width = periods.iter().map(String::len).max().unwrap_or(0) + 1;
+    let named = report.series.iter().map(|series| series.purpose.len() + series.channel.len() + 2).max().unwrap_or(0);
 
     let _ = writeln!(text, "\nBY {}, ALL THAT IS SHOWN", report.by.word().to_uppercase());
     head(&mut text, width);
@@ -38,9 +39,9 @@ pub fn table(report: &Report) -> String {
         row(&mut text, width, period, Some(figures));
     }
     let _ = writeln!(text, "\nBY PURPOSE AND CHANNEL, ALL PERIODS THAT ARE SHOWN");
-    head(&mut text, width);
+    head(&mut text, named);
     for series in &report.series {
-        row(&mut text, width, &format!("{}  {}", series.purpose, series.channel), Some(&series.total));
+        row(&mut text, named, &format!("{}  {}", series.purpose, series.channel), series.total.as_ref());
     }
     if report.periods.len() > 1 {
         for series in &report.series {
@@ -81,14 +82,19 @@ fn row(text: &mut String, width: usize, name: &str, figures: Option<&Figures>) {
         let _ = writeln!(text, "  (too few to be shown)");
         return;
     };
-    let Figures { asked, given, void, renewed, refused, withdrawn, revoked, standing, .. } = figures;
-    let counts = [asked, given, void, renewed, refused, withdrawn, revoked].map(u64::to_string);
-    let rates = [percent(figures.opt_in_rate()), percent(figures.withdrawal_rate())];
-    let values = counts.into_iter().chain(rates).chain([standing.to_string()]);
-    for ((_, columns), value) in COLUMNS.iter().zip(values) {
+    for ((_, columns), value) in COLUMNS.iter().zip(values(figures)) {
         let _ = write!(text, "{value:>columns$}");
     }
     text.push('\n');
+}
+
+/// The figures in the order of the columns.
+fn values(figures: &Figures) -> [String; COLUMNS.len()] {
+    let Figures { asked, given, void, renewed, refused, withdrawn, objected, revoked, standing, .. } = figures;
+    let [standing, given, refused, withdrawn, asked, void, renewed, objected, revoked] =
+        [standing, given, refused, withdrawn, asked, void, renewed, objected, revoked].map(u64::to_string);
+    let (opt_in, leaving) = (percent(figures.opt_in_rate()), percent(figures.withdrawal_rate()));
+    [opt_in, leaving, standing, given, refused, withdrawn, asked, void, renewed, objected, revoked]
 }
 
 fn channel(channel: &str) -> &str {
@@ -119,7 +125,7 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
     let mut sentences = Vec::new();
     if report.suppressed > 0 {
         sentences.push(format!(
-            "Not shown, and in no total: {} figures behind which fewer than {} subjects stand.",
+            "Not shown, and in no total: {} cells of which fewer than {} subjects had ever spoken.",
             report.suppressed, report.min_subjects
         ));
     }

@@ -12,11 +12,13 @@ pub(super) struct One {
 }
 
 /// What happened about one thing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Happened {
+    /// When it was first spoken of: 0 is before the first period, then the periods from 1 on.
+    pub(super) first: usize,
     /// By period.
     pub(super) figures: Vec<(usize, Figures)>,
-    /// When consents began (+1) and ended (-1) to stand: 0 is before the first period, then the periods from 1 on.
+    /// When consents began (+1) and ended (-1) to stand, in the same way.
     pub(super) changes: Vec<(usize, i64)>,
 }
 
@@ -24,8 +26,8 @@ pub(super) struct Happened {
 pub(super) fn of(things: &[Thing], known: &[Cell], periods: &[Period], now: Time) -> One {
     let mut one = One::default();
     for about in things.chunk_by(|thing, next| thing.cell == next.cell) {
-        let Some(cell) = about.first().map(|thing| thing.cell) else { continue };
-        let mut happened = Happened::default();
+        let Some(Thing { cell, at, .. }) = about.first().copied() else { continue };
+        let mut happened = Happened { first: place(at, periods), figures: Vec::new(), changes: Vec::new() };
         for thing in about {
             if let Some(period) = period_of(thing.at, periods) {
                 happened.count(period, thing.what);

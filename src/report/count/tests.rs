@@ -124,7 +124,7 @@ fn a_consent_stands_until_it_is_refused_anywhere_above_or_ends_and_not_at_all_wh
     let series = report.series.iter().find(|series| series.purpose == "news.weekly").expect("a series");
     let standing: Vec<u64> = series.periods.iter().flatten().map(|figures| figures.standing).collect();
     assert_eq!(standing, [3, 2, 1], "the end, the withdrawal above; the partner's stays");
-    let Figures { given, void, objected, withdrawn, .. } = series.total;
+    let Figures { given, void, objected, withdrawn, .. } = series.total.expect("shown");
     assert_eq!((given, void, objected, withdrawn), (3, 1, 1, 0));
 }
 
@@ -174,14 +174,18 @@ fn few_subjects_are_neither_shown_nor_in_any_total() {
     };
     let mut counter = Counter::new(Unit::Identifiers, None, None);
     let sms = said("2026-09-01", "7", "sms", Status::Given);
-    let events = [many(Status::Given, "2026-09-01", 12), many(Status::Withdrawn, "2026-11-01", 3), vec![sms]].concat();
+    let first = many(Status::Given, "2026-09-01", 4);
+    let others = many(Status::Given, "2026-10-01", 10);
+    let events = [first, others, many(Status::Withdrawn, "2026-11-01", 3), vec![sms]].concat();
     events.into_iter().for_each(|event| counter.take(event));
     let report = counter.report(Range::default(), By::Month, None, 10, at(NOW)).expect("periods");
     let [email, sms] = &report.series[..] else { panic!("{:?}", report.series) };
-    assert_eq!(email.periods.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true, false]);
-    assert_eq!((email.total.given, email.total.withdrawn, email.total.standing), (12, 0, 12));
-    assert!(sms.periods.iter().all(Option::is_none), "one consent stands in each month");
-    assert_eq!((report.suppressed, report.total().withdrawn, report.totals[2]), (4, 0, Figures::default()));
+    // Few who speak among many are shown; a few who are all there are, are not.
+    assert_eq!(email.periods.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, true]);
+    let total = email.total.expect("shown");
+    assert_eq!((total.given, total.withdrawn, total.standing_before, total.standing), (10, 3, 4, 7));
+    assert_eq!((&sms.periods[..], sms.total), (&[None, None, None][..], None));
+    assert_eq!((report.suppressed, report.total().given, report.totals[0]), (4, 10, Figures::default()));
 }
 
 #[test]

@@ -10,10 +10,10 @@ use crate::report::table::percent;
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 260.0;
 /// What is left free around the lines: for the scale, the periods, and half a mark.
-const LEFT: f64 = 64.0;
+const LEFT: f64 = 72.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 12.0;
-const BOTTOM: f64 = 30.0;
+const BOTTOM: f64 = 36.0;
 /// Points that are marked each; more would be one band of marks.
 const MARKED_MAX: usize = 60;
 /// Labels under the plot that do not touch each other.
@@ -112,7 +112,7 @@ impl Plot<'_> {
             let y = y(value, top);
             let label = match self.scale {
                 Scale::Rate => format!("{:.0} %", value * 100.0),
-                Scale::Count => grouped(rounded(value)),
+                Scale::Count => short(rounded(value)),
             };
             let (right, before) = (WIDTH - RIGHT, LEFT - 8.0);
             let _ = writeln!(
@@ -126,16 +126,14 @@ impl Plot<'_> {
         let step = count.div_ceil(LABELS_MAX).max(1);
         for (place, label) in self.labels.iter().enumerate().step_by(step) {
             let x = self.x(place);
-            let anchor = match place {
-                0 if count > 1 => "start",
-                last if last + 1 == count && count > 1 => "end",
-                _ => "middle",
-            };
+            let anchor = if count > 1 && place + 1 == count { "end" } else { "middle" };
+            // On a narrow screen letters are larger, and every other label has no room.
+            let class = if (place / step).is_multiple_of(2) { "" } else { " class=\"alt\"" };
             let label = escaped(label.split(' ').next().unwrap_or(label));
             let _ = writeln!(
                 out,
-                "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{label}</text>",
-                HEIGHT - BOTTOM + 20.0
+                "<text{class} x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{label}</text>",
+                HEIGHT - BOTTOM + 22.0
             );
         }
     }
@@ -199,6 +197,17 @@ fn mark(number: usize, x: f64, y: f64) -> String {
     }
 }
 
+/// A count beside the plot, where there is little room.
+fn short(count: u64) -> String {
+    let (whole, tenth, unit) = match count {
+        0..10_000 => return grouped(count),
+        10_000..10_000_000 => (count / 1000, count % 1000 / 100, "k"),
+        _ => (count / 1_000_000, count % 1_000_000 / 100_000, "M"),
+    };
+    let tenth = if tenth == 0 { String::new() } else { format!(".{tenth}") };
+    format!("{}{tenth} {unit}", grouped(whole))
+}
+
 /// The next value above whose quarters are whole numbers that read well.
 fn round_above(value: f64) -> f64 {
     let mut step = 1.0;
@@ -236,6 +245,12 @@ mod tests {
         for (value, top) in [(0.0, 4.0), (4.0, 4.0), (5.0, 8.0), (9.0, 20.0), (101.0, 200.0), (801.0, 1000.0)] {
             assert!((round_above(value) - top).abs() < f64::EPSILON, "{value}: {}", round_above(value));
         }
+    }
+
+    #[test]
+    fn counts_beside_the_plot_are_short() {
+        let shown = [0, 9999, 12_500, 50_000, 2_500_000, 12_000_000].map(short);
+        assert_eq!(shown, ["0", "9\u{202f}999", "12.5 k", "50 k", "2\u{202f}500 k", "12 M"]);
     }
 
     #[test]
