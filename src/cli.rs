@@ -5,10 +5,12 @@
 
 mod ask;
 mod bench;
+mod catalogue;
 mod client;
 mod config;
 mod config_flags;
 mod evidence;
+mod explain;
 mod ledger;
 mod quickstart;
 mod serve;
@@ -36,10 +38,10 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Ask one question; exit with 0 for ALLOW, 1 for DENY.
     Ask(ask::Args),
-    /// Ask one question and show the rules that led to the answer.
-    Explain(ask::Args),
+    Explain(Box<explain::Args>),
     /// Check the configuration, or print what is in effect.
     Config(config::Args),
+    Catalogue(catalogue::Args),
     Ledger(Box<ledger::Args>),
     Evidence(evidence::Evidence),
     Bench(Box<bench::Args>),
@@ -88,8 +90,9 @@ pub fn main() -> ExitCode {
         Command::Quickstart(args) => quickstart::run(&args),
         Command::Serve(args) => serve::run(*args),
         Command::Ask(args) => ask::run(&args),
-        Command::Explain(args) => ask::run_explain(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Config(args) => config::run(args),
+        Command::Catalogue(args) => catalogue::run(args),
         Command::Ledger(args) => ledger::run(*args),
         Command::Evidence(args) => evidence::run(&args),
         Command::Bench(args) => bench::run(*args),

@@ -18,6 +18,7 @@ pub mod authzen;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod document;
 pub mod domain;
 pub mod enforcer;
 pub mod evidence;

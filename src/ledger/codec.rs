@@ -16,7 +16,7 @@ use crate::domain::{Event, Position, Unreadable};
 use crate::proto::v1;
 
 pub(crate) use binary::{decode_binary, refuse_binary};
-pub use catalogue::{StoredCatalogueError, decode_catalogue, encode_catalogue, read_catalogue};
+pub use catalogue::{StoredCatalogueError, Survey, decode_catalogue, encode_catalogue, read_catalogue, survey};
 pub use problem::{EventError, FieldProblem};
 pub use validate::{
     EVENT_ID_BYTES_MAX, LANGUAGE_BYTES_MAX, METHOD_BYTES_MAX, NOTICE_ID_BYTES_MAX, PROOF_BYTES_MAX, SOURCE_BYTES_MAX,

@@ -1,13 +1,17 @@
 //! Events and catalogues that come as JSON.
 
+use std::fmt::Display;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
 use super::{Common, new_event_id, parse_time, timestamp};
+use crate::cli::catalogue::{self, name};
 use crate::cli::{Failure, Outcome};
 use crate::clock::Clock;
+use crate::document;
+use crate::domain::Catalogue;
 use crate::proto::v1;
 
 /// Which events.
@@ -42,15 +46,16 @@ pub(super) fn run(args: &Args, common: &Common, clock: &Clock) -> Outcome {
             event.event_id = new_event_id()?;
         }
         event.event_time.get_or_insert_with(|| timestamp(clock.now()));
+        if let Some(v1::ledger_event::Event::Catalogue(catalogue)) = &event.event {
+            let place = format_args!("the catalogue of event `{}`", event.event_id);
+            checked(&serde_json::to_string_pretty(catalogue)?, &place)?;
+        }
     }
     common.write(&events, clock)
 }
 
 pub(super) fn run_catalogue(args: CatalogueArgs, common: &Common, clock: &Clock) -> Outcome {
-    let mut documents: Vec<v1::Catalogue> = read(&args.file)?;
-    let (Some(catalogue), true) = (documents.pop(), documents.is_empty()) else {
-        return Err(Failure::new(format!("{} does not hold one catalogue", name(&args.file))));
-    };
+    let (catalogue, _) = checked(&catalogue::read(&args.file)?, &args.file.display())?;
     let event = v1::LedgerEvent {
         event_id: new_event_id()?,
         event_time: Some(args.at.unwrap_or_else(|| timestamp(clock.now()))),
@@ -59,6 +64,17 @@ pub(super) fn run_catalogue(args: CatalogueArgs, common: &Common, clock: &Clock)
         event: Some(v1::ledger_event::Event::Catalogue(catalogue)),
     };
     common.write(&[event], clock)
+}
+
+/// The catalogue of a text in which nothing is wrong. What is doubtful about it is said.
+fn checked(text: &str, place: &impl Display) -> Result<(v1::Catalogue, Catalogue), Failure> {
+    let checked = document::check(text);
+    for finding in checked.findings {
+        eprintln!("{place}:{finding}");
+    }
+    checked
+        .catalogue
+        .ok_or_else(|| Failure::new(format!("{place} is no catalogue that can be published; nothing was written")))
 }
 
 /// The JSON values of a file, one after another however they are laid out, or in one array.
@@ -76,8 +92,4 @@ fn read<T: DeserializeOwned>(file: &Path) -> Result<Vec<T>, Failure> {
         serde_json::Deserializer::from_slice(&text).into_iter().collect()
     };
     parsed.map_err(|error| Failure::new(format!("{} is not as it must be: {error}", name(file))))
-}
-
-fn name(file: &Path) -> String {
-    if file == Path::new("-") { "standard input".to_owned() } else { format!("`{}`", file.display()) }
 }

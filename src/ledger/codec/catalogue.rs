@@ -15,7 +15,7 @@ use prost::Message as _;
 
 use self::place::Place;
 use self::terms::Around;
-use super::problem::{EventError, Problems};
+use super::problem::{EventError, FieldProblem, Problems};
 use super::validate::{self, LANGUAGE_BYTES_MAX, NOTICE_ID_BYTES_MAX};
 use crate::domain::catalogue::{DEFAULT_MAX_STALENESS, NoticeVersion, REGIONAL_RULES_MAX, Recipient, Region};
 use crate::domain::{Catalogue, CatalogueError, CatalogueParts, CatalogueProblem, Purpose};
@@ -29,6 +29,26 @@ pub fn read_catalogue(wire: v1::Catalogue) -> Result<Catalogue, EventError> {
     let mut problems = Problems::default();
     let made = catalogue(&mut problems, &Place::root(""), wire);
     problems.into_result(made)
+}
+
+/// A catalogue as far as it could be read, and all that is wrong with it.
+#[derive(Debug)]
+pub struct Survey {
+    /// What was read. Something stands in the place of what could not be.
+    pub parts: CatalogueParts,
+    /// The fields that could not be read, by their paths.
+    pub unread: Vec<FieldProblem>,
+    /// What is wrong with what was read. It may also be of what stands in the place of the unread.
+    pub wrong: Vec<CatalogueProblem>,
+}
+
+/// Looks at a catalogue without making it one, for whoever tells a person what is wrong with it.
+#[must_use]
+pub fn survey(wire: v1::Catalogue) -> Survey {
+    let mut problems = Problems::default();
+    let parts = parts(&mut problems, &Place::root(""), wire);
+    let wrong = Catalogue::new(parts.clone()).map_or_else(|wrong| wrong.into_iter().collect(), |_| Vec::new());
+    Survey { parts, unread: problems.into_problems(), wrong }
 }
 
 /// Why the bytes of a catalogue do not give it.
@@ -66,6 +86,16 @@ pub(super) fn of_event(problems: &mut Problems, wire: v1::Catalogue) -> Option<C
 /// Reads on after each problem, so that all are told at once. What is put in the place of what cannot be read never
 /// decides anything: a catalogue with a problem is none.
 fn catalogue(problems: &mut Problems, place: &Place<'_>, wire: v1::Catalogue) -> Option<Catalogue> {
+    match Catalogue::new(parts(problems, place, wire)) {
+        Ok(catalogue) => Some(catalogue),
+        Err(found) => {
+            found.into_iter().for_each(|found| add(problems, place, found));
+            None
+        }
+    }
+}
+
+fn parts(problems: &mut Problems, place: &Place<'_>, wire: v1::Catalogue) -> CatalogueParts {
     let default_max_staleness =
         wire.default_max_staleness.and_then(|span| rules::span(problems, &place.field("default_max_staleness"), span));
     let around = Around {
@@ -75,20 +105,13 @@ fn catalogue(problems: &mut Problems, place: &Place<'_>, wire: v1::Catalogue) ->
     let purposes = (wire.purposes.into_iter().enumerate())
         .map(|(index, purpose)| self::purpose(problems, &place.field("purposes").at(index), purpose, &around))
         .collect();
-    let parts = CatalogueParts {
+    CatalogueParts {
         version: wire.version,
         title: wire.title.into(),
         channels: wire.channels.into_iter().map(|channel| (channel.key.into(), channel.title.into())).collect(),
         purposes,
         regions: regions(problems, &place.field("regions"), wire.regions),
         recipients: recipients(problems, &place.field("recipients"), wire.recipients),
-    };
-    match Catalogue::new(parts) {
-        Ok(catalogue) => Some(catalogue),
-        Err(found) => {
-            found.into_iter().for_each(|found| add(problems, place, found));
-            None
-        }
     }
 }
 

@@ -72,6 +72,11 @@ impl Problems {
         self.0.push(FieldProblem { field: field.into(), rule: rule.into(), value: Some(shown) });
     }
 
+    /// The problems, in the order in which they were found.
+    pub(super) fn into_problems(self) -> Vec<FieldProblem> {
+        self.0
+    }
+
     /// What was made, if nothing is wrong. Something that could not be made has left a problem.
     pub(super) fn into_result<T>(self, made: Option<T>) -> Result<T, EventError> {
         match made {
