@@ -20,7 +20,7 @@ use golden_catalogue::folder;
 use history::{Happening, What};
 
 /// Fewer files than this means that some were lost.
-const FILES_MIN: usize = 150;
+const FILES_MIN: usize = 500;
 
 /// Reasons that `decide` never gives.
 const NOT_DECIDED: [(Reason, &str); 1] =
