@@ -174,6 +174,9 @@ fn every_shipped_catalogue_is_taken_by_a_ledger() {
             assert!(output.status.success(), "{name}: {words:?}: {told}");
             String::from_utf8(output.stdout).expect("UTF-8")
         };
+        let mut check = Command::new(env!("CARGO_BIN_EXE_consentd"));
+        let output = check.args(["catalogue", "check"]).arg(&file).env_clear().output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
         run(&["catalogue", &file.display().to_string()]);
         let title = serde_json::from_str::<serde_json::Value>(&fs::read_to_string(&file).expect("a file"));
         let title = title.expect("JSON")["title"].as_str().expect("a title").to_owned();
