@@ -406,7 +406,7 @@ fn minute(text: &str) -> Result<u16, String> {
 
 /// A clock by its IANA name.
 pub(crate) fn zone(name: &str) -> Result<&'static Zone, String> {
-    zones::find(name).ok_or_else(|| format!("time zone `{name}` is not known"))
+    consentd::zones::find(name).ok_or_else(|| format!("time zone `{name}` is not known"))
 }
 
 pub(crate) fn named<T>(name: &str, from_name: impl Fn(&str) -> Option<T>) -> Result<T, String> {
