@@ -205,6 +205,7 @@ struct TcfLines {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a field of the rule")]
 struct GppLines {
     #[serde(default)]
     sale: bool,
