@@ -8,8 +8,6 @@ mod golden_case;
 mod golden_catalogue;
 #[path = "support/history.rs"]
 mod history;
-#[path = "support/zones.rs"]
-mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
