@@ -31,8 +31,8 @@ pub(crate) struct Case {
     pub(crate) shows: String,
     /// The law or standard that it follows from.
     pub(crate) article: String,
-    /// A file of `tests/catalogues`, or `none`.
-    catalogue: String,
+    /// A file of `tests/catalogues` or of `examples/catalogues`, or `none`.
+    pub(crate) catalogue: String,
     /// When the question is asked.
     now: Datetime,
     /// Purposes of the catalogue as they differ here, and purposes that only this case has.
@@ -140,7 +140,7 @@ pub(crate) struct Expectation {
     valid_until: Option<Datetime>,
     failed_purpose: Option<String>,
     /// Why the required purpose failed.
-    failed_reason: Option<String>,
+    pub(crate) failed_reason: Option<String>,
     /// The notice to show, as `id version`.
     notice: Option<String>,
     /// From when on the hour permits it.
