@@ -10,8 +10,11 @@ mod client;
 mod config;
 mod config_flags;
 mod evidence;
+mod explain;
 mod ledger;
+mod local;
 mod quickstart;
+mod report;
 mod serve;
 
 use std::fmt::Display;
@@ -37,12 +40,12 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Ask one question; exit with 0 for ALLOW, 1 for DENY.
     Ask(ask::Args),
-    /// Ask one question and show the rules that led to the answer.
-    Explain(ask::Args),
+    Explain(Box<explain::Args>),
     /// Check the configuration, or print what is in effect.
     Config(config::Args),
     Catalogue(catalogue::Args),
     Ledger(Box<ledger::Args>),
+    Report(Box<report::Args>),
     Evidence(evidence::Evidence),
     Bench(Box<bench::Args>),
 }
@@ -90,10 +93,11 @@ pub fn main() -> ExitCode {
         Command::Quickstart(args) => quickstart::run(&args),
         Command::Serve(args) => serve::run(*args),
         Command::Ask(args) => ask::run(&args),
-        Command::Explain(args) => ask::run_explain(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Config(args) => config::run(args),
         Command::Catalogue(args) => catalogue::run(args),
         Command::Ledger(args) => ledger::run(*args),
+        Command::Report(args) => report::run(*args),
         Command::Evidence(args) => evidence::run(&args),
         Command::Bench(args) => bench::run(*args),
     };

@@ -23,7 +23,7 @@ pub mod zone;
 pub use catalogue::{
     Catalogue, CatalogueError, CatalogueParts, CatalogueProblem, CatalogueProblems, NoticeRule, Purpose, Terms,
 };
-pub use decide::{Decision, RuleOutcome, SubjectView, decide, explain, rules};
+pub use decide::{AppliedTerms, Decision, RuleOutcome, SubjectView, decide, explain, rules};
 pub use event::{Collection, ConsentEvent, Defects, Event, EventBody, Notice, Position, Unreadable};
 pub use question::{Freshness, Heard, LedgerStanding, Question, Signals, TokenStanding, is_jurisdiction};
 pub use signal::{Gpp, SignalDetail, Tcf};

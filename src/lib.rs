@@ -31,6 +31,7 @@ pub mod lifecycle;
 pub mod nats;
 pub mod proto;
 pub mod replica;
+pub mod report;
 pub mod signals;
 pub mod telemetry;
 pub mod transport;

@@ -25,6 +25,7 @@ mod progress;
 mod standing;
 mod stop;
 mod store;
+mod tally;
 mod texts;
 mod witness;
 
@@ -43,6 +44,7 @@ pub use on_demand::{LoadStats, OnDemandConfig};
 pub use past::{Past, TooMuch};
 pub use progress::Progress;
 pub use standing::{Published, Trouble};
+pub use tally::{COUNTED_MAX, ConsentCount};
 
 use crate::clock::Clock;
 use crate::domain::{LedgerStanding, SubjectKey, TokenStanding};
@@ -53,6 +55,7 @@ use loader::Loader;
 use on_demand::OnDemand;
 use standing::Standing;
 use stop::Stop;
+use tally::Tally;
 use witness::Witness;
 
 /// Where the local copy lies and how much memory it may take.
@@ -102,6 +105,8 @@ struct Shared {
     cache_bytes: u64,
     rebuilds: AtomicU64,
     replayed: AtomicU64,
+    /// What was said since the view was complete.
+    tally: Tally,
 }
 
 /// One consistent look at the view as a whole, to be taken before any state is looked at.
@@ -232,6 +237,11 @@ impl Replica {
         self.shared.replayed.load(Ordering::Relaxed)
     }
 
+    /// What subjects have said since the view was complete: each event of a consent as often as the ledger has it.
+    pub fn consent_counts(&self) -> Vec<ConsentCount> {
+        self.shared.tally.counts()
+    }
+
     /// Why the view cannot be relied on, if it cannot.
     pub fn trouble(&self) -> Option<Trouble> {
         self.shared.standing.trouble()
@@ -268,6 +278,7 @@ impl Shared {
             cache_bytes,
             rebuilds: AtomicU64::new(0),
             replayed: AtomicU64::new(0),
+            tally: Tally::default(),
         }
     }
 }

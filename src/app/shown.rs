@@ -3,11 +3,11 @@
 
 use std::future::Future;
 
-use crate::domain::LedgerStanding;
+use crate::domain::{LedgerStanding, Status};
 use crate::evidence::{EvidenceLog, Shipping};
 use crate::lifecycle::{self, Check, LOOK_INTERVAL, Lifecycle};
-use crate::replica::{LoadStats, Progress, Replica, Trouble};
-use crate::telemetry::Metrics;
+use crate::replica::{COUNTED_MAX, ConsentCount, LoadStats, Progress, Replica, Trouble};
+use crate::telemetry::{CONSENT_EVENTS, Metrics, TABLE_ROWS_MAX};
 
 /// A view older than this is not ready, whatever purposes may allow: 10 s, far above a healthy follower's 100 ms.
 const READY_STALENESS_SECONDS_MAX: f64 = 10.0;
@@ -61,6 +61,7 @@ pub(super) fn register(metrics: &Metrics, replica: &Replica, evidence: &Evidence
     let lifecycle = lifecycle.clone();
     metrics.observe_gauge("consentd_ready", "1 when ready, else 0.", "", move || f64::from(lifecycle.is_ready()));
     register_replica(metrics, replica);
+    register_consents(metrics, replica);
     register_loads(metrics, replica);
     register_evidence(metrics, evidence);
 }
@@ -97,6 +98,19 @@ fn register_replica(metrics: &Metrics, replica: &Replica) {
     counter("consentd_replay_events_total", "Events read while the local copy was built.", Replica::replayed);
     gauge("consentd_quarantined_events", "Events of the ledger that could not be read.", "", |replica| {
         as_f64(replica.view().published.quarantined)
+    });
+}
+
+/// What subjects have said since the view was complete.
+fn register_consents(metrics: &Metrics, replica: &Replica) {
+    const { assert!(COUNTED_MAX + Status::ALL.len() <= TABLE_ROWS_MAX, "all rows are shown") };
+    let replica = replica.clone();
+    let help = "Events of consents applied since the view was complete, by purpose, channel and status.";
+    metrics.observe_table(CONSENT_EVENTS, help, ["purpose", "channel", "status"], move || {
+        let row = |ConsentCount { purpose, channel, status, count }| {
+            ([String::from(purpose), String::from(channel), status.as_str().to_owned()], count)
+        };
+        replica.consent_counts().into_iter().map(row).collect()
     });
 }
 

@@ -1,4 +1,4 @@
-//! `consentd ask` and `consentd explain`: one question to a running sidecar, the answer for a person or a program.
+//! `consentd ask`: one question to a running sidecar, the answer for a person or a program.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -55,32 +55,6 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Ok(code);
     }
     write!(out, "{}", answer_text(response.answer.as_ref(), response.view.as_ref(), &response.evidence_id))?;
-    Ok(code)
-}
-
-/// Runs `explain`.
-pub(super) fn run_explain(args: &Args) -> Outcome {
-    let response = client::block_on(async {
-        let mut client = client::connect(&args.sidecar.address()).await?;
-        let request = v1::ExplainRequest { question: Some(args.question()?), evidence_id: String::new() };
-        Ok(client.explain(args.request(request)).await.map_err(|status| client::failure(&status))?.into_inner())
-    })?;
-    let code = exit_code(response.answer.as_ref());
-    let mut out = std::io::stdout().lock();
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string(&response)?)?;
-        return Ok(code);
-    }
-    write!(out, "{}", answer_text(response.answer.as_ref(), response.view.as_ref(), &response.evidence_id))?;
-    writeln!(out, "\nrules, in order; the first that does not hold decides:")?;
-    for rule in &response.rules {
-        let mark = if rule.decided { "▶" } else { "✓" };
-        let of = if rule.purpose.is_empty() { String::new() } else { format!(" [{}]", rule.purpose) };
-        writeln!(out, "  {mark} {:<12} {}{of}", rule.rule, rule.description)?;
-    }
-    if let Some(record) = &response.record {
-        write!(out, "\n{}", record_text(record))?;
-    }
     Ok(code)
 }
 
@@ -144,28 +118,6 @@ pub(super) fn answer_text(answer: Option<&v1::Answer>, view: Option<&v1::View>, 
     }
     let evidence = if evidence_id.is_empty() { "none could be written" } else { evidence_id };
     lines.push(format!("  evidence     {evidence}"));
-    lines.push(String::new());
-    lines.join("\n")
-}
-
-fn record_text(record: &v1::DecidingRecord) -> String {
-    let or = |text: &str, empty: &str| if text.is_empty() { empty.to_owned() } else { text.to_owned() };
-    let status = domain::Status::try_from(record.status()).map_or("UNKNOWN", domain::Status::as_str);
-    let mut lines = vec![format!("record that decided: {status}")];
-    lines.push(format!("  purpose      {}", record.purpose));
-    lines.push(format!("  channel      {}", record.channel));
-    lines.push(format!("  recipient    {}", or(&record.recipient, "the controller itself")));
-    if let Some(time) = &record.event_time {
-        lines.push(format!("  happened     {}", time_text(time)));
-    }
-    if let Some(time) = &record.expires_at {
-        lines.push(format!("  expires      {}", time_text(time)));
-    }
-    if let Some(notice) = &record.notice {
-        lines.push(format!("  notice       {}, version {}, {}", notice.id, notice.version, or(&notice.language, "?")));
-    }
-    lines.push(format!("  collected    {}", or(&record.collection_method, "not said")));
-    lines.push(format!("  position     {}", record.position));
     lines.push(String::new());
     lines.join("\n")
 }

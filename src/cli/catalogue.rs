@@ -2,6 +2,7 @@
 
 mod check;
 mod diff;
+mod from_fideslang;
 mod schema;
 
 use std::io::Read as _;
@@ -33,6 +34,11 @@ enum Verb {
     Diff(Box<diff::Args>),
     /// Print the JSON Schema of a catalogue, for editors.
     Schema,
+    /// Print a catalogue whose purposes are the data uses of a taxonomy of fideslang.
+    ///
+    /// Every purpose demands a consent of its own, unless another ground is given. Exit code 0: it can be published. 1:
+    /// entries are no data uses, and nothing is printed. 2: the file cannot be read.
+    FromFideslang(from_fideslang::Args),
 }
 
 /// Runs a verb.
@@ -41,6 +47,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         Verb::Check(args) => check::run(&args),
         Verb::Diff(args) => diff::run(&args),
         Verb::Schema => schema::run(),
+        Verb::FromFideslang(args) => from_fideslang::run(&args),
     }
 }
 

@@ -38,6 +38,11 @@ pub(super) struct Sidecar {
 }
 
 impl Sidecar {
+    /// The files of TLS: authorities, certificate, key.
+    pub(super) fn tls_files(&self) -> [Option<PathBuf>; 3] {
+        [self.tls_ca.clone(), self.tls_cert.clone(), self.tls_key.clone()]
+    }
+
     /// The address, and how it is spoken to.
     pub(super) fn address(&self) -> Address {
         match (&self.address, &self.tls_ca) {

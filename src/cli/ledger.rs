@@ -74,14 +74,14 @@ enum Verb {
     Unrestrict(record::RestrictArgs),
     /// When a subject was born, as exactly as it is known. What is said later counts.
     Born(record::BornArgs),
-    /// Import records from CSV or JSON Lines.
+    /// Import records from elsewhere: all of a file, or nothing.
     ///
     /// CSV columns: `subject` (as `space:id`) or `space` and `id`; `purpose`, `status`, `event_time`; and where wanted
     /// `channel`, `recipient`, `legal_basis`, `notice_id`, `notice_version`, `notice_language`, `jurisdiction`,
     /// `expires_at`, `method`, `pre_ticked`, `passive`, `bundled`, `dark_pattern`, `penalised`, `not_specific`,
     /// `coerced`, `not_informed`, `withdrawal_untold`, `by_guardian`, `proof`, `source`, `event_id`.
     ///
-    /// Importing a file again does no harm. Exit code 0: every row was written. 1: some were rejected. 2: an error.
+    /// Importing a file again writes nothing. Exit code 0: all of it is in the ledger. 1: rows were rejected. 2: an error.
     Import(import::Args),
     /// Show the ledger's events, one a line.
     Tail(tail::Args),
@@ -104,7 +104,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         Verb::Restrict(args) => record::restrict(args, false, &common, &clock),
         Verb::Unrestrict(args) => record::restrict(args, true, &common, &clock),
         Verb::Born(args) => record::born(args, &common, &clock),
-        Verb::Import(args) => import::run(args, &common, &clock),
+        Verb::Import(args) => import::run(&args, &common, &clock),
         Verb::Tail(args) => tail::run(&args, &common, clock),
     }
 }

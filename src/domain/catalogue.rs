@@ -1,8 +1,11 @@
 //! The published document of purposes and their rules, checked so that `decide` need not doubt it.
 
 mod check;
+mod combine;
+mod entry;
 mod keys;
 mod problem;
+mod regions;
 mod terms;
 
 use std::collections::BTreeMap;
@@ -11,6 +14,9 @@ use std::time::Duration;
 use super::text::{fingerprint, same};
 use super::zone::Zone;
 
+pub(super) use combine::{Applied, Coverage};
+pub(super) use entry::Entry;
+pub(super) use keys::country;
 pub use keys::{ANY, check_channel, check_purpose, check_recipient, is_self_or_ancestor};
 pub use problem::{CatalogueError, CatalogueProblem, CatalogueProblems};
 pub use terms::{
@@ -42,6 +48,8 @@ pub struct Catalogue {
     channels: BTreeMap<Box<str>, Box<str>>,
     regions: Vec<Region>,
     recipients: Vec<Recipient>,
+    /// The clocks of regions, by region.
+    zones: Vec<(Box<str>, &'static Zone)>,
     /// By key.
     entries: Vec<Entry>,
     /// The fingerprint of each purpose's key, in order, and its place among the entries: every decision begins here.
@@ -89,15 +97,6 @@ pub struct Recipient {
     pub tcf_vendor: Option<u16>,
 }
 
-/// A purpose as `decide` looks at it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) purpose: Purpose,
-    /// Every purpose that must be allowed for this one to be: what it requires, and what those require in turn, each
-    /// once, the nearer before what it requires itself.
-    pub(super) required: Vec<Box<str>>,
-}
-
 impl Catalogue {
     /// Checks and indexes a catalogue: well-formed unique keys, channels and regions that exist, `requires` that exist
     /// and end, spans that are not zero.
@@ -107,13 +106,14 @@ impl Catalogue {
     pub fn new(parts: CatalogueParts) -> Result<Self, CatalogueProblems> {
         CatalogueProblems::none_of(check::problems_of(&parts))?;
         let CatalogueParts { version, title, channels, purposes, regions, recipients } = parts;
-        let known: BTreeMap<_, _> = purposes.into_iter().map(|purpose| (purpose.key.clone(), purpose)).collect();
-        let required: Vec<_> = known.values().map(|purpose| all_required(purpose, &known)).collect();
-        let mut places: Vec<_> = known.keys().map(|key| fingerprint(key)).zip(0..).collect();
+        let zones: BTreeMap<_, _> =
+            regions.iter().filter_map(|region| Some((region.key.clone(), region.zone?))).collect();
+        let entries = entry::entries(purposes, &regions);
+        let mut places: Vec<_> = entries.iter().map(|entry| fingerprint(&entry.purpose.key)).zip(0..).collect();
         places.sort_unstable();
-        let entries =
-            known.into_values().zip(required).map(|(purpose, required)| Entry { purpose, required }).collect();
-        Ok(Self { version, title, channels: channels.into_iter().collect(), regions, recipients, entries, places })
+        let channels = channels.into_iter().collect();
+        let zones = zones.into_iter().collect();
+        Ok(Self { version, title, channels, regions, recipients, zones, entries, places })
     }
 
     /// The version, at least 1.
@@ -139,6 +139,17 @@ impl Catalogue {
         let first = self.places.partition_point(|(have, _)| *have < wanted);
         let alike = self.places.iter().skip(first).take_while(|(have, _)| *have == wanted);
         alike.filter_map(|(_, place)| self.entries.get(*place)).find(|entry| same(&entry.purpose.key, key))
+    }
+
+    /// The entry at a place, as [`Applied::requires`] names it.
+    pub(super) fn entry_at(&self, place: usize) -> Option<&Entry> {
+        self.entries.get(place)
+    }
+
+    /// The clock of a region: its own, or its country's.
+    pub(super) fn zone_of(&self, region: &str) -> Option<&'static Zone> {
+        let find = |name: &str| self.zones.iter().find(|(have, _)| same(have, name)).map(|(_, zone)| *zone);
+        find(region).or_else(|| find(country(region)))
     }
 
     /// All purposes, by key.
@@ -168,21 +179,6 @@ impl Catalogue {
     pub fn knows_channel(&self, key: &str) -> bool {
         self.channels.contains_key(key)
     }
-}
-
-/// Flattens `requires` once, because following it anew for each question visits a purpose as often as paths lead to it,
-/// and their number grows by a power of the depth.
-fn all_required(purpose: &Purpose, purposes: &BTreeMap<Box<str>, Purpose>) -> Vec<Box<str>> {
-    let mut all: Vec<Box<str>> = Vec::new();
-    let mut open: Vec<&str> = purpose.terms.requires.iter().rev().map(|key| &**key).collect();
-    while let Some(key) = open.pop() {
-        if all.iter().any(|have| **have == *key) {
-            continue;
-        }
-        all.push(key.into());
-        open.extend(purposes.get(key).into_iter().flat_map(|next| next.terms.requires.iter().rev().map(|key| &**key)));
-    }
-    all
 }
 
 #[cfg(test)]

@@ -36,8 +36,9 @@ pub struct Record {
 
 impl Record {
     /// What decides between two records, the greater wins: the later; at equal times what has ended before what lasts,
-    /// a void collection before a clean one, no notice or an older one before a newer, a ground that is no consent
-    /// before a consent and that before an explicit one, an earlier end before a later.
+    /// a void collection before a clean one, the subject's own word before a guardian's, no proof before one, no notice
+    /// or an older one before a newer, a ground that is no consent before a consent and that before an explicit one, an
+    /// earlier end before a later.
     pub(super) fn precedence(&self) -> impl Ord + use<> {
         let ground = match self.legal_basis {
             LegalBasis::ExplicitConsent => 0_u8,
@@ -52,6 +53,8 @@ impl Record {
             self.event_time,
             self.status == Status::Expired,
             self.collection.defects,
+            !self.collection.by_guardian,
+            self.proof.is_empty(),
             Reverse(self.notice.as_ref().map(|notice| notice.version)),
             ground,
             Reverse(self.expires_at.unwrap_or(Time::MAX)),

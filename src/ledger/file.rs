@@ -12,6 +12,7 @@
 
 mod follow;
 mod history;
+mod known;
 mod pages;
 mod watch;
 mod write;

@@ -1,33 +1,52 @@
-//! Bringing records from elsewhere into a ledger: row by row in constant memory, none lost. What is not an event is
-//! handed back with its number, its place in the input and the reason.
+//! Bringing records from elsewhere into a ledger: all of an input or nothing, in constant memory, and only what the ledger
+//! does not have yet. What is not an event is handed back with its number, its place in the input and the reason.
+//!
+//! An input is read three times: [`check()`] looks at every row and writes nothing; [`write()`] finds out what the ledger
+//! has already, and writes the rest. When it is cut off in between, the same import made again writes what is missing.
 
+pub mod crm;
 mod csv;
+mod encoding;
+pub mod iys;
+mod known;
+mod local_time;
+mod normal;
+mod objects;
 mod rows;
+mod source;
+mod table;
 
-use std::io::{self, BufRead};
+use std::io::{self, Read, Seek};
 
-use super::{AppendError, LedgerWriter, codec, validate};
+use ring::digest::{Context, SHA256};
+
+use super::{AppendError, LedgerWriter};
 use crate::domain::{Status, Time};
 use crate::proto::v1;
 
-pub use self::csv::HeaderError;
+pub use encoding::{Encoding, NoText};
 pub use rows::{ROW_BYTES_MAX, RawRow};
+pub use table::HeaderError;
 
-use self::csv::Columns;
-use rows::{Ending, Rows};
+use known::Known;
+use source::Source;
 
 /// A batch goes out when it has so many events.
 const BATCH_EVENTS: usize = 1024;
-/// Or when its rows have so many bytes.
-const BATCH_BYTES: u64 = 1024 * 1024;
+/// Rows between two reports of progress.
+const PROGRESS_ROWS: u64 = 1024;
 
 /// What the input's rows are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+#[derive(Debug, Clone, Copy)]
+pub enum Format<'a> {
     /// A line holds the JSON of an event.
     Jsonl,
     /// The first row names the columns, which `,`, `;` or tabs separate; `"` quotes, and is doubled within quotes.
     Csv,
+    /// Permissions of the İYS: JSON as its API has it, or CSV.
+    Iys(&'a iys::Options),
+    /// CSV whose columns a mapping gives their meaning.
+    Crm(&'a crm::Mapping),
 }
 
 /// How far an import is.
@@ -35,12 +54,29 @@ pub enum Format {
 pub struct Counts {
     /// Rows read, header and blank lines not counted.
     pub rows: u64,
-    /// Rows whose event is in the ledger.
+    /// Events that they say.
+    pub events: u64,
+    /// Rows that say none.
+    pub silent: u64,
+    /// Events that were written.
     pub written: u64,
+    /// Events that the ledger had already.
+    pub known: u64,
     /// Rows that were handed back.
     pub rejected: u64,
     /// Bytes of input read.
     pub bytes: u64,
+}
+
+/// What an import is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It reads every row and writes nothing.
+    Checking,
+    /// It finds out what the ledger has already.
+    Comparing,
+    /// It writes the rest.
+    Writing,
 }
 
 /// Why a row is not an event.
@@ -58,12 +94,18 @@ pub enum ImportError {
     /// The input cannot be read.
     #[error("the input cannot be read")]
     Read(#[source] io::Error),
+    /// It is not a text.
+    #[error(transparent)]
+    NoText(#[from] NoText),
     /// Its header is not one.
     #[error(transparent)]
     Header(#[from] HeaderError),
-    /// The ledger cannot be written.
+    /// It is not what was checked any more.
+    #[error("the input changed while it was imported; import it again")]
+    Changed,
+    /// The ledger cannot be read or written.
     #[error(transparent)]
-    Write(#[from] AppendError),
+    Ledger(#[from] AppendError),
     /// A row could not be handed back.
     #[error("a rejected row cannot be kept")]
     Reject(#[source] io::Error),
@@ -71,71 +113,175 @@ pub enum ImportError {
 
 /// Who is told while an import runs.
 pub trait Observer {
-    /// A row was not written. It is gone when this returns, so it is to be kept.
+    /// A row is no event. It is gone when this returns, so it is to be kept. Told while the input is checked.
     ///
     /// # Errors
     /// If it cannot be kept: the import then ends.
     fn rejected(&mut self, row: &RawRow, rejection: &Rejection) -> io::Result<()>;
 
-    /// A batch was written.
-    fn progress(&mut self, counts: Counts);
+    /// What a row says. Told while the input is checked.
+    fn made(&mut self, _row: &RawRow, _events: &[v1::LedgerEvent]) {}
+
+    /// How far it is.
+    fn progress(&mut self, phase: Phase, counts: Counts);
 }
 
 /// What an import takes for an event.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
+pub struct Options<'a> {
     /// What the rows are.
-    pub format: Format,
+    pub format: Format<'a>,
+    /// How the text is encoded.
+    pub encoding: Encoding,
     /// The latest event time that is taken; `None` takes every.
     pub latest_event_time: Option<Time>,
 }
 
-/// Writes every row that is an event, and hands back every other. What was written before an error stays written, and
-/// importing again is safe: a row without an event id is given one by its content, so that it stays the same event.
-/// When this returns, all that was written is acknowledged.
+/// An input that was checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Checked {
+    /// What is in it. Nothing is written yet.
+    pub counts: Counts,
+    rows: [u8; 32],
+}
+
+/// Looks at every row of an input, from its beginning to its end, and hands back those that are no events.
 ///
 /// # Errors
 /// As [`ImportError`] says of each.
-pub fn import(
-    input: impl BufRead,
-    options: Options,
-    ledger: &mut dyn LedgerWriter,
+pub fn check(
+    mut input: impl Read + Seek,
+    options: Options<'_>,
     observer: &mut dyn Observer,
-) -> Result<Counts, ImportError> {
-    let mut rows = Rows::new(input);
-    let mut columns = match options.format {
-        Format::Jsonl => None,
-        Format::Csv => {
-            let header = rows.next(Ending::Line).map_err(ImportError::Read)?;
-            rows.restart_count();
-            Some(Columns::of_header(&header.ok_or(HeaderError::Missing)?)?)
-        }
-    };
-    let ending = columns.as_ref().map_or(Ending::Line, |columns| Ending::Record { delimiter: columns.delimiter() });
-    let mut counts = Counts::default();
-    let mut batch = Vec::new();
-    let mut batch_start = 0;
-    while let Some(row) = rows.next(ending).map_err(ImportError::Read)? {
+) -> Result<Checked, ImportError> {
+    let mut source = Source::open(&mut input, options)?;
+    let mut rows = source.rows(&mut input, source.first()).map_err(ImportError::Read)?;
+    let (mut counts, mut digest) = (Counts::default(), Context::new(&SHA256));
+    while let Some(row) = rows.next(source.ending()).map_err(ImportError::Read)? {
+        digest.update(&row.text);
         counts.rows += 1;
         counts.bytes = row.offset + row.bytes;
-        match event(&row, columns.as_mut(), options) {
-            Ok(event) => batch.push(event),
+        match source.events(&row) {
+            Ok(events) => {
+                counts.events += events.len() as u64;
+                counts.silent += u64::from(events.is_empty());
+                observer.made(&row, &events);
+            }
             Err(rejection) => {
                 counts.rejected += 1;
                 observer.rejected(&row, &rejection).map_err(ImportError::Reject)?;
             }
         }
-        if batch.len() >= BATCH_EVENTS || counts.bytes - batch_start >= BATCH_BYTES {
-            counts.written += ledger.append_unsynced(&batch)? as u64;
-            batch.clear();
-            batch_start = counts.bytes;
-            observer.progress(counts);
+        if counts.rows.is_multiple_of(PROGRESS_ROWS) {
+            observer.progress(Phase::Checking, counts);
         }
     }
-    counts.written += ledger.append_unsynced(&batch)? as u64;
+    observer.progress(Phase::Checking, counts);
+    Ok(Checked { counts, rows: finish(digest) })
+}
+
+/// Writes what the good rows of a checked input say and the ledger does not have yet. What was written before an error
+/// stays written, and importing again writes the rest: an event without an id is given one by its content, so that it
+/// stays the same event. When this returns, all events of the good rows are acknowledged.
+///
+/// # Errors
+/// As [`ImportError`] says of each.
+pub fn write(
+    mut input: impl Read + Seek,
+    options: Options<'_>,
+    checked: Checked,
+    ledger: &mut dyn LedgerWriter,
+    observer: &mut dyn Observer,
+) -> Result<Counts, ImportError> {
+    let mut source = Source::open(&mut input, options)?;
+    let (mut counts, mut digest) = (Counts::default(), Context::new(&SHA256));
+    let mut begin = source.first();
+    loop {
+        // A part of the input, as much as can be compared with the ledger at once.
+        let mut known = Known::default();
+        let mut rows = source.rows(&mut input, begin).map_err(ImportError::Read)?;
+        while !known.is_full() {
+            let Some(row) = rows.next(source.ending()).map_err(ImportError::Read)? else { break };
+            let events = source.events(&row).unwrap_or_default();
+            for event in &events {
+                known.look_for(ledger.marks(event));
+            }
+        }
+        let end = rows.place();
+        if end.rows() == begin.rows() {
+            break;
+        }
+        known.sort();
+        if !known.is_empty() {
+            observer.progress(Phase::Comparing, counts);
+            ledger.each_mark(&mut |mark| known.found(mark))?;
+        }
+
+        let mut batch = Vec::new();
+        let mut rows = source.rows(&mut input, begin).map_err(ImportError::Read)?;
+        while rows.place().rows() < end.rows() {
+            let Some(row) = rows.next(source.ending()).map_err(ImportError::Read)? else { break };
+            digest.update(&row.text);
+            counts.rows += 1;
+            counts.bytes = row.offset + row.bytes;
+            let events = match source.events(&row) {
+                Ok(events) => events,
+                Err(_) if counts.rejected < checked.counts.rejected => {
+                    counts.rejected += 1;
+                    continue;
+                }
+                // It was good when it was checked.
+                Err(_) => return Err(ImportError::Changed),
+            };
+            counts.events += events.len() as u64;
+            counts.silent += u64::from(events.is_empty());
+            for event in events {
+                let marks = ledger.marks(&event);
+                if marks.iter().all(|mark| known.has(*mark)) {
+                    counts.known += 1;
+                } else {
+                    // Said twice in one input it is written once.
+                    for mark in marks {
+                        known.found(mark);
+                    }
+                    batch.push(event);
+                }
+            }
+            if batch.len() >= BATCH_EVENTS {
+                counts.written += ledger.append_unsynced(&batch)? as u64;
+                batch.clear();
+                observer.progress(Phase::Writing, counts);
+            }
+        }
+        counts.written += ledger.append_unsynced(&batch)? as u64;
+        begin = end;
+    }
+    // Also where nothing was written: what an import that was cut off has written may not be on the device.
     ledger.sync()?;
-    observer.progress(counts);
-    Ok(counts)
+    observer.progress(Phase::Writing, counts);
+    if finish(digest) == checked.rows { Ok(counts) } else { Err(ImportError::Changed) }
+}
+
+/// Checks an input, and writes it if every row of it is good.
+///
+/// # Errors
+/// As [`ImportError`] says of each.
+pub fn import(
+    mut input: impl Read + Seek,
+    options: Options<'_>,
+    ledger: &mut dyn LedgerWriter,
+    observer: &mut dyn Observer,
+) -> Result<Counts, ImportError> {
+    let checked = check(&mut input, options, observer)?;
+    if checked.counts.rejected > 0 {
+        return Ok(checked.counts);
+    }
+    write(input, options, checked, ledger, observer)
+}
+
+fn finish(digest: Context) -> [u8; 32] {
+    // INVARIANT: a SHA-256 has 32 bytes.
+    digest.finish().as_ref().try_into().unwrap_or([0; 32])
 }
 
 /// The channel of a record that names none: a refusal is of all channels, and a consent is specific.
@@ -151,30 +297,6 @@ pub fn default_channel(status: Status) -> Result<&'static str, &'static str> {
             Err("missing; only a refusal may leave it out, and is then of all channels")
         }
     }
-}
-
-fn event(row: &RawRow, columns: Option<&mut Columns>, options: Options) -> Result<v1::LedgerEvent, Rejection> {
-    if row.is_cut() {
-        return Err(Rejection::of(if row.is_open {
-            format!("a quote opens on line {} and is not closed; the row is all that follows", row.line)
-        } else {
-            format!("longer than {ROW_BYTES_MAX} bytes")
-        }));
-    }
-    let mut event = match columns {
-        Some(columns) => columns.event(row)?,
-        None => codec::parse(row.text.trim_ascii())
-            .map_err(|error| Rejection { reason: error.to_string(), without_values: error.without_values() })?,
-    };
-    if event.event_id.is_empty() {
-        event.event_id = rows::content_id(&event);
-    }
-    let checked = validate(event.clone())
-        .map_err(|error| Rejection { reason: error.to_string(), without_values: error.without_values() })?;
-    if options.latest_event_time.is_some_and(|latest| checked.event_time > latest) {
-        return Err(Rejection::of("event_time: lies in the future"));
-    }
-    Ok(event)
 }
 
 impl Rejection {

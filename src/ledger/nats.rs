@@ -14,6 +14,7 @@
 
 mod blocking;
 mod follow;
+mod known;
 mod open;
 mod read;
 pub mod subject;
@@ -30,7 +31,7 @@ use data_encoding::HEXLOWER;
 use prost::Message as _;
 use ring::digest::{self, SHA256};
 
-use super::{LedgerId, SubjectHasher};
+use super::{LedgerId, Mark, SubjectHasher};
 use crate::nats::{self, KeptStream};
 use crate::proto::v1;
 
@@ -159,11 +160,16 @@ pub fn payload(event: &v1::LedgerEvent) -> Vec<u8> {
 /// different events that were given one id by mistake, the one that is dropped might be the withdrawal.
 #[must_use]
 pub fn message_id(subject: &str, payload: &[u8]) -> String {
+    HEXLOWER.encode(&content_mark(subject, payload))
+}
+
+/// The bytes of a [`message_id`].
+fn content_mark(subject: &str, payload: &[u8]) -> Mark {
     let mut context = digest::Context::new(&SHA256);
     context.update(subject.as_bytes());
     context.update(&[0]);
     context.update(payload);
-    HEXLOWER.encode(&first_bytes::<16>(&context.finish()))
+    first_bytes(&context.finish())
 }
 
 fn first_bytes<const N: usize>(digest: &digest::Digest) -> [u8; N] {

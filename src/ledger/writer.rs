@@ -27,7 +27,20 @@ pub trait LedgerWriter {
     /// # Errors
     /// As [`AppendError`] says of each.
     fn sync(&mut self) -> Result<(), AppendError>;
+
+    /// The marks of what an event is written as: one, or of a link in a central ledger two.
+    fn marks(&self, event: &v1::LedgerEvent) -> Vec<Mark>;
+
+    /// Tells the marks of all that the ledger has. One that is not told though it is there is no harm: to write an event
+    /// again changes nothing.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    fn each_mark(&mut self, each: &mut dyn FnMut(Mark)) -> Result<(), AppendError>;
 }
+
+/// What something in a ledger is known by: the first 16 bytes of the SHA-256 of its content.
+pub type Mark = [u8; 16];
 
 /// Why events were not written.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +51,17 @@ pub enum AppendError {
     /// To NATS.
     #[error(transparent)]
     Nats(#[from] nats::WriteError),
+    /// What a file has cannot be read.
+    #[error("what the ledger `{path}` has cannot be read")]
+    FileUnread {
+        /// Which.
+        path: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// What is on NATS cannot be read.
+    #[error(transparent)]
+    NatsUnread(#[from] nats::TailError),
 }
 
 /// `event 3: `, where there are several.
@@ -61,6 +85,15 @@ impl LedgerWriter for FileLedger {
     fn sync(&mut self) -> Result<(), AppendError> {
         Ok(Self::sync(self)?)
     }
+
+    fn marks(&self, event: &v1::LedgerEvent) -> Vec<Mark> {
+        Self::mark(event).into_iter().collect()
+    }
+
+    fn each_mark(&mut self, each: &mut dyn FnMut(Mark)) -> Result<(), AppendError> {
+        Self::each_mark(self, each)
+            .map_err(|source| AppendError::FileUnread { path: self.path().display().to_string(), source })
+    }
 }
 
 /// The stream acknowledges each message, so that nothing is left to wait for.
@@ -75,5 +108,13 @@ impl LedgerWriter for NatsWriter {
 
     fn sync(&mut self) -> Result<(), AppendError> {
         Ok(())
+    }
+
+    fn marks(&self, event: &v1::LedgerEvent) -> Vec<Mark> {
+        Self::marks(self, event)
+    }
+
+    fn each_mark(&mut self, each: &mut dyn FnMut(Mark)) -> Result<(), AppendError> {
+        Ok(Self::each_mark(self, each)?)
     }
 }

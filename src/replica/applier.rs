@@ -317,6 +317,9 @@ impl<'a> Round<'a> {
     }
 
     fn apply(&mut self, delivery: Delivery) {
+        if self.built {
+            self.applier.shared.tally.count(&delivery, self.in_force.known());
+        }
         let (position, states) = (delivery.position, &mut self.states);
         let join = |key, said| states.entry(key).or_default().join(said);
         match changes::read(delivery, &self.applier.shared.hasher, join) {

@@ -14,6 +14,11 @@ impl InForce {
         self.0.as_ref().map(|(catalogue, _)| Arc::clone(catalogue))
     }
 
+    /// The same, to be looked at.
+    pub(super) fn known(&self) -> Option<&Catalogue> {
+        self.0.as_ref().map(|(catalogue, _)| &**catalogue)
+    }
+
     /// Takes a catalogue of the ledger; whether it is in force now. The greatest version decides, whatever order they
     /// come in; of one version published twice the later, and that is said aloud.
     pub(super) fn consider(&mut self, catalogue: &Catalogue, event_time: Time) -> bool {

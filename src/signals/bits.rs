@@ -65,14 +65,13 @@ impl<'a> Bits<'a> {
         Ok(bits.checked_shr(64 - count.min(64)).unwrap_or(0))
     }
 
-    /// Two capitals; anything else is `??`.
+    /// Two capitals.
     pub(super) fn letters(&mut self) -> Result<[u8; 2], Unreadable> {
-        let mut letter = || -> Result<u8, Unreadable> {
-            let place = u8::try_from(self.take(6)?).unwrap_or(u8::MAX);
-            Ok(if place < 26 { b'A' + place } else { b'?' })
+        let mut letter = || match u8::try_from(self.take(6)?) {
+            Ok(place) if place < 26 => Ok(b'A' + place),
+            Ok(_) | Err(_) => Err(Unreadable::Value),
         };
-        let both = [letter()?, letter()?];
-        Ok(if both.contains(&b'?') { *b"??" } else { both })
+        Ok([letter()?, letter()?])
     }
 
     /// Vendors as the framework writes them: the greatest number, then a bit for each or ranges.

@@ -36,7 +36,7 @@ pub fn read(text: &str) -> Result<Gpp, Unreadable> {
         match id {
             TCF_EU_2 => gpp.tcf = Some(Box::new(tcf::read(section)?)),
             // A framework that was replaced, and one of a country that nothing here is mapped to.
-            TCF_EU_1 | TCF_CANADA => {}
+            TCF_EU_1 | TCF_CANADA => section.split('.').try_for_each(|segment| Bits::new(segment).map(drop))?,
             _ => match sections::read(id, section) {
                 Some(read) => gpp.sections.push(read?),
                 None => gpp.unknown.push(id),

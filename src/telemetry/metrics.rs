@@ -16,6 +16,10 @@ use super::refusals::{Refusal, Refusals, Wire};
 use crate::domain::Reason;
 
 const DECISIONS: &str = "consentd_decisions_total";
+/// What subjects have said, by purpose, channel and status.
+pub const CONSENT_EVENTS: &str = "consentd_consent_events_total";
+/// Rows of a table that is shown whole.
+pub const TABLE_ROWS_MAX: usize = 5000;
 
 /// The metrics of one sidecar; clones share them. Two sidecars in one process have two, which do not mix.
 #[derive(Clone)]
@@ -57,7 +61,7 @@ impl Metrics {
             .without_target_info()
             .scope_info_enabled(false)
             .build()?;
-        let provider = SdkMeterProvider::builder().with_reader(exporter).with_view(limit_of_decisions).build();
+        let provider = SdkMeterProvider::builder().with_reader(exporter).with_view(limit_of_tables).build();
         let meter = provider.meter("consentd");
         let decisions = Arc::new(Decisions::new());
         let shown = Arc::clone(&decisions);
@@ -192,6 +196,27 @@ impl Metrics {
         builder.with_callback(observe).build();
     }
 
+    /// Shows many values that only rise under one name, told apart by several labels, at most
+    /// [`TABLE_ROWS_MAX`] of them; the name ends with `_total`. Unlike those of the other figures the labels' values are
+    /// words of the catalogue: whoever gives them sees to it that nothing personal can be one.
+    pub fn observe_table<const LABELS: usize>(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        labels: [&'static str; LABELS],
+        rows: impl Fn() -> Vec<([String; LABELS], u64)> + Send + Sync + 'static,
+    ) {
+        debug_assert!(name.starts_with("consentd_") && name.ends_with("_total"), "{name}");
+        let builder = self.0.meter.u64_observable_counter(name).with_description(help);
+        let observe = move |observer: &dyn opentelemetry::metrics::AsyncInstrument<u64>| {
+            for (values, count) in rows() {
+                let values = labels.into_iter().zip(values).map(|(label, value)| KeyValue::new(label, value));
+                observer.observe(count, &values.collect::<Vec<_>>());
+            }
+        };
+        builder.with_callback(observe).build();
+    }
+
     /// The page for Prometheus. Its media type is [`prometheus::TEXT_FORMAT`].
     ///
     /// # Errors
@@ -216,9 +241,13 @@ impl fmt::Debug for Metrics {
 }
 
 /// The SDK folds all series past the 2000th of a name into one, unless it is told how many there can be.
-fn limit_of_decisions(instrument: &Instrument) -> Option<Stream> {
-    let limit = (PURPOSES_MAX + 2) * Reason::ALL.len() + 1;
-    (instrument.name() == DECISIONS).then(|| Stream::builder().with_cardinality_limit(limit).build().ok()).flatten()
+fn limit_of_tables(instrument: &Instrument) -> Option<Stream> {
+    let limit = match instrument.name() {
+        DECISIONS => (PURPOSES_MAX + 2) * Reason::ALL.len() + 1,
+        CONSENT_EVENTS => TABLE_ROWS_MAX + 1,
+        _ => return None,
+    };
+    Stream::builder().with_cardinality_limit(limit).build().ok()
 }
 
 #[cfg(test)]

@@ -1,207 +1,268 @@
-//! `consentd ledger import`: shows how far it is, names bad rows, keeps them.
+//! `consentd ledger import`: looks at every row before it writes one, names bad rows and keeps them.
+
+mod console;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, IsTerminal as _, Write as _};
+use std::io::{self, Seek as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use data_encoding::BASE64;
-
-use super::{Common, rfc3339};
+use super::{Common, new_event_id};
 use crate::cli::{Failure, Outcome, say};
-use crate::clock::{BootTime, Clock};
-use crate::ledger::import::{Counts, Format, Observer, Options, RawRow, Rejection, import};
-
-/// How many bad rows are named on the terminal; the file has all.
-const SHOWN_MAX: u64 = 20;
-/// Between two lines of progress where nobody watches.
-const LOGGED_EVERY: Duration = Duration::from_secs(10);
-/// Between two updates of the line where somebody does.
-const SHOWN_EVERY: Duration = Duration::from_millis(200);
+use crate::clock::Clock;
+use crate::ledger::import::{self, Checked, Counts, Encoding, Format, Options, crm, iys};
+use console::Console;
 
 /// Which records.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The file, or `-` for standard input.
     file: PathBuf,
-    /// What it holds. Left out: told by the file's name.
+    /// What it holds. Left out: told by the file's name, or `crm` where there is a mapping.
     #[arg(long, value_enum)]
     format: Option<FormatArg>,
+    /// How its text is encoded. Left out: as the mapping says, or UTF-8.
+    #[arg(long, value_enum)]
+    encoding: Option<EncodingArg>,
+    /// With `crm`: what its columns mean, in TOML.
+    #[arg(long, value_name = "FILE")]
+    mapping: Option<PathBuf>,
+    /// Write nothing; check every row, and show what the first become (5, or as many as are asked for).
+    #[arg(long, value_name = "ROWS", num_args = 0..=1, require_equals = true, default_missing_value = "5")]
+    dry_run: Option<u64>,
+    /// Write the good rows also where there are bad ones. Left out: one bad row, and nothing is written.
+    #[arg(long, conflicts_with = "dry_run")]
+    accept_good_rows: bool,
     /// Where rejected rows are kept, with the reason; a line of JSON each. Left out: `FILE.rejects.jsonl`.
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
+    #[command(flatten)]
+    iys: IysArgs,
+}
+
+/// What permissions of the İYS become.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "With `--format iys`")]
+struct IysArgs {
+    /// The identity space of telephone numbers [default: `phone`, or `phone_sha256` with `--hash`]
+    #[arg(long, value_name = "SPACE")]
+    phone_space: Option<String>,
+    /// The identity space of e-mail addresses [default: `email`, or `email_sha256` with `--hash`]
+    #[arg(long, value_name = "SPACE")]
+    email_space: Option<String>,
+    /// Name subjects by the SHA-256 of their address.
+    #[arg(long)]
+    hash: bool,
+    /// The purpose of what is said of persons, `BIREYSEL` [default: `iys.bireysel`]
+    #[arg(long, value_name = "PURPOSE")]
+    bireysel: Option<String>,
+    /// The purpose of what is said of merchants, `TACIR` [default: `iys.tacir`]
+    #[arg(long, value_name = "PURPOSE")]
+    tacir: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FormatArg {
+    /// JSON of events, one a line.
+    Jsonl,
+    /// CSV with columns of its own.
+    Csv,
+    /// Permissions of the İYS, in JSON or CSV.
+    Iys,
+    /// CSV of a customer database, with a mapping.
+    Crm,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum FormatArg {
+enum EncodingArg {
+    /// With or without a byte order mark.
+    #[value(name = "utf-8")]
+    Utf8,
+    /// What spreadsheets in Turkish often save.
+    #[value(name = "windows-1254")]
+    Windows1254,
+}
+
+/// What gives the rows their meaning, where that is not the format alone.
+enum Meaning {
     Jsonl,
     Csv,
+    Iys(iys::Options),
+    Crm(Box<crm::Mapping>),
 }
 
-pub(super) fn run(args: Args, common: &Common, clock: &Clock) -> Outcome {
-    let is_stdin = args.file == Path::new("-");
-    let format = match (args.format, args.file.extension().and_then(|name| name.to_str())) {
-        (Some(FormatArg::Jsonl), _) | (None, Some("jsonl" | "ndjson" | "json")) => Format::Jsonl,
-        (Some(FormatArg::Csv), _) | (None, Some("csv" | "tsv")) => Format::Csv,
-        (None, _) => return Err(Failure::new("is it CSV or JSON Lines? give `--format`")),
-    };
-    let rejects = args.rejects.unwrap_or_else(|| {
-        let mut name = if is_stdin { "stdin".into() } else { args.file.clone().into_os_string() };
-        name.push(".rejects.jsonl");
-        name.into()
-    });
+pub(super) fn run(args: &Args, common: &Common, clock: &Clock) -> Outcome {
+    let meaning = args.meaning()?;
+    let rejects = args.rejects();
     // Rejected rows at the end of the ledger would be unreadable events there.
     let same = |other: &Path| rejects.canonicalize().is_ok_and(|path| other.canonicalize().is_ok_and(|o| o == path));
-    let place = common.place.place()?;
-    if same(&args.file) || place.file().is_some_and(same) {
+    let place = if args.dry_run.is_some() { None } else { Some(common.place.place()?) };
+    if same(&args.file) || place.as_ref().and_then(|place| place.file()).is_some_and(same) {
         return Err(Failure::new("`--rejects` must be another file than the ledger and the input"));
     }
-    let (input, size): (Box<dyn io::Read>, Option<u64>) = if is_stdin {
-        (Box::new(io::stdin()), None)
-    } else {
-        let unreadable = |error| Failure::new(format!("`{}` cannot be read: {error}", args.file.display()));
-        let file = File::open(&args.file).map_err(unreadable)?;
-        let size = file.metadata().map_err(unreadable)?.len();
-        (Box::new(file), Some(size))
+    let mut input = args.input()?;
+    let size = input.metadata().map_err(|error| args.unreadable(&error))?.len();
+    let encoding = match (args.encoding, &meaning) {
+        (Some(EncodingArg::Windows1254), _) => Encoding::Windows1254,
+        (None, Meaning::Crm(mapping)) => mapping.encoding(),
+        (Some(EncodingArg::Utf8) | None, _) => Encoding::Utf8,
     };
-    let options = Options { format, latest_event_time: common.latest_event_time(clock) };
-    let mut ledger = place.open()?;
-    let mut console = Console::new(rejects, size, clock.clone());
-    let imported = import(BufReader::with_capacity(64 * 1024, input), options, ledger.writer(), &mut console);
+    let options = Options { format: meaning.format(), encoding, latest_event_time: common.latest_event_time(clock) };
+    let mut console = Console::new(rejects, size, clock.clone(), args.dry_run.unwrap_or(0), common.json);
+    let checked = import::check(&mut input, options, &mut console);
     console.clear_line();
-    ledger.warn_if_healed();
-    let counts = match imported {
-        Ok(counts) => counts,
-        Err(error) => {
-            let Counts { written, .. } = console.counts;
-            eprintln!("{written} events were written before the error; importing the same file again is safe");
-            return Err(error.into());
+    let checked = checked?;
+    let is_good = checked.counts.rejected == 0;
+    let counts = match place {
+        Some(place) if is_good || args.accept_good_rows => {
+            let mut ledger = place.open()?;
+            let written = import::write(&mut input, options, checked, ledger.writer(), &mut console);
+            console.clear_line();
+            ledger.warn_if_healed();
+            written.inspect_err(|_| {
+                let Counts { written, .. } = console.counts();
+                eprintln!("{written} events were written before the error; import again, and the rest is");
+            })?
         }
+        _ => checked.counts,
     };
     let rejects = console.finish()?;
-    print_counts(common, counts, rejects.as_deref());
-    Ok(if counts.rejected == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    print_counts(common, args, checked, counts, rejects.as_deref());
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn print_counts(common: &Common, counts: Counts, rejects: Option<&Path>) {
-    let Counts { rows, written, rejected, .. } = counts;
+impl Args {
+    fn meaning(&self) -> Result<Meaning, Failure> {
+        let format = match (self.format, self.file.extension().and_then(|name| name.to_str())) {
+            (Some(format), _) => format,
+            (None, _) if self.mapping.is_some() => FormatArg::Crm,
+            (None, Some("jsonl" | "ndjson" | "json")) => FormatArg::Jsonl,
+            (None, Some("csv" | "tsv")) => FormatArg::Csv,
+            (None, _) => return Err(Failure::new("what does it hold? give `--format`")),
+        };
+        if self.mapping.is_some() && format != FormatArg::Crm {
+            return Err(Failure::new("`--mapping` is for `--format crm`"));
+        }
+        if self.iys.is_given() && format != FormatArg::Iys {
+            return Err(Failure::new(
+                "`--hash`, `--phone-space`, `--email-space`, `--bireysel` and `--tacir` are for `--format iys`",
+            ));
+        }
+        Ok(match format {
+            FormatArg::Jsonl => Meaning::Jsonl,
+            FormatArg::Csv => Meaning::Csv,
+            FormatArg::Iys => Meaning::Iys(self.iys.options()),
+            FormatArg::Crm => {
+                let path = self
+                    .mapping
+                    .as_ref()
+                    .ok_or_else(|| Failure::new("what do its columns mean? give `--mapping FILE`"))?;
+                let text = std::fs::read_to_string(path);
+                let text =
+                    text.map_err(|error| Failure::new(format!("`{}` cannot be read: {error}", path.display())))?;
+                Meaning::Crm(Box::new(crm::Mapping::parse(&text)?))
+            }
+        })
+    }
+
+    fn rejects(&self) -> PathBuf {
+        self.rejects.clone().unwrap_or_else(|| {
+            let mut name = if self.is_stdin() { "stdin".into() } else { self.file.clone().into_os_string() };
+            name.push(".rejects.jsonl");
+            name.into()
+        })
+    }
+
+    fn is_stdin(&self) -> bool {
+        self.file == Path::new("-")
+    }
+
+    fn unreadable(&self, error: &io::Error) -> Failure {
+        Failure::new(format!("`{}` cannot be read: {error}", self.file.display()))
+    }
+
+    /// The input as a file that can be read more than once.
+    fn input(&self) -> Result<File, Failure> {
+        if self.is_stdin() {
+            return spooled(io::stdin().lock()).map_err(|error| self.unreadable(&error));
+        }
+        let file = File::open(&self.file).map_err(|error| self.unreadable(&error))?;
+        let is_file = file.metadata().map_err(|error| self.unreadable(&error))?.is_file();
+        if is_file { Ok(file) } else { spooled(file).map_err(|error| self.unreadable(&error)) }
+    }
+}
+
+impl IysArgs {
+    fn is_given(&self) -> bool {
+        let texts = [&self.phone_space, &self.email_space, &self.bireysel, &self.tacir];
+        self.hash || texts.into_iter().any(Option::is_some)
+    }
+
+    fn options(&self) -> iys::Options {
+        let default = iys::Options::default();
+        let space = |given: &Option<String>, default: String| {
+            given.clone().unwrap_or(if self.hash { format!("{default}_sha256") } else { default })
+        };
+        iys::Options {
+            phone_space: space(&self.phone_space, default.phone_space),
+            email_space: space(&self.email_space, default.email_space),
+            hash: self.hash,
+            person: self.bireysel.clone().unwrap_or(default.person),
+            merchant: self.tacir.clone().unwrap_or(default.merchant),
+        }
+    }
+}
+
+impl Meaning {
+    fn format(&self) -> Format<'_> {
+        match self {
+            Self::Jsonl => Format::Jsonl,
+            Self::Csv => Format::Csv,
+            Self::Iys(options) => Format::Iys(options),
+            Self::Crm(mapping) => Format::Crm(mapping),
+        }
+    }
+}
+
+/// What can be read only once, in a file without a name: it is personal data, and is gone with this process.
+fn spooled(mut input: impl io::Read) -> io::Result<File> {
+    let id = new_event_id().map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    let path = std::env::temp_dir().join(format!("consentd-import-{id}"));
+    let mut file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    io::copy(&mut input, &mut file)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+fn print_counts(common: &Common, args: &Args, checked: Checked, counts: Counts, rejects: Option<&Path>) {
+    let Counts { rows, events, silent, rejected, .. } = checked.counts;
+    let Counts { written, known, .. } = counts;
     if common.json {
         let rejects = rejects.map(|path| path.display().to_string());
-        say(serde_json::json!({"rows": rows, "written": written, "rejected": rejected, "rejects": rejects}));
+        say(serde_json::json!({
+            "rows": rows,
+            "events": events,
+            "silent": silent,
+            "written": written,
+            "known": known,
+            "rejected": rejected,
+            "rejects": rejects,
+        }));
         return;
     }
-    say(format_args!("{rows} rows: {written} written, {rejected} rejected"));
+    let silent = if silent > 0 { format!(", {silent} rows say nothing") } else { String::new() };
+    if args.dry_run.is_some() {
+        say(format_args!("{rows} rows: {events} events, {rejected} rejected{silent}; nothing was written"));
+    } else if rejected > 0 && !args.accept_good_rows {
+        say(format_args!(
+            "{rows} rows: {rejected} rejected, and nothing was written; mend them, or give `--accept-good-rows`"
+        ));
+    } else {
+        say(format_args!("{rows} rows: {written} events written, {known} already there, {rejected} rejected{silent}"));
+    }
     if let Some(rejects) = rejects {
         say(format_args!("rejected rows with their reasons: {}", rejects.display()));
-    }
-}
-
-/// The terminal and the file of rejected rows.
-struct Console {
-    path: PathBuf,
-    /// Made with the first rejected row.
-    rejects: Option<BufWriter<File>>,
-    size: Option<u64>,
-    clock: Clock,
-    /// When the import began, for those who find rejected rows of several in one file.
-    import: String,
-    started: BootTime,
-    shown: BootTime,
-    is_terminal: bool,
-    counts: Counts,
-    rejected: u64,
-}
-
-impl Console {
-    fn new(path: PathBuf, size: Option<u64>, clock: Clock) -> Self {
-        let now = clock.boot();
-        Self {
-            path,
-            rejects: None,
-            size,
-            import: rfc3339(clock.now()),
-            clock,
-            started: now,
-            shown: now,
-            is_terminal: io::stderr().is_terminal(),
-            counts: Counts::default(),
-            rejected: 0,
-        }
-    }
-
-    fn clear_line(&self) {
-        if self.is_terminal {
-            eprint!("\r\x1b[K");
-        }
-    }
-
-    /// Ends the file of rejected rows and gives its path, if there is one.
-    fn finish(self) -> Result<Option<PathBuf>, Failure> {
-        if self.rejected > SHOWN_MAX {
-            eprintln!("and {} more", self.rejected - SHOWN_MAX);
-        }
-        let Some(rejects) = self.rejects else { return Ok(None) };
-        let file = rejects.into_inner().map_err(io::IntoInnerError::into_error);
-        let kept = file.and_then(|file| file.sync_all());
-        kept.map_err(|error| Failure::new(format!("`{}` cannot be written: {error}", self.path.display())))?;
-        Ok(Some(self.path))
-    }
-}
-
-impl Observer for Console {
-    fn rejected(&mut self, row: &RawRow, rejection: &Rejection) -> io::Result<()> {
-        self.rejected += 1;
-        if self.rejected <= SHOWN_MAX {
-            self.clear_line();
-            // Without the row's own text: what a terminal shows is often kept.
-            eprintln!("row {} (line {}): {}", row.number, row.line, rejection.without_values);
-        }
-        let file = match &mut self.rejects {
-            Some(file) => file,
-            none => {
-                // Rows are personal data. Those of an earlier import are not lost by this one.
-                let mut options = OpenOptions::new();
-                none.insert(BufWriter::new(options.create(true).append(true).mode(0o600).open(&self.path)?))
-            }
-        };
-        let mut line = serde_json::json!({
-            "import": self.import,
-            "row": row.number,
-            "line": row.line,
-            "offset": row.offset,
-            "bytes": row.bytes,
-            "reason": rejection.reason,
-        });
-        let (name, text) = match std::str::from_utf8(&row.text) {
-            Ok(text) => ("text", text.to_owned()),
-            Err(_) => ("base64", BASE64.encode(&row.text)),
-        };
-        if let Some(members) = line.as_object_mut() {
-            members.insert(name.to_owned(), text.into());
-            if row.is_cut() {
-                members.insert("cut".to_owned(), true.into());
-            }
-        }
-        writeln!(file, "{line}")
-    }
-
-    fn progress(&mut self, counts: Counts) {
-        self.counts = counts;
-        let now = self.clock.boot();
-        if now.since(self.shown) < if self.is_terminal { SHOWN_EVERY } else { LOGGED_EVERY } {
-            return;
-        }
-        self.shown = now;
-        let millis = now.since(self.started).as_millis().max(1);
-        let rate = u128::from(counts.rows) * 1000 / millis;
-        let share = self.size.map_or_else(String::new, |size| format!("{} %, ", counts.bytes * 100 / size.max(1)));
-        let line = format!("{share}{} rows, {} rejected, {rate} rows/s", counts.rows, counts.rejected);
-        if self.is_terminal {
-            eprint!("\r\x1b[K{line}");
-        } else {
-            eprintln!("{line}");
-        }
     }
 }

@@ -51,6 +51,18 @@ pub(in crate::cli) enum Opened {
 }
 
 impl PlaceArgs {
+    /// As other flags say it: the ledger, the stream, the subject key, who reads, and the files of TLS.
+    pub(in crate::cli) fn new(
+        ledger: Option<String>,
+        stream: Option<String>,
+        subject_key: Option<PathBuf>,
+        nats_creds: Option<PathBuf>,
+        [tls_ca, tls_cert, tls_key]: [Option<PathBuf>; 3],
+    ) -> Self {
+        let stream = stream.unwrap_or_else(|| DEFAULT_STREAM.to_owned());
+        Self { ledger, stream, subject_key, nats_creds, tls_ca, tls_cert, tls_key }
+    }
+
     /// Which ledger the arguments and the environment name.
     pub(in crate::cli) fn place(&self) -> Result<Place, Failure> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());

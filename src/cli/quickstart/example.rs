@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io;
+use std::io::Cursor;
 use std::path::Path;
 
 use chrono::{DateTime, Days, NaiveDate, SecondsFormat};
@@ -12,7 +13,7 @@ use crate::cli::ledger::{new_event_id, timestamp};
 use crate::clock::Clock;
 use crate::domain::{Reason, Time};
 use crate::ledger::file::FileLedger;
-use crate::ledger::import::{self, Counts, Format, Observer, Options, RawRow, Rejection};
+use crate::ledger::import::{self, Counts, Encoding, Format, Observer, Options, Phase, RawRow, Rejection};
 use crate::proto::v1;
 
 const CATALOGUE: &str = include_str!("../../../examples/shop/catalogue.json");
@@ -89,8 +90,8 @@ pub(super) fn bring_into(ledger: &Path, clock: &Clock) -> Result<Imported, Failu
     let mut ledger = FileLedger::open(ledger)?;
     ledger.append(&[event])?;
     let Moved { text, days, customers } = moved(CUSTOMERS, clock.now())?;
-    let options = Options { format: Format::Csv, latest_event_time: Some(clock.now()) };
-    let Counts { written: records, .. } = import::import(text.as_bytes(), options, &mut ledger, &mut Strict)?;
+    let options = Options { format: Format::Csv, encoding: Encoding::Utf8, latest_event_time: Some(clock.now()) };
+    let Counts { written: records, .. } = import::import(Cursor::new(text), options, &mut ledger, &mut Strict)?;
     Ok(Imported { records, customers, purposes, days })
 }
 
@@ -142,7 +143,7 @@ impl Observer for Strict {
         Err(io::Error::other(format!("row {} of the example: {}", row.number, rejection.reason)))
     }
 
-    fn progress(&mut self, _: Counts) {}
+    fn progress(&mut self, _: Phase, _: Counts) {}
 }
 
 #[cfg(test)]

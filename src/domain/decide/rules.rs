@@ -1,11 +1,13 @@
-//! The rules that do not judge a consent: what is known, who said no, what else is required.
+//! The rules that do not judge a consent: what is known, who said no, and what an ALLOW rests on.
 
 use super::Finding;
-use super::facts::{Facts, touches};
+use super::facts::Facts;
+use super::validity::notice_lasts_until;
+use crate::domain::catalogue::is_self_or_ancestor;
 use crate::domain::question::{LedgerStanding, TokenStanding};
 use crate::domain::text::same;
 use crate::domain::time::Time;
-use crate::domain::words::{LegalBasis, Reason, Status, Verdict};
+use crate::domain::words::{LegalBasis, Reason, Status};
 
 pub(super) fn ledger<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
     match facts.freshness.ledger {
@@ -16,7 +18,7 @@ pub(super) fn ledger<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
 }
 
 pub(super) fn catalogue<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
-    match (facts.catalogue, facts.purpose) {
+    match (facts.catalogue, facts.entry) {
         (None, _) => Some(Finding::of(Reason::NoCatalogue)),
         (Some(_), None) => Some(Finding::of(Reason::UnknownPurpose)),
         (Some(_), Some(_)) => None,
@@ -24,14 +26,18 @@ pub(super) fn catalogue<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
 }
 
 pub(super) fn channel<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
-    let (catalogue, purpose) = (facts.catalogue?, facts.purpose?);
-    if purpose.terms.channels.iter().any(|channel| same(channel, facts.question.channel)) {
+    let (catalogue, terms) = (facts.catalogue?, facts.terms?);
+    if terms.channels.iter().any(|channel| same(channel, facts.question.channel)) {
         None
     } else if catalogue.knows_channel(facts.question.channel) {
         Some(Finding::of(Reason::ChannelNotUsed))
     } else {
         Some(Finding::of(Reason::UnknownChannel))
     }
+}
+
+pub(super) fn jurisdiction<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
+    facts.terms?.prohibited.then(|| Finding::of(Reason::Prohibited))
 }
 
 pub(super) fn freshness<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
@@ -65,6 +71,19 @@ pub(super) fn erasure<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
     (facts.state()?.erased_at().is_some() && facts.lifting_grant().is_none()).then(|| Finding::of(Reason::Erased))
 }
 
+/// An order about the data, not a word about a purpose: no grant lifts it. Dated in the future it counts at once, and its
+/// lifting does not. Source: GDPR Art. 18.
+pub(super) fn restriction<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
+    let restrictions = facts.state()?.restrictions();
+    if restrictions.is_empty() || facts.terms?.despite_restriction {
+        return None;
+    }
+    let reaches = |purpose: &str| purpose.is_empty() || is_self_or_ancestor(purpose, facts.question.purpose);
+    let in_force =
+        restrictions.iter().any(|said| (said.restricted || said.event_time > facts.now) && reaches(&said.purpose));
+    in_force.then(|| Finding::of(Reason::Restricted))
+}
+
 /// P3: a withdrawal wins, also one dated in the future, and also at the grant's own time.
 pub(super) fn refusal<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
     let (_, refused) = facts.refusal?;
@@ -94,28 +113,12 @@ pub(super) fn consent<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
     if !facts.needs_consent() || facts.grant.is_some() {
         return None;
     }
-    let asked = facts.state()?.slots().iter().filter(|slot| touches(slot, &facts.question));
-    let request = asked.filter_map(|slot| slot.request.as_deref().map(|record| (slot, record)));
+    let request = facts.touching().filter_map(|slot| slot.request.as_deref().map(|record| (slot, record)));
     Some(Finding::from_record(Reason::NoConsent, request.max_by_key(|(_, record)| record.event_time)))
 }
 
-pub(super) fn requires<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
-    facts.required.iter().find_map(|key| {
-        let required = facts.of_required(key).decide();
-        (required.verdict() == Verdict::Deny).then(|| Finding {
-            failed_purpose: Some(key),
-            failed_reason: Some(required.reason),
-            notice: required.notice,
-            not_before: required.not_before,
-            detail: required.detail,
-            ..Finding::from_record(Reason::RequiredPurposeDenied, required.record)
-        })
-    })
-}
-
 pub(super) fn allow<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
-    let purpose = facts.purpose?;
-    let reason = match purpose.terms.legal_basis {
+    let reason = match facts.terms?.legal_basis {
         LegalBasis::Consent => Reason::Consent,
         LegalBasis::ExplicitConsent => Reason::ExplicitConsent,
         LegalBasis::LegitimateInterest => Reason::LegitimateInterest,
@@ -126,8 +129,12 @@ pub(super) fn allow<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
     };
     // Who relies on the answer until then never acts on a view older than the bound.
     let by_view = facts.now.plus(facts.staleness_bound().saturating_sub(facts.freshness.staleness));
-    let by_grant = facts.relied_on().map(|(_, record)| facts.end_of(record));
-    let by_required = facts.required.iter().filter_map(|key| facts.of_required(key).decide().valid_until).min();
-    let valid_until = [by_grant, by_required].into_iter().flatten().fold(by_view, Time::min);
+    let by_grant = facts.relied_on().map_or(Time::MAX, |(_, record)| facts.end_of(record));
+    let valid_until = by_view
+        .min(by_grant)
+        .min(facts.covered_in_part_until)
+        .min(notice_lasts_until(facts))
+        .min(facts.required_until.get())
+        .min(facts.open_until.get());
     Some(Finding { valid_until: Some(valid_until), ..Finding::from_record(reason, facts.relied_on()) })
 }

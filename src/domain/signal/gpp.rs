@@ -19,6 +19,7 @@ pub struct Gpp {
 
 /// One section of the United States: what was opted out of; `true` where the string says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a field of the standard")]
 pub struct GppSection {
     /// The section's number.
     pub id: u16,

@@ -1,5 +1,7 @@
 //! What a TCF string says, and what it permits.
 
+use std::time::Duration;
+
 use super::detail::{Barred, SignalDetail};
 use super::sets::{SmallSet, Vendors};
 use crate::domain::catalogue::TcfRule;
@@ -13,7 +15,7 @@ const POLICY_4_SINCE: Time = Time::from_unix_millis(1_696_118_400_000);
 /// the vendors disclosed is invalid; what was created before stays valid.
 const DISCLOSED_SINCE: Time = Time::from_unix_millis(1_772_323_200_000);
 /// How far ahead a string may be dated: it tells days, and clocks differ.
-const AHEAD_MAX: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+const AHEAD_MAX: Duration = Duration::from_hours(24);
 
 /// What a TCF string says. Source: IAB Europe, Transparency and Consent String, versions 2.2 and 2.3.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,7 +40,7 @@ pub struct Tcf {
     pub purpose_interests: SmallSet,
     /// Whether purpose 1 was not disclosed at all, because the publisher's law does not ask for it. That is no consent.
     pub purpose_one_untold: bool,
-    /// The country whose law the publisher is under, as two letters; `??` where the string has none.
+    /// The country whose law the publisher is under, as two capitals.
     pub publisher_country: [u8; 2],
     /// The vendors that were consented to.
     pub vendor_consents: Vendors,
@@ -207,10 +209,10 @@ impl Tcf {
 /// format, `PurposesLITransparency`. The framework knows no other ground than these two.
 const fn ground(purpose: u16, basis: LegalBasis) -> Ground {
     match (basis, purpose) {
-        (LegalBasis::LegitimateInterest, 1 | 3..=6) => Ground::Consent,
-        (LegalBasis::LegitimateInterest, _) => Ground::Interest,
+        (LegalBasis::LegitimateInterest, 2 | 7..) => Ground::Interest,
         (
-            LegalBasis::Consent
+            LegalBasis::LegitimateInterest
+            | LegalBasis::Consent
             | LegalBasis::ExplicitConsent
             | LegalBasis::Contract
             | LegalBasis::LegalObligation

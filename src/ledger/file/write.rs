@@ -23,7 +23,7 @@ use crate::proto::v1;
 /// A ledger's file, open for appending.
 #[derive(Debug)]
 pub struct FileLedger {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     file: File,
     is_new: bool,
     healed: bool,
@@ -201,6 +201,11 @@ impl FileLedger {
         let start = end - lines.text.len() as u64;
         let token = |line_end: usize| Token { ledger, position: Position(start + line_end as u64) };
         Ok(lines.ends.into_iter().map(token).collect())
+    }
+
+    /// The open file.
+    pub(super) const fn file(&self) -> &File {
+        &self.file
     }
 
     fn options() -> OpenOptions {

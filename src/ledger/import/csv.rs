@@ -1,10 +1,10 @@
 //! From a row of CSV to an event.
 
 use chrono::DateTime;
-use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 use pbjson_types::Timestamp;
 
 use super::rows::RawRow;
+use super::table::{HeaderError, Table};
 use super::{Rejection, default_channel};
 use crate::domain::{LegalBasis, Status, Subject};
 use crate::proto::v1;
@@ -61,63 +61,19 @@ columns! {
     EventId = "event_id",
 }
 
-/// Why a header cannot be used. Nothing is imported: a column that is not understood may narrow what the others say.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HeaderError {
-    /// There is none.
-    #[error("the input is empty; its first row must name the columns")]
-    Missing,
-    /// It is not UTF-8, or not one row.
-    #[error("the first row does not name columns")]
-    Unreadable,
-    /// A column is not known.
-    #[error("column `{0}` is not known; the columns are {columns}", columns = COLUMNS.join(", "))]
-    Unknown(String),
-    /// A column stands twice.
-    #[error("column `{0}` stands twice")]
-    Twice(String),
-    /// A column is not there.
-    #[error("there is no column `{0}`")]
-    Lacks(&'static str),
-    /// The subject is named in two ways.
-    #[error("a subject is given by `subject`, or by `space` and `id`, not both")]
-    TwoSubjects,
-}
-
-/// The most columns that a row is looked through for.
-const COLUMNS_MAX: usize = 256;
-
 /// What each column of an input is.
 #[derive(Debug)]
 pub(super) struct Columns {
     order: Vec<Column>,
-    delimiter: u8,
-    fields: Fields,
-}
-
-/// Cuts one row into its fields. Its table takes longer to build than a row to cut, so it is kept.
-#[derive(Debug)]
-struct Fields {
-    reader: Reader,
-    text: Vec<u8>,
-    ends: [usize; COLUMNS_MAX],
+    table: Table,
 }
 
 impl Columns {
-    pub(super) fn of_header(header: &RawRow) -> Result<Self, HeaderError> {
-        let text = std::str::from_utf8(&header.text).map_err(|_| HeaderError::Unreadable)?;
-        let delimiter = [b',', b';', b'\t'].into_iter().find(|d| text.as_bytes().contains(d)).unwrap_or(b',');
-        let mut fields = Fields::new(delimiter);
-        let names = fields.cut(text).ok_or(HeaderError::Unreadable)?;
-        let mut columns = Vec::new();
-        for name in names {
-            let name = name.trim();
-            let column = Column::of(name).ok_or_else(|| HeaderError::Unknown(name.to_owned()))?;
-            if columns.contains(&column) {
-                return Err(HeaderError::Twice(name.to_owned()));
-            }
-            columns.push(column);
-        }
+    pub(super) fn of_table(table: Table) -> Result<Self, HeaderError> {
+        let column = |name: &String| {
+            Column::of(name).ok_or_else(|| HeaderError::Unknown(vec![name.clone()], COLUMNS.join(", ")))
+        };
+        let columns = table.names().iter().map(column).collect::<Result<Vec<_>, _>>()?;
         let has = |column| columns.contains(&column);
         if has(Column::Subject) && (has(Column::Space) || has(Column::Id)) {
             return Err(HeaderError::TwoSubjects);
@@ -126,27 +82,16 @@ impl Columns {
             if has(Column::Space) || has(Column::Id) { [Column::Space, Column::Id] } else { [Column::Subject; 2] };
         for column in subject.into_iter().chain([Column::Purpose, Column::Status, Column::EventTime]) {
             if !has(column) {
-                return Err(HeaderError::Lacks(column.name()));
+                return Err(HeaderError::Lacks(column.name().to_owned()));
             }
         }
-        Ok(Self { order: columns, delimiter, fields })
-    }
-
-    pub(super) const fn delimiter(&self) -> u8 {
-        self.delimiter
+        Ok(Self { order: columns, table })
     }
 
     /// The event that a row stands for, not yet checked as a whole.
     pub(super) fn event(&mut self, row: &RawRow) -> Result<v1::LedgerEvent, Rejection> {
-        let text = std::str::from_utf8(&row.text).map_err(|_| Rejection::of("not UTF-8"))?;
         let columns = &self.order;
-        let fields = self.fields.cut(text);
-        let fields = fields
-            .ok_or_else(|| Rejection::of("not one row: a carriage return stands in it, or more than 256 fields"))?;
-        if fields.len() != columns.len() {
-            let reason = format!("{} fields, where the header names {}", fields.len(), columns.len());
-            return Err(Rejection::of(reason));
-        }
+        let fields = self.table.fields(row)?;
         let value = |wanted: Column| {
             let mut pairs = columns.iter().zip(&fields);
             pairs.find(|(column, _)| **column == wanted).map_or("", |(_, value)| value.trim())
@@ -163,10 +108,8 @@ impl Columns {
             "" => default_channel(status).map_err(|rule| Rejection::of(format!("channel: {rule}")))?,
             channel => channel,
         };
-        let flag = |column: Column| match value(column) {
-            "" | "0" | "false" | "no" => Ok(false),
-            "1" | "true" | "yes" => Ok(true),
-            other => Err(rejection(column, "must be `true` or `false`", other)),
+        let flag = |column: Column| {
+            self::flag(value(column)).ok_or_else(|| rejection(column, "must be `true` or `false`", value(column)))
         };
         let time = |column: Column| match value(column) {
             "" => Ok(None),
@@ -216,7 +159,7 @@ fn subject(subject: &str, space: &str, id: &str) -> Result<v1::Subject, Rejectio
     Ok(v1::Subject { space: subject.space().to_owned(), id: subject.expose_id().to_owned() })
 }
 
-fn notice(id: &str, version: &str, language: &str) -> Result<Option<v1::Notice>, Rejection> {
+pub(super) fn notice(id: &str, version: &str, language: &str) -> Result<Option<v1::Notice>, Rejection> {
     if id.is_empty() && version.is_empty() && language.is_empty() {
         return Ok(None);
     }
@@ -224,36 +167,15 @@ fn notice(id: &str, version: &str, language: &str) -> Result<Option<v1::Notice>,
     Ok(Some(v1::Notice { id: id.to_owned(), version, language: language.to_owned() }))
 }
 
-fn rejection(column: Column, rule: &str, value: &str) -> Rejection {
-    Rejection::of_value(&format!("{}: {rule}", column.name()), value)
+/// Whether a text says so.
+pub(super) fn flag(text: &str) -> Option<bool> {
+    match text {
+        "" | "0" | "false" | "no" => Some(false),
+        "1" | "true" | "yes" => Some(true),
+        _ => None,
+    }
 }
 
-impl Fields {
-    fn new(delimiter: u8) -> Self {
-        let reader = ReaderBuilder::new().delimiter(delimiter).build();
-        Self { reader, text: Vec::new(), ends: [0; COLUMNS_MAX] }
-    }
-
-    /// The fields of a row. `None` if it is not exactly one, or has more than [`COLUMNS_MAX`].
-    fn cut(&mut self, row: &str) -> Option<Vec<&str>> {
-        self.reader.reset();
-        // Unquoting only shortens; one byte more lets the last field end.
-        self.text.resize(row.len() + 1, 0);
-        let (cut, read, written, count) = self.reader.read_record(row.as_bytes(), &mut self.text, &mut self.ends);
-        let count = match cut {
-            ReadRecordResult::InputEmpty => {
-                let rest = (self.text.get_mut(written..)?, self.ends.get_mut(count..)?);
-                let (ReadRecordResult::Record, _, _, more) = self.reader.read_record(&[], rest.0, rest.1) else {
-                    return None;
-                };
-                count + more
-            }
-            // A carriage return can be the last byte.
-            ReadRecordResult::Record if read == row.len() => count,
-            _ => return None,
-        };
-        let mut start = 0;
-        let ends = self.ends.get(..count)?.iter();
-        ends.map(|end| std::str::from_utf8(self.text.get(std::mem::replace(&mut start, *end)..*end)?).ok()).collect()
-    }
+fn rejection(column: Column, rule: &str, value: &str) -> Rejection {
+    Rejection::of_value(&format!("{}: {rule}", column.name()), value)
 }

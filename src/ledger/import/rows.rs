@@ -5,9 +5,12 @@ use std::io::{self, BufRead};
 use data_encoding::HEXLOWER;
 use ring::digest::{Context, SHA256};
 
+use super::objects::{Around, Cutter, Step};
 use crate::ledger::codec;
 use crate::proto::v1;
 
+/// What a file in UTF-8 may begin with.
+pub(super) const BOM: &[u8] = "\u{feff}".as_bytes();
 /// The longest row that is kept whole, in bytes. What lies behind is counted, not kept.
 pub const ROW_BYTES_MAX: usize = codec::LINE_BYTES_MAX;
 
@@ -36,14 +39,40 @@ pub(super) enum Ending {
     Line,
     /// The next newline that is not within quotes. Source: RFC 4180.
     Record { delimiter: u8 },
+    /// The end of a JSON object: each for itself, in an array, or in the array `list` of an object.
+    Object,
+}
+
+/// Where a row begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    offset: u64,
+    line: u64,
+    /// Rows before it.
+    number: u64,
+    /// What it lies in.
+    around: Around,
 }
 
 /// An input's rows.
 pub(super) struct Rows<R> {
     input: R,
-    offset: u64,
-    line: u64,
-    number: u64,
+    place: Place,
+}
+
+impl Place {
+    /// The beginning of an input.
+    pub(super) const START: Self = Self { offset: 0, line: 1, number: 0, around: Around::Nothing };
+
+    /// In bytes from the beginning.
+    pub(super) const fn offset(self) -> u64 {
+        self.offset
+    }
+
+    /// Rows before it.
+    pub(super) const fn rows(self) -> u64 {
+        self.number
+    }
 }
 
 impl RawRow {
@@ -55,23 +84,33 @@ impl RawRow {
 }
 
 impl<R: BufRead> Rows<R> {
-    pub(super) fn new(input: R) -> Self {
-        Self { input, offset: 0, line: 1, number: 0 }
+    /// The rows of an input that is read from a place on.
+    pub(super) const fn at(input: R, place: Place) -> Self {
+        Self { input, place }
+    }
+
+    /// Where the next row begins, or blank lines before it.
+    pub(super) const fn place(&self) -> Place {
+        self.place
     }
 
     /// The next row that is not blank.
     pub(super) fn next(&mut self, ending: Ending) -> io::Result<Option<RawRow>> {
         loop {
-            let Some(mut row) = self.next_of_any(ending)? else { return Ok(None) };
+            let found = match ending {
+                Ending::Object => self.next_object()?,
+                Ending::Line | Ending::Record { .. } => self.next_of_any(ending)?,
+            };
+            let Some(mut row) = found else { return Ok(None) };
             while row.text.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
                 row.text.pop();
             }
-            if row.offset == 0 && row.text.starts_with("\u{feff}".as_bytes()) {
-                row.text.drain(..3);
+            if row.offset == 0 && row.text.starts_with(BOM) {
+                row.text.drain(..BOM.len());
             }
-            if row.is_longer || !row.text.trim_ascii().is_empty() {
-                self.number += 1;
-                row.number = self.number;
+            if row.is_cut() || !row.text.trim_ascii().is_empty() {
+                self.place.number += 1;
+                row.number = self.place.number;
                 return Ok(Some(row));
             }
         }
@@ -79,18 +118,14 @@ impl<R: BufRead> Rows<R> {
 
     /// After the header: rows are counted from 1 again.
     pub(super) fn restart_count(&mut self) {
-        self.number = 0;
+        self.place.number = 0;
     }
 
     fn next_of_any(&mut self, ending: Ending) -> io::Result<Option<RawRow>> {
-        let mut row = RawRow { line: self.line, offset: self.offset, ..RawRow::default() };
+        let mut row = self.row();
         let mut quotes = Quotes::FieldStart;
         loop {
-            let page = match self.input.fill_buf() {
-                Ok(page) => page,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
+            let page = fill(&mut self.input)?;
             if page.is_empty() {
                 row.is_open = quotes == Quotes::Inside;
                 return Ok((row.bytes > 0).then_some(row));
@@ -101,24 +136,96 @@ impl<R: BufRead> Rows<R> {
                 len += 1;
                 quotes = quotes.after(*byte, ending);
                 if *byte == b'\n' {
-                    self.line += 1;
+                    self.place.line += 1;
                     if quotes != Quotes::Inside {
                         is_whole = true;
                         break;
                     }
                 }
             }
-            let piece = page.get(..len).unwrap_or_default();
-            // The ending itself may be one or two bytes more.
-            let room = (ROW_BYTES_MAX + 2).saturating_sub(row.text.len());
-            row.text.extend(piece.iter().take(room));
-            row.bytes += len as u64;
-            self.offset += len as u64;
+            row.take(page.get(..len).unwrap_or_default());
+            self.place.offset += len as u64;
             self.input.consume(len);
-            row.is_longer = row.bytes > row.text.len() as u64;
             if is_whole {
                 return Ok(Some(row));
             }
+        }
+    }
+
+    /// The next JSON object, or what stands in its place, up to the end of its line.
+    fn next_object(&mut self) -> io::Result<Option<RawRow>> {
+        let mut row = self.row();
+        let mut cutter = Cutter::lying_in(self.place.around);
+        loop {
+            let page = fill(&mut self.input)?;
+            if page.is_empty() {
+                // Also where the input ends between two objects of an array: the rest of it is missing.
+                row.is_open = cutter.is_within() || self.place.around != Around::Nothing;
+                self.place.around = Around::Nothing;
+                return Ok((row.bytes > 0 || row.is_open).then_some(row));
+            }
+            let mut len = 0;
+            let mut kept_from = 0;
+            let mut is_whole = false;
+            for byte in page {
+                let step = cutter.after(*byte);
+                match step {
+                    Step::Between => kept_from = len + 1,
+                    Step::Begin => {
+                        row = RawRow {
+                            line: self.place.line,
+                            offset: self.place.offset + len as u64,
+                            ..RawRow::default()
+                        };
+                        kept_from = len;
+                    }
+                    Step::Within | Step::End => {}
+                    Step::List => {
+                        row = RawRow::default();
+                        kept_from = len + 1;
+                    }
+                }
+                len += 1;
+                self.place.line += u64::from(*byte == b'\n');
+                if step == Step::End {
+                    is_whole = true;
+                    break;
+                }
+            }
+            row.take(page.get(kept_from..len).unwrap_or_default());
+            self.place.offset += len as u64;
+            self.place.around = cutter.around;
+            self.input.consume(len);
+            if is_whole {
+                return Ok(Some(row));
+            }
+        }
+    }
+
+    fn row(&self) -> RawRow {
+        RawRow { line: self.place.line, offset: self.place.offset, ..RawRow::default() }
+    }
+}
+
+impl RawRow {
+    /// Takes what follows, as far as there is room.
+    fn take(&mut self, piece: &[u8]) {
+        // The ending itself may be one or two bytes more.
+        let room = (ROW_BYTES_MAX + 2).saturating_sub(self.text.len());
+        self.text.extend(piece.iter().take(room));
+        self.bytes += piece.len() as u64;
+        self.is_longer = self.bytes > self.text.len() as u64;
+    }
+}
+
+/// What is there to read, nothing at the end.
+fn fill(input: &mut impl BufRead) -> io::Result<&[u8]> {
+    loop {
+        match input.fill_buf() {
+            // A second call gives the same page again; to return the first one's is more than the borrow checker sees.
+            Ok(_) => return input.fill_buf(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -1,13 +1,21 @@
 //! Rows that are events, rows that are not, and that none of them is lost.
 
+mod crm;
+mod iys;
+mod twice;
+
+use std::io::Cursor;
+
 use super::*;
 use crate::domain::{Defects, Event, EventBody, Position};
+use crate::ledger::codec;
 use crate::ledger::file::FileLedger;
 
 /// Keeps what it is told.
 #[derive(Default)]
 struct Kept {
     rejected: Vec<(RawRow, Rejection)>,
+    made: Vec<(u64, usize)>,
     last: Counts,
 }
 
@@ -17,7 +25,11 @@ impl Observer for Kept {
         Ok(())
     }
 
-    fn progress(&mut self, counts: Counts) {
+    fn made(&mut self, row: &RawRow, events: &[v1::LedgerEvent]) {
+        self.made.push((row.number, events.len()));
+    }
+
+    fn progress(&mut self, _: Phase, counts: Counts) {
         self.last = counts;
     }
 }
@@ -29,24 +41,43 @@ impl Kept {
     }
 }
 
-fn run(format: Format, input: impl AsRef<[u8]>) -> (Vec<Event>, Kept) {
+/// 2027-01-15T08:00:00Z.
+const LATEST: Time = Time::from_unix_millis(1_800_000_000_000);
+
+fn options(format: Format<'_>) -> Options<'_> {
+    Options { format, encoding: Encoding::Utf8, latest_event_time: Some(LATEST) }
+}
+
+/// What the good rows of an input become.
+fn run(format: Format<'_>, input: impl AsRef<[u8]>) -> (Vec<Event>, Kept) {
+    run_with(options(format), input)
+}
+
+fn run_with(options: Options<'_>, input: impl AsRef<[u8]>) -> (Vec<Event>, Kept) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("ledger.jsonl");
     let mut kept = Kept::default();
     let mut ledger = FileLedger::open(&path).expect("it is created");
-    let latest = Some(Time::from_unix_millis(1_800_000_000_000));
-    let options = Options { format, latest_event_time: latest };
-    // A small buffer, so that every row spans several.
-    let input = io::BufReader::with_capacity(7, input.as_ref());
-    let counts = import(input, options, &mut ledger, &mut kept).expect("it is imported");
-    let text = std::fs::read(&path).expect("it is read");
-    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let events: Vec<Event> = lines.map(|line| codec::decode(line, Position(0)).expect("readable")).collect();
-    assert_eq!(counts, kept.last);
-    assert_eq!(counts.written, events.len() as u64);
-    assert_eq!(counts.rejected, kept.rejected.len() as u64);
-    assert_eq!(counts.rows, counts.written + counts.rejected, "none is lost");
+    let mut input = Cursor::new(input.as_ref());
+    let checked = check(&mut input, options, &mut kept).expect("it is read");
+    assert_eq!(checked.counts, kept.last);
+    assert_eq!(checked.counts.rejected, kept.rejected.len() as u64);
+    assert_eq!(checked.counts.rows, (kept.made.len() + kept.rejected.len()) as u64, "none is lost");
+    let counts = write(&mut input, options, checked, &mut ledger, &mut kept).expect("it is imported");
+    let events = events_of(&path);
+    assert_eq!((counts.written, counts.written + counts.known), (events.len() as u64, checked.counts.events));
+    // And once more: nothing.
+    let before = std::fs::read(&path).expect("it is read");
+    let again = write(&mut input, options, checked, &mut ledger, &mut Kept::default()).expect("it is imported");
+    assert_eq!((again.written, again.known), (0, checked.counts.events));
+    assert_eq!(std::fs::read(&path).expect("it is read"), before);
     (events, kept)
+}
+
+fn events_of(ledger: &std::path::Path) -> Vec<Event> {
+    let text = std::fs::read(ledger).expect("it is read");
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| codec::decode(line, Position(0)).expect("readable")).collect()
 }
 
 const HEADER: &str = "subject,purpose,channel,status,event_time\n";
@@ -168,7 +199,10 @@ fn bytes_that_are_not_text_and_a_torn_end_are_rejected() {
     input.extend(row(2).trim_end().bytes());
     let (events, kept) = run(Format::Csv, &input);
     assert_eq!(events.len(), 2, "a last row without its newline is a row");
-    assert_eq!(kept.told(), [(2, 3, "not UTF-8")]);
+    assert_eq!(
+        kept.told(),
+        [(2, 3, "not UTF-8; what a spreadsheet in Turkish has saved is often `--encoding windows-1254`")]
+    );
     input.extend(b"\ncrm:3,marketing,em");
     let (events, kept) = run(Format::Csv, &input);
     assert_eq!((events.len(), kept.told()[1]), (2, (4, 5, "3 fields, where the header names 5")));
@@ -220,9 +254,9 @@ fn a_header_that_is_not_understood_imports_nothing() {
         ("space,purpose,status,event_time", "there is no column `id`"),
         ("subject,purpose,event_time", "there is no column `status`"),
     ] {
-        let options = Options { format: Format::Csv, latest_event_time: None };
+        let options = Options { format: Format::Csv, encoding: Encoding::Utf8, latest_event_time: None };
         let input = format!("{header}\n{}", row(1).repeat(usize::from(!header.is_empty())));
-        let error = import(input.as_bytes(), options, &mut ledger, &mut Kept::default()).expect_err(header);
+        let error = import(Cursor::new(input), options, &mut ledger, &mut Kept::default()).expect_err(header);
         assert!(error.to_string().contains(sentence), "{header}: {error}");
     }
     assert_eq!(std::fs::metadata(folder.path().join("ledger.jsonl")).expect("it is there").len(), 0);

@@ -4,8 +4,8 @@ use std::io;
 
 use tokio::runtime::Runtime;
 
-use super::{Config, NatsLedger, OpenError, WriteError};
-use crate::ledger::Token;
+use super::{Config, NatsLedger, OpenError, TailError, WriteError};
+use crate::ledger::{Mark, Token};
 use crate::proto::v1;
 
 /// A [`NatsLedger`] for a thread that waits, with a runtime of its own.
@@ -50,5 +50,22 @@ impl NatsWriter {
     /// As [`NatsWriter::open`].
     pub fn append(&mut self, events: &[v1::LedgerEvent]) -> Result<Vec<Token>, WriteError> {
         self.runtime.block_on(self.ledger.append(events))
+    }
+
+    /// As [`NatsLedger::marks`].
+    #[must_use]
+    pub fn marks(&self, event: &v1::LedgerEvent) -> Vec<Mark> {
+        self.ledger.marks(event)
+    }
+
+    /// As [`NatsLedger::each_mark`].
+    ///
+    /// # Errors
+    /// If the stream is not given to this account.
+    ///
+    /// # Panics
+    /// As [`NatsWriter::open`].
+    pub fn each_mark(&mut self, each: &mut dyn FnMut(Mark)) -> Result<(), TailError> {
+        self.runtime.block_on(self.ledger.each_mark(each))
     }
 }

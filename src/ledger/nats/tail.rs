@@ -18,7 +18,7 @@ use crate::ledger::codec::{decode_binary, refuse_binary};
 use crate::proto::v1;
 
 /// The subjects of events, without the beats between them.
-const EVENTS: [&str; 6] = [
+pub(super) const EVENTS: [&str; 6] = [
     "consent.ledger.*.consent",
     "consent.ledger.*.link",
     "consent.ledger.*.erasure",

@@ -11,15 +11,15 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::{Context, ErrorCode};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::subject::About;
 use super::{Config, OpenError, Opened, message_id, open, payload};
 use crate::domain::Position;
-use crate::ledger::{LedgerId, Token, validate};
+use crate::ledger::{LedgerId, SubjectHasher, Token, validate};
 use crate::proto::v1;
 
 pub use error::WriteError;
@@ -118,6 +118,21 @@ impl NatsLedger {
     #[must_use]
     pub const fn id(&self) -> LedgerId {
         self.opened.ledger
+    }
+
+    /// For requests to the stream.
+    pub(super) const fn context(&self) -> &Context {
+        &self.opened.context
+    }
+
+    /// The stream's name.
+    pub(super) fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// The names of its subjects.
+    pub(super) const fn hasher(&self) -> &SubjectHasher {
+        &self.opened.hasher
     }
 
     /// Writes events. When this returns all of them are acknowledged by the stream. Gives the token of each, behind

@@ -165,6 +165,9 @@ impl Round<'_> {
 
     fn apply(&mut self, deliveries: Vec<Delivery>) {
         for delivery in deliveries {
+            if self.built {
+                self.copy.shared.tally.count(&delivery, self.in_force.known());
+            }
             let join = |key, said| self.copy.table.apply(key, said);
             match changes::read(delivery, &self.copy.shared.hasher, join) {
                 Said::Subjects => {}

@@ -1,0 +1,67 @@
+//! Why an answer is what it is, in Turkish.
+
+use crate::domain::Reason;
+
+/// The reason as a sentence without its end.
+pub(super) const fn turkish(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Consent => "ilgili kişi geçerli bir rıza vermiş",
+        Reason::ExplicitConsent => "ilgili kişi geçerli bir açık rıza vermiş",
+        Reason::LegitimateInterest => "meşru menfaat var ve ilgili kişi itiraz etmemiş",
+        Reason::Contract => "ilgili kişiyle yapılan sözleşmenin ifası için gerekli",
+        Reason::LegalObligation => "hukuki yükümlülüğün yerine getirilmesi için zorunlu",
+        Reason::VitalInterest => "hayatın veya beden bütünlüğünün korunması için zorunlu",
+        Reason::PublicTask => "kamu yararına bir görevin yerine getirilmesi için gerekli",
+        Reason::NoCatalogue => "henüz hiçbir katalog yayımlanmamış",
+        Reason::UnknownPurpose => "katalogda bu işleme amacı yok",
+        Reason::UnknownChannel => "katalogda bu kanal yok",
+        Reason::ChannelNotUsed => "bu işleme amacı bu kanalı kullanmıyor",
+        Reason::Prohibited => "katalog, ilgili kişinin bulunduğu yerde bu işleme amacını yasaklıyor",
+        Reason::Stale => "defterin görünümü izin verilenden eski",
+        Reason::ForeignToken => "istenen belirteç başka bir deftere ait",
+        Reason::ReplicaBuilding => "defterin yerel kopyası henüz oluşturuluyor",
+        Reason::LedgerBroken => "defter kısaltılmış, değiştirilmiş veya yeniden yazılmış",
+        Reason::StoreUnavailable => "yerel depo okunamıyor",
+        Reason::Erased => "ilgili kişinin verileri silinmiş ve sonrasında bu amaç için onay vermemiş",
+        Reason::UnreadableRecord => "defterde ilgili kişi hakkında okunamayan, ret olabilecek bir kayıt var",
+        Reason::UnknownSubject => "defterde ilgili kişiden alınmış bir onay yok",
+        Reason::Restricted => "ilgili kişi verilerinin işlenmesini kısıtlatmış",
+        Reason::Minor => "ilgili kişinin yaşı bu işleme amacı için küçük",
+        Reason::AgeUnknown => "ilgili kişinin yaşı kayıtlı değil, katalog ise bunu arıyor",
+        Reason::SignalGpc => "soruyla birlikte bir Global Privacy Control (GPC) sinyali gelmiş",
+        Reason::SignalUnreadable => "soruyla birlikte okunamayan bir sinyal gelmiş",
+        Reason::SignalTcf => "soruyla gelen TCF dizesi buna izin vermiyor",
+        Reason::SignalGpp => "soruyla gelen GPP dizesi bunun reddedildiğini söylüyor",
+        Reason::Refused => "ilgili kişi reddetmiş (RET)",
+        Reason::Withdrawn => "ilgili kişi rızasını geri almış",
+        Reason::Revoked => "rıza iptal edilmiş",
+        Reason::Invalidated => "rızanın geçersiz olduğu anlaşılmış",
+        Reason::Objected => "ilgili kişi itiraz etmiş",
+        Reason::NoConsent => "bu amaç, kanal ve alıcı için kayıtlı bir rıza yok",
+        Reason::NotYetEffective => "rızanın tarihi gelecekte",
+        Reason::Expired => "rızanın süresi dolmuş",
+        Reason::TooOld => "rıza, kataloğun izin verdiğinden eski",
+        Reason::LegalBasisMismatch => "kayıt, işleme amacının aradığından başka bir hukuki sebebe dayanıyor",
+        Reason::NotExplicit => "açık rıza gerekiyor, alınan rıza ise açık değil",
+        Reason::PreTicked => "rıza önceden işaretlenmiş bir kutuyla alınmış",
+        Reason::Passive => "rıza, ilgili kişinin hareketsiz kalmasından çıkarılmış",
+        Reason::Bundled => "rıza, bir hizmetin ön şartı yapılmış",
+        Reason::DarkPattern => "rıza yanıltıcı bir tasarımla alınmış",
+        Reason::NoticeMissing => "ilgili kişiye aranan aydınlatma metni gösterilmemiş",
+        Reason::NoticeOutdated => "ilgili kişiye gösterilen aydınlatma metni güncelliğini yitirmiş",
+        Reason::GuardianMissing => "rıza, bunu verecek yaşta olmayan birinden alınmış; veli veya vasi vermemiş",
+        Reason::Penalised => "ret cezalandırılmış ya da onay karşılığında menfaat sağlanmış",
+        Reason::NotSpecific => {
+            "rıza başka amaçlarla veya alıcılarla birlikte istenmiş; belirli bir konuya ilişkin değil"
+        }
+        Reason::Coerced => "rıza baskı altında veya taraflar arasındaki açık güç dengesizliğiyle verilmiş",
+        Reason::NotInformed => "ilgili kişiye verisini kimin, niçin ve nasıl işlediği bildirilmemiş",
+        Reason::WithdrawalUntold => "ilgili kişiye rızasını geri alabileceği ve bunun yolu bildirilmemiş",
+        Reason::MethodNotAccepted => "rıza, işleme amacının kabul etmediği bir yöntemle alınmış",
+        Reason::ProofMissing => "rızanın alındığına dair kayıtlı bir ispat yok, işleme amacı ise bunu arıyor",
+        Reason::RequiredPurposeDenied => "bunun için gereken başka bir işleme amacına izin yok",
+        Reason::QuietHours => "ilgili kişiye bu saatte bu kanaldan ulaşılamaz",
+        Reason::TimeZoneUnknown => "saat önemli, ancak ilgili kişinin saat dilimi bilinmiyor",
+        Reason::EvidenceUnavailable => "yanıtın kanıtı yazılamadı",
+    }
+}
