@@ -87,6 +87,15 @@ fn every_example_can_be_published() {
 }
 
 #[test]
+fn the_catalogue_of_the_manual_is_in_order() {
+    let place = Place::new();
+    let (_, rest) = include_str!("../docs/catalogue.md").split_once("```json\n").expect("an example");
+    let (example, _) = rest.split_once("```").expect("its end");
+    let out = place.ok(&["catalogue", "check", "--strict", &place.file("manual.json", example)]);
+    assert_eq!(out, "0 errors, 0 warnings: version 4, 2 purposes, 2 channels\n");
+}
+
+#[test]
 fn a_check_says_everything_with_its_line_and_ends_with_1() {
     let place = Place::new();
     let broken = "{\n  \"version\": 1,\n  \"channels\": [{\"key\": \"email\"}],\n  \"purposes\": [\n    \

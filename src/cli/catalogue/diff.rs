@@ -75,9 +75,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     copied.remove();
     let found = found?;
     if args.json {
-        say(as_json(&found))
+        say(as_json(&found));
     } else {
-        tell(&found)
+        tell(&found);
     }
     if found.to_version <= found.from_version {
         eprintln!(
