@@ -213,7 +213,7 @@ fn each_rule_refuses_and_names_its_place() {
         ),
         ("755", "65536", "recipients[0].tcf_vendor: must be a number of the Global Vendor List"),
         (r#"{"version": 1, "#, r#"{"version": 2, "#, "notices[0].versions[1].version: must be another"),
-        (r#"{"version": 1, "#, r#"{"#, "notices[0].versions[1].version: must be at least 1"),
+        (r#"{"version": 1, "#, "{", "notices[0].versions[1].version: must be at least 1"),
         (r#"[{"version": 4, "material": true}]"#, "[]", "notices[1].versions: missing"),
         (r#""id": "minors", "versions""#, r#""id": "privacy", "versions""#, "notices[1].id: must be another"),
         (r#"["tr", "en-GB"]"#, r#"["tr", "en_GB"]"#, "notices[0].versions[0].languages[1]: must be a BCP 47 tag"),
