@@ -142,6 +142,8 @@ pub struct Options<'a> {
 pub struct Checked {
     /// What is in it. Nothing is written yet.
     pub counts: Counts,
+    /// Identifiers that stand in rows of several subjects, which become one person by them.
+    pub shared: u64,
     rows: [u8; 32],
 }
 
@@ -177,7 +179,7 @@ pub fn check(
         }
     }
     observer.progress(Phase::Checking, counts);
-    Ok(Checked { counts, rows: finish(digest) })
+    Ok(Checked { counts, shared: source.shared(), rows: finish(digest) })
 }
 
 /// Writes what the good rows of a checked input say and the ledger does not have yet. What was written before an error
@@ -193,7 +195,7 @@ pub fn write(
     ledger: &mut dyn LedgerWriter,
     observer: &mut dyn Observer,
 ) -> Result<Counts, ImportError> {
-    let mut source = Source::open(&mut input, options)?;
+    let mut source = Source::open(&mut input, options)?.checked(checked.counts.rejected == 0);
     let (mut counts, mut digest) = (Counts::default(), Context::new(&SHA256));
     let mut begin = source.first();
     loop {

@@ -71,8 +71,8 @@ fn what_was_cut_off_is_completed_by_importing_again() {
         let mut ledger = FileLedger::open(&path).expect("it opens");
         let before = events_of(&path).len();
         let mut dies = Dies { ledger: &mut ledger, batches_left };
-        let died = import(Cursor::new(&input), options(Format::Csv), &mut dies, &mut Kept::default());
-        assert!(matches!(died, Err(ImportError::Ledger(_))), "{died:?}");
+        let ended = import(Cursor::new(&input), options(Format::Csv), &mut dies, &mut Kept::default());
+        assert!(matches!(ended, Err(ImportError::Ledger(_))), "{ended:?}");
         let after = events_of(&path).len();
         assert_eq!(after - before, batches_left * BATCH_EVENTS, "what was missing before, and no more");
     }
