@@ -147,6 +147,14 @@ fn a_process_that_is_killed_leaves_what_the_next_one_completes() {
     assert_eq!((ids.len(), readable.len()), (ROWS, ROWS), "each once");
     let half = lines.len() - readable.len();
     assert!((1..=4).contains(&half), "{half} half lines: one of ours, and at most one of each that was killed");
+    // Whom half a line names is denied for it, until the whole one says that it replaces it.
+    let replaced: BTreeSet<&Box<str>> = readable.iter().flat_map(|event| &event.supersedes).collect();
+    for line in &lines {
+        if let Err(unreadable) = codec::decode(line.as_bytes(), Position(0)) {
+            let is_nobodys = unreadable.subjects.is_empty() && unreadable.event_id.starts_with('@');
+            assert!(is_nobodys || replaced.contains(&unreadable.event_id) || *line == "{\"eventId\":\"half", "{line}");
+        }
+    }
     assert_eq!(shop.counts(0, &[&file]), [0, ROWS as u64, 0]);
 }
 

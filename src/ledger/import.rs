@@ -216,7 +216,7 @@ pub fn write(
         known.sort();
         if !known.is_empty() {
             observer.progress(Phase::Comparing, counts);
-            ledger.each_mark(&mut |mark| known.found(mark))?;
+            ledger.each_had(&mut |had| known.note(had))?;
         }
 
         let mut batch = Vec::new();
@@ -239,7 +239,9 @@ pub fn write(
             counts.silent += u64::from(events.is_empty());
             for event in events {
                 let marks = ledger.marks(&event);
-                if marks.iter().all(|mark| known.has(*mark)) {
+                if let Some(event) = known.mending(&event) {
+                    batch.push(event);
+                } else if known.is_mended(&event) || marks.iter().all(|mark| known.has(*mark)) {
                     counts.known += 1;
                 } else {
                     // Said twice in one input it is written once.
