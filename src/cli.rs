@@ -12,7 +12,9 @@ mod config_flags;
 mod evidence;
 mod explain;
 mod ledger;
+mod local;
 mod quickstart;
+mod report;
 mod serve;
 
 use std::fmt::Display;
@@ -43,6 +45,7 @@ enum Command {
     Config(config::Args),
     Catalogue(catalogue::Args),
     Ledger(Box<ledger::Args>),
+    Report(Box<report::Args>),
     Evidence(evidence::Evidence),
     Bench(Box<bench::Args>),
 }
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(args),
         Command::Catalogue(args) => catalogue::run(args),
         Command::Ledger(args) => ledger::run(*args),
+        Command::Report(args) => report::run(*args),
         Command::Evidence(args) => evidence::run(&args),
         Command::Bench(args) => bench::run(*args),
     };

@@ -22,3 +22,6 @@ pub use check::{Checked, check};
 pub use fideslang::{Fideslang, FideslangError, LeftOut, Purposes, from_fideslang};
 pub use finding::{Finding, Severity};
 pub use schema::schema;
+
+#[cfg(test)]
+mod tests;

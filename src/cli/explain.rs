@@ -116,7 +116,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         writeln!(out, "{}", serde_json::to_string(&response)?)
     } else {
         let language = args.language.unwrap_or_else(Language::of_environment);
-        let page = Page::new(language, Clockface::of_environment());
+        let page = Page::new(language, Clockface::of_machine());
         out.write_all(page.of(&args.subject, &args.question(&subject), &response).as_bytes())
     };
     match printed.and_then(|()| out.flush()) {

@@ -3,26 +3,17 @@
 use pbjson_types::Timestamp;
 
 use super::words::Labels;
+use crate::cli::local;
 use crate::domain::{Time, Zone};
-use crate::zones;
 
 /// The clock that times are read from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clockface(Option<&'static Zone>);
 
 impl Clockface {
-    /// That of this machine: `TZ`, or else where `/etc/localtime` leads; UTC where neither names a place.
-    pub(super) fn of_environment() -> Self {
-        let variable = std::env::var("TZ").ok().map(|name| name.trim_start_matches(':').to_owned());
-        let named = variable.filter(|name| !name.is_empty()).or_else(|| {
-            let link = std::fs::read_link("/etc/localtime").ok()?;
-            Some(link.to_str()?.split_once("zoneinfo/")?.1.to_owned())
-        });
-        Self::of_name(&named.unwrap_or_default())
-    }
-
-    pub(super) fn of_name(name: &str) -> Self {
-        Self(zones::find(name))
+    /// That of this machine.
+    pub(super) fn of_machine() -> Self {
+        Self(local::zone())
     }
 
     /// A time, such as `22 November 2026, 12:04:05 (Europe/Istanbul, UTC+03:00)`.
@@ -54,19 +45,20 @@ fn utc(seconds: i32) -> String {
 mod tests {
     use super::*;
     use crate::cli::explain::words::Language;
+    use crate::zones;
 
     #[test]
     fn times_are_shown_by_the_clock_of_the_place_and_the_day() {
         let (en, tr) = (Labels::of(Language::En), Labels::of(Language::Tr));
         let at = |seconds| Timestamp { seconds, nanos: 0 };
-        let istanbul = Clockface::of_name("Europe/Istanbul");
+        let istanbul = Clockface(zones::find("Europe/Istanbul"));
         assert_eq!(istanbul.show(&at(1_795_000_000), tr), "18 Kasım 2026, 14:06:40 (Europe/Istanbul, UTC+03:00)");
-        let berlin = Clockface::of_name("Europe/Berlin");
+        let berlin = Clockface(zones::find("Europe/Berlin"));
         assert_eq!(berlin.show(&at(1_782_864_000), en), "1 July 2026, 02:00:00 (Europe/Berlin, UTC+02:00)");
         assert_eq!(berlin.show(&at(1_767_225_600), en), "1 January 2026, 01:00:00 (Europe/Berlin, UTC+01:00)");
-        let newfoundland = Clockface::of_name("America/St_Johns");
+        let newfoundland = Clockface(zones::find("America/St_Johns"));
         assert_eq!(newfoundland.show(&at(0), en), "31 December 1969, 20:30:00 (America/St_Johns, UTC-03:30)");
-        assert_eq!(Clockface::of_name("nowhere").show(&at(0), en), "1 January 1970, 00:00:00 UTC");
+        assert_eq!(Clockface(zones::find("nowhere")).show(&at(0), en), "1 January 1970, 00:00:00 UTC");
         assert_eq!(istanbul.show(&at(i64::MAX), en), "out of range");
     }
 }
