@@ -14,9 +14,13 @@
 use std::hint::black_box;
 use std::time::Duration;
 
+use consentd::domain::catalogue::{
+    Acceptance, MinorRule, MinorTreatment, NoticeVersion, QuietHours, Region, Regional, UnknownAge,
+};
 use consentd::domain::{
-    Catalogue, CatalogueParts, Collection, Freshness, Heard, LedgerStanding, LegalBasis, Notice, NoticeRule, Position,
-    Purpose, Question, Record, Signals, Status, SubjectState, SubjectView, Terms, Time, TokenStanding, Verdict, decide,
+    Birth, Catalogue, CatalogueParts, Collection, Day, Freshness, Heard, LedgerStanding, LegalBasis, Notice,
+    NoticeRule, Position, Purpose, Question, Record, Restriction, Signals, Status, SubjectState, SubjectView, Terms,
+    Time, TokenStanding, Verdict, Zone, decide,
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -25,7 +29,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const DAY_MS: i64 = 86_400_000;
-const NOW: Time = Time::from_unix_millis(20_000 * DAY_MS);
+/// Late in a morning.
+const NOW: Time = Time::from_unix_millis(20_000 * DAY_MS + DAY_MS / 2);
 
 fn purpose(key: &str, requires: &[&str]) -> Purpose {
     let terms = Terms {
@@ -49,16 +54,92 @@ fn catalogue() -> Catalogue {
     Catalogue::new(parts).expect("a sound catalogue")
 }
 
+/// A clock as a real place has it: changed twice a year for sixty years.
+fn clock(name: &str) -> &'static Zone {
+    let change = |half_year: i64| {
+        let at = Time::from_unix_millis((half_year * 182 + 90) * DAY_MS);
+        (at, if half_year % 2 == 0 { 7200 } else { 3600 })
+    };
+    Box::leak(Box::new(Zone::new(name, 3600, (0..120).map(change).collect())))
+}
+
+/// The purpose as lawyers of three countries would have it: everything that can be said of it is said.
+fn purpose_with_everything(key: &str, requires: &[&str], quiet_clock: &'static Zone) -> Purpose {
+    let plain = purpose(key, requires);
+    let version = |version: u32, days: i64| NoticeVersion {
+        version,
+        material: version != 3,
+        effective_at: Some(Time::from_unix_millis(NOW.unix_millis() + days * DAY_MS)),
+    };
+    let quiet =
+        |from, until| QuietHours { channels: Vec::new(), from, until, days: [true; 7], zone: Some(quiet_clock) };
+    let terms = Terms {
+        notice: Some(NoticeRule {
+            id: "privacy".into(),
+            material_since: 0,
+            versions: vec![version(1, -900), version(2, -700), version(3, -100), version(4, 30)],
+        }),
+        accepts: Acceptance {
+            methods: ["web_form", "paper", "call_centre"].map(Into::into).to_vec(),
+            proof_required: true,
+        },
+        minors: Some(MinorRule { under: 16, treatment: MinorTreatment::Guardian, unknown_age: UnknownAge::Deny }),
+        quiet_hours: vec![quiet(21 * 60, 8 * 60)],
+        ..plain.terms
+    };
+    let rule = |regions: &[&str], terms: Terms| Regional {
+        regions: regions.iter().map(|region| (*region).into()).collect(),
+        source: "the law of these places".into(),
+        terms,
+    };
+    let regional = vec![
+        rule(&["TR"], Terms { max_age: None, quiet_hours: vec![quiet(22 * 60, 7 * 60)], ..terms.clone() }),
+        rule(&["EU"], Terms { max_age: Some(Duration::from_hours(400 * 24)), ..terms.clone() }),
+        rule(&["US-CA"], Terms { legal_basis: LegalBasis::LegitimateInterest, ..terms.clone() }),
+        rule(&["US-ME"], Terms { legal_basis: LegalBasis::ExplicitConsent, ..terms.clone() }),
+    ];
+    Purpose { regional, ..Purpose::new(key, terms) }
+}
+
+fn catalogue_with_everything() -> Catalogue {
+    let clock = clock("Test/Changed");
+    let with = |key: &str, requires: &[&str]| purpose_with_everything(key, requires, clock);
+    let mut purposes: Vec<Purpose> = (0..12).map(|n| with(&format!("other.purpose_{n}"), &[])).collect();
+    purposes.push(with("marketing.newsletter", &[]));
+    purposes.push(with("marketing.offers", &["marketing.newsletter"]));
+    let region = |key: &str, members: &[&str], zone| Region {
+        key: key.into(),
+        title: "".into(),
+        members: members.iter().map(|member| (*member).into()).collect(),
+        zone,
+    };
+    let members =
+        ["AT", "BE", "BG", "CZ", "DE", "DK", "ES", "FI", "FR", "GR", "HU", "IE", "IT", "NL", "PL", "PT", "SE"];
+    let channels = ["email", "sms", "push"].map(|key| (key.into(), "".into())).to_vec();
+    let regions = vec![region("EU", &members, None), region("TR", &[], Some(clock))];
+    let parts = CatalogueParts { version: 1, channels, purposes, regions, ..CatalogueParts::default() };
+    Catalogue::new(parts).expect("a sound catalogue")
+}
+
+/// The same subject with all that can be known of one: proofs, a birth, and a restriction that was lifted.
+fn known(mut state: SubjectState) -> SubjectState {
+    let restriction = Restriction { purpose: "".into(), event_time: Time::from_unix_millis(0), restricted: false };
+    state.join(SubjectState::of_restriction(restriction));
+    let born = Birth { event_time: Time::from_unix_millis(0), born: Day::from_unix_days(5_000) };
+    state.join(SubjectState::of_birth(born));
+    state
+}
+
 fn said(state: &mut SubjectState, purpose: &str, status: Status, days_ago: i64) {
     let record = Record {
         event_time: Time::from_unix_millis(NOW.unix_millis() - days_ago * DAY_MS),
         status,
         legal_basis: LegalBasis::Consent,
-        collection: Collection::default(),
+        collection: Collection { method: "web_form".into(), ..Collection::default() },
         notice: Some(Notice { version: 3, id: "privacy".into(), language: "tr".into() }),
         expires_at: None,
         jurisdiction: "TR".into(),
-        proof: "".into(),
+        proof: "doc-1".into(),
         position: Position(1),
     };
     state.join(SubjectState::of_record(purpose, "email", "", record));
@@ -83,21 +164,30 @@ fn decisions(criterion: &mut Criterion) {
         said(&mut state, "marketing", Status::Withdrawn, 10);
         state
     };
+    let everything = catalogue_with_everything();
+    let newsletter = "marketing.newsletter";
     let cases = [
-        ("allow/1_record", subject(1), "marketing.newsletter", Verdict::Allow),
-        ("allow/4_records", subject(4), "marketing.newsletter", Verdict::Allow),
-        ("allow/40_records", subject(40), "marketing.newsletter", Verdict::Allow),
+        ("allow/1_record", subject(1), newsletter, Verdict::Allow),
+        ("allow/4_records", subject(4), newsletter, Verdict::Allow),
+        ("allow/40_records", subject(40), newsletter, Verdict::Allow),
         ("allow/4_records_and_a_required_purpose", subject(4), "marketing.offers", Verdict::Allow),
-        ("deny/withdrawn", withdrawn, "marketing.newsletter", Verdict::Deny),
-        ("deny/unknown_subject", SubjectState::default(), "marketing.newsletter", Verdict::Deny),
+        ("deny/withdrawn", withdrawn, newsletter, Verdict::Deny),
+        ("deny/unknown_subject", SubjectState::default(), newsletter, Verdict::Deny),
         ("deny/unknown_purpose", subject(4), "marketing.fortune_telling", Verdict::Deny),
     ];
+    let with_everything = [
+        ("everything/1_record", known(subject(1)), newsletter, Verdict::Allow),
+        ("everything/4_records", known(subject(4)), newsletter, Verdict::Allow),
+        ("everything/40_records", known(subject(40)), newsletter, Verdict::Allow),
+        ("everything/4_records_and_a_required_purpose", known(subject(4)), "marketing.offers", Verdict::Allow),
+    ];
+    let all = cases.iter().map(|case| (&catalogue, case)).chain(with_everything.iter().map(|case| (&everything, case)));
     let freshness = Freshness {
         ledger: LedgerStanding::Following,
         staleness: Duration::from_millis(300),
         token: TokenStanding::Reached,
     };
-    for (name, state, purpose, verdict) in &cases {
+    for (catalogue, (name, state, purpose, verdict)) in all {
         let question = Question {
             purpose,
             channel: "email",
@@ -110,7 +200,7 @@ fn decisions(criterion: &mut Criterion) {
         };
         let ask = || {
             let view = SubjectView::State(black_box(state));
-            decide(black_box(&question), view, Some(&catalogue), &freshness, NOW)
+            decide(black_box(&question), view, Some(catalogue), &freshness, NOW)
         };
         assert_eq!(ask().verdict(), *verdict, "{name}");
         criterion.bench_function(&format!("decide/{name}"), |bencher| bencher.iter(ask));

@@ -216,6 +216,14 @@ impl Replica {
         states.into_iter().map(|state| state.map_or(Loaded::Unavailable, Loaded::State)).collect()
     }
 
+    /// The subjects that a view's store has something of, in the order of their keys, behind one of them; `None` where
+    /// there is no store, or it cannot be read. Blocks for a disk: not for who answers.
+    pub fn subjects_after(&self, view: &View, after: Option<SubjectKey>, count_max: usize) -> Option<Vec<SubjectKey>> {
+        let engine = view.published.engine.as_ref()?;
+        let keys = engine.store.subjects_after(after, count_max);
+        keys.map_err(|error| engine.condemn(&error)).ok()
+    }
+
     /// Waits until the view has reached a token, at most for `patience`.
     ///
     /// # Cancel safety

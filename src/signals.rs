@@ -56,3 +56,6 @@ pub enum Unreadable {
     #[error("the header does not name the sections that are there")]
     Sections,
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,8 @@ fn read(path: &Path) -> String {
 
 /// Every document for users, by its path.
 fn documents() -> Vec<(PathBuf, String)> {
-    let examples = ["shop", "nats", "envoy", "clients"].map(|example| format!("examples/{example}/README.md"));
+    let examples =
+        ["shop", "nats", "envoy", "clients", "catalogues"].map(|example| format!("examples/{example}/README.md"));
     let clients = ["python", "node", "go", "java", "rust"].map(|own| format!("examples/clients/{own}/README.md"));
     let listed = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].into_iter().map(str::to_owned);
     let listed = listed.chain(examples).chain(clients);

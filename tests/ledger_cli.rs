@@ -253,51 +253,6 @@ fn racing_processes_lose_and_mix_nothing() {
     assert!(unreadable[0].contains("UNREADABLE `@17`, about nobody that can be told"), "{unreadable:?}");
 }
 
-#[test]
-fn import_writes_the_good_rows_and_keeps_the_bad_ones() {
-    let shop = Shop::new();
-    let input = "subject,purpose,channel,status,event_time\n\
-                 crm:1,marketing,email,given,2026-01-05T10:00:00Z\n\
-                 crm:2,marketing,email,perhaps-ayse,2026-01-05T10:00:00Z\n\
-                 crm:3,marketing,email,given,2999-01-05T10:00:00Z\n\
-                 crm:4,marketing,email,withdrawn,2026-01-05T10:00:00Z";
-    let file = shop.path("export.csv");
-    std::fs::write(&file, input).expect("it is written");
-    let file = file.to_str().expect("text");
-    let output = shop.run(&["import", file]);
-    assert_eq!(output.status.code(), Some(1));
-    let told = String::from_utf8(output.stderr).expect("text");
-    assert!(told.contains("row 2 (line 3): status: must be a status") && !told.contains("ayse"), "{told}");
-    assert!(String::from_utf8(output.stdout).expect("text").starts_with("4 rows: 2 written, 2 rejected\n"));
-    let rejects: Vec<serde_json::Value> = lines(&shop.path("export.csv.rejects.jsonl"))
-        .iter()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
-    assert_eq!(rejects.iter().map(|row| row["row"].as_u64()).collect::<Vec<_>>(), [Some(2), Some(3)]);
-    assert_eq!(rejects[0]["text"], "crm:2,marketing,email,perhaps-ayse,2026-01-05T10:00:00Z");
-
-    // Again, without the bad ones: the same events, so nothing changes for anybody.
-    let good: String = input
-        .lines()
-        .filter(|line| !line.contains("crm:2") && !line.contains("crm:3"))
-        .fold(String::new(), |text, line| text + line + "\n");
-    std::fs::write(file, good).expect("it is written");
-    let told = shop.ok(&["import", file, "--json"]);
-    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
-    assert_eq!(
-        (told["rows"].as_u64(), told["written"].as_u64(), told["rejected"].as_u64()),
-        (Some(2), Some(2), Some(0))
-    );
-    let written = lines(&shop.ledger());
-    assert_eq!(written[..2], written[2..]);
-
-    let ledger = shop.ledger();
-    let (code, told) = shop.fails(&["import", file, "--rejects", ledger.to_str().expect("text")]);
-    assert!(code == 2 && told.contains("another file"), "{told}");
-    let (code, told) = shop.fails(&["import", "/dev/null", "--format", "csv"]);
-    assert!(code == 2 && told.contains("the input is empty"), "{told}");
-}
-
 /// As `consentd ledger publish events.jsonl | head -n 1` has it.
 #[test]
 fn what_nobody_reads_to_its_end_is_done_all_the_same() {

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::{self, stream::Stream};
 use consentd::ledger::nats::subject::{About, CATALOGUE, Kind};
 use consentd::ledger::nats::{self as ledger, Config, NatsLedger, OpenError, WriteError};
-use consentd::ledger::{SubjectHasher, Token, load_secret};
+use consentd::ledger::{SubjectHasher, Token, codec, load_secret};
 use consentd::proto::v1;
 use nats::{Certificates, Cluster, NatsServer, Options};
 use prost::Message as _;
@@ -344,17 +344,21 @@ async fn tail_shows_the_last_events_and_goes_on_with_what_comes() {
     for _ in 0..600 {
         publish(ledger::BEATS.to_owned(), "").await;
     }
+    shop.ok(&["restrict", "crm:1", "--purpose", "marketing"]);
+    shop.ok(&["born", "crm:1", "--date", "2011-04"]);
     shop.ok(&["erase", "crm:1"]);
 
     let all = shop.ok(&["tail", "--from-start"]);
     let lines: Vec<&str> = all.lines().collect();
-    let [grant, link, unreadable, erasure] = lines[..] else { panic!("{all}") };
+    let [grant, link, unreadable, restriction, birth, erasure] = lines[..] else { panic!("{all}") };
+    assert!(restriction.ends_with("crm:1  marketing is restricted"), "{restriction}");
+    assert!(birth.ends_with("crm:1  date of birth recorded"), "{birth}");
     assert!(grant.contains("crm:1") && grant.ends_with("[shop]"), "{grant}");
     assert!(link.contains("crm:1") && link.contains("device:9"), "{link}");
     assert!(unreadable.contains("UNREADABLE `@4`, about the subject under the key "), "{unreadable}");
     assert!(erasure.contains("crm:1"), "{erasure}");
     assert_eq!(shop.ok(&["tail"]), all);
-    assert_eq!(shop.ok(&["tail", "-n", "2"]), format!("{unreadable}\n{erasure}\n"), "beats do not count");
+    assert_eq!(shop.ok(&["tail", "-n", "2"]), format!("{birth}\n{erasure}\n"), "beats do not count");
     assert_eq!(shop.ok(&["tail", "-n", "0"]), "");
     let told = shop.ok(&["tail", "-n", "1", "--json"]);
     let told: Value = serde_json::from_str(told.trim_end()).expect("JSON");
@@ -502,15 +506,46 @@ async fn import_writes_thousands_of_rows() {
         .chain(std::iter::once("crm:x,marketing,email,perhaps,2026-01-05T10:00:00Z\n".to_owned()))
         .collect();
     let file = shop.write("export.csv", &text);
-    let output = shop.run(&["import", &file, "--json"]);
-    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
-    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!((told["rows"].as_u64(), told["written"].as_u64()), (Some(5001), Some(5000)));
+    let counts = |arguments: &[&str]| {
+        let output = shop.run(&[&["import", &file, "--json"], arguments].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        ["rows", "written", "known"].map(|name| told[name].as_u64().expect("a number"))
+    };
     let stream = shop.stream().await;
-    assert_eq!(stream.get_info().await.expect("info").state.messages, ROWS as u64);
-    // Again: the server knows every message, and none stands there twice.
-    assert_eq!(shop.run(&["import", &file]).status.code(), Some(1));
-    assert_eq!(stream.get_info().await.expect("info").state.messages, ROWS as u64);
+    let messages = async || stream.get_info().await.expect("info").state.messages;
+    assert_eq!(counts(&[]), [5001, 0, 0], "one bad row");
+    assert_eq!(messages().await, 0);
+    assert_eq!(counts(&["--accept-good-rows"]), [5001, 5000, 0]);
+    assert_eq!(messages().await, ROWS as u64);
+    // Again: every message is found in the stream, and none is even sent.
+    assert_eq!(counts(&["--accept-good-rows"]), [5001, 0, 5000]);
+    assert_eq!(messages().await, ROWS as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_completes_the_half_of_a_link() {
+    let server = NatsServer::start(&Options::default());
+    let shop = Shop::made(server.url());
+    let events = [erasure("1"), link("2", "3")];
+    let lines = events.each_ref().map(|event| codec::encode_line(event).expect("a text"));
+    let file = shop.write("events.jsonl", &lines.join("\n"));
+    // The message about one of the two, as a writer has left it that was killed between them.
+    let hasher = SubjectHasher::new(&load_secret(&shop.key_file()).expect("a key"));
+    let (subject, payload) = (About::of(&events[1], &hasher)[0].to_string(), ledger::payload(&events[1]));
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Nats-Msg-Id", ledger::message_id(&subject, &payload));
+    let context = shop.context().await;
+    let sent = context.publish_with_headers(subject, headers, payload.into()).await.expect("sent");
+    sent.await.expect("written");
+    NatsLedger::open(&shop.config()).await.expect("open").append(&events[..1]).await.expect("written");
+    let stream = shop.stream().await;
+    assert_eq!(messages(&stream).await.len(), 2);
+    let told: Value = serde_json::from_str(&shop.ok(&["import", &file, "--json"])).expect("JSON");
+    assert_eq!((told["written"].as_u64(), told["known"].as_u64()), (Some(1), Some(1)));
+    let told: Value = serde_json::from_str(&shop.ok(&["import", &file, "--json"])).expect("JSON");
+    assert_eq!((told["written"].as_u64(), told["known"].as_u64()), (Some(0), Some(2)));
+    assert_eq!(messages(&stream).await.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

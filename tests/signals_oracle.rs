@@ -158,7 +158,7 @@ fn strings_of_random_models_are_read_as_the_standards_own_libraries_read_them() 
         }
     }
     assert!(problems.is_empty(), "{} of them:\n{}", problems.len(), problems[..problems.len().min(8)].join("\n"));
-    assert_eq!(whole, 600, "every string of a model was read");
+    assert_eq!(whole, 600 + 13, "every string of a model was read, and every published one but that of version 1");
     assert!(damaged_refused > 300 && damaged_read > 100, "{damaged_refused} refused, {damaged_read} read");
     assert_eq!(sections.len(), 22, "every section of the United States was among them: {sections:?}");
     eprintln!(

@@ -1,6 +1,8 @@
 //! `consentd catalogue …`: a catalogue before it is published.
 
 mod check;
+mod diff;
+mod from_fideslang;
 mod schema;
 
 use std::io::Read as _;
@@ -23,15 +25,29 @@ enum Verb {
     ///
     /// Exit code 0: it can be published. 1: it cannot. 2: the file cannot be read.
     Check(check::Args),
+    /// Say whose answers a catalogue would change, before it is published.
+    ///
+    /// Reads the ledger into a copy of its own, under a temporary folder, and asks for every subject on it every purpose
+    /// over every channel, once of the catalogue in force and once of the new one. A sidecar that runs is not touched.
+    ///
+    /// Exit code 0: nothing that is denied would be allowed. 1: something would. 2: an error.
+    Diff(Box<diff::Args>),
     /// Print the JSON Schema of a catalogue, for editors.
     Schema,
+    /// Print a catalogue whose purposes are the data uses of a taxonomy of fideslang.
+    ///
+    /// Every purpose demands a consent of its own, unless another ground is given. Exit code 0: it can be published. 1:
+    /// entries are no data uses, and nothing is printed. 2: the file cannot be read.
+    FromFideslang(from_fideslang::Args),
 }
 
 /// Runs a verb.
 pub(crate) fn run(args: Args) -> Outcome {
     match args.verb {
         Verb::Check(args) => check::run(&args),
+        Verb::Diff(args) => diff::run(&args),
         Verb::Schema => schema::run(),
+        Verb::FromFideslang(args) => from_fideslang::run(&args),
     }
 }
 

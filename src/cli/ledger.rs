@@ -104,7 +104,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         Verb::Restrict(args) => record::restrict(args, false, &common, &clock),
         Verb::Unrestrict(args) => record::restrict(args, true, &common, &clock),
         Verb::Born(args) => record::born(args, &common, &clock),
-        Verb::Import(args) => import::run(args, &common, &clock),
+        Verb::Import(args) => import::run(&args, &common, &clock),
         Verb::Tail(args) => tail::run(&args, &common, clock),
     }
 }

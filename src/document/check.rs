@@ -74,11 +74,9 @@ pub fn check(text: &str) -> Checked {
     if let Some(wire) = read(&outline.readable) {
         // What cannot be read is not judged as well.
         let unread: Vec<&str> = outline.problems.iter().filter_map(|problem| problem.field.as_deref()).collect();
-        for doubt in doubts(wire) {
-            if !unread.iter().any(|field| is_at_or_below(&doubt.path, field)) {
-                let (at, path) = outline.find(&doubt.path);
-                add(doubt.severity, at, path, doubt.message);
-            }
+        for doubt in doubts(wire, &unread) {
+            let (at, path) = outline.find(&doubt.path);
+            add(doubt.severity, at, path, doubt.message);
         }
     }
     let has_error = found.iter().any(|(_, finding)| finding.severity == Severity::Error);
@@ -100,32 +98,46 @@ fn finding(lines: Text<'_>, severity: Severity, at: Offset, path: String, messag
     Finding { severity, line, column, path, message }
 }
 
-/// What is wrong with a document that can be read, and what is doubtful about it.
-fn doubts(wire: v1::Catalogue) -> Vec<Doubt> {
+/// What is wrong with what can be read of a document; and what is doubtful about it, where all of it can.
+fn doubts(wire: v1::Catalogue, unread_json: &[&str]) -> Vec<Doubt> {
     let Survey { parts, unread, wrong } = survey(wire.clone());
     let document = Document { wire: &wire, parts: &parts };
     let circles = reachable::circles(&document);
     let mut doubts: Vec<Doubt> = Vec::new();
+    let reads_all = unread.is_empty() && unread_json.is_empty();
+    // What is named may be what cannot be read.
+    let reads_whole = |list: &str| !unread_json.iter().any(|field| is_at_or_below(field, list) || field.is_empty());
     for problem in unread {
         let value = problem.value.map_or_else(String::new, |value| format!(", not `{value}`"));
         doubts.push(Doubt::error(problem.field, format!("{}{value}", problem.rule)));
     }
     for found in wrong {
         // A circle is spelled out once, instead of once for each purpose on it and above it.
-        let is_told = matches!(found.problem, CatalogueError::RequiresCircle { .. }) && !circles.is_empty();
-        if !is_told {
+        let is_sure = match &found.problem {
+            CatalogueError::RequiresCircle { .. } => circles.is_empty(),
+            CatalogueError::UnknownChannel { .. } => reads_whole("channels"),
+            CatalogueError::UnknownRequired { .. } => reads_whole("purposes"),
+            CatalogueError::UnknownRegion { .. } => reads_whole("regions"),
+            CatalogueError::NoticeVersions { .. } => reads_whole("notices"),
+            _ => true,
+        };
+        if is_sure {
             doubts.push(Doubt::error(found.path, found.problem.to_string()));
         }
     }
     doubts.extend(circles);
     doubts.extend(reachable::unreachable(&document));
     doubts.extend(rules::doubts(&document));
+    doubts.retain(|doubt| {
+        let is_read = !unread_json.iter().any(|field| is_at_or_below(&doubt.path, field));
+        is_read && (reads_all || doubt.severity == Severity::Error)
+    });
     doubts
 }
 
 /// Whether a path is another's, or below it.
 fn is_at_or_below(path: &str, other: &str) -> bool {
-    path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    other.is_empty() || path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 fn read(text: &str) -> Option<v1::Catalogue> {

@@ -11,7 +11,7 @@ use super::messages::{self, Field, Kind, enumeration, fields, message, reads};
 use super::text::{Offset, Text};
 
 /// How alike two names must be to be taken for one another, from 0 (nothing in common) to 1.
-const ALIKE_MIN: f64 = 0.84;
+const ALIKE_MIN: f64 = 0.8;
 
 /// A document as far as it could be read.
 pub(super) struct Outline<'a> {

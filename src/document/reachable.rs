@@ -52,7 +52,7 @@ impl<'a> Circles<'a> {
         if self.told.insert(sorted) {
             let back = circle.first().copied();
             let spelt: Vec<&str> = circle.into_iter().chain(back).collect();
-            let message = format!("`requires` runs in a circle: {}", spelt.join(" -> "));
+            let message = format!("`requires` runs in a circle: `{}`", spelt.join(" -> "));
             self.found.push(Doubt::error(path, message));
         }
     }

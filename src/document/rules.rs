@@ -234,7 +234,8 @@ impl Rules<'_> {
                     self.warning(format!("{path}.channels[{place}]"), message);
                 }
             }
-            if hours.zone.is_none() {
+            let has_region_clock = self.document.parts.regions.iter().any(|region| region.zone.is_some());
+            if hours.zone.is_none() && !has_region_clock {
                 let message = "without a time zone nothing is allowed where neither the question nor a region has one; \
                                say the clock of most subjects in `timeZone`";
                 self.warning(path, message);

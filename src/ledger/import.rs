@@ -203,7 +203,9 @@ pub fn write(
         while !known.is_full() {
             let Some(row) = rows.next(source.ending()).map_err(ImportError::Read)? else { break };
             let events = source.events(&row).unwrap_or_default();
-            events.iter().for_each(|event| known.look_for(ledger.marks(event)));
+            for event in &events {
+                known.look_for(ledger.marks(event));
+            }
         }
         let end = rows.place();
         if end.rows() == begin.rows() {
@@ -239,7 +241,9 @@ pub fn write(
                     counts.known += 1;
                 } else {
                     // Said twice in one input it is written once.
-                    marks.into_iter().for_each(|mark| known.found(mark));
+                    for mark in marks {
+                        known.found(mark);
+                    }
                     batch.push(event);
                 }
             }

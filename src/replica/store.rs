@@ -19,6 +19,7 @@
 //! folder aside and rebuild.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -143,6 +144,27 @@ impl Store {
             self.check_bucket(subject_bucket(key))?;
             let stored = subject_entry(key);
             Ok(self.db.get(stored)?.map(|value| codec::decode_state(&stored, &value, &self.texts)).transpose()?)
+        })
+    }
+
+    /// The subjects that something is stored of, in the order of their keys, behind one of them.
+    ///
+    /// # Errors
+    /// If sled fails.
+    pub(super) fn subjects_after(
+        &self,
+        after: Option<SubjectKey>,
+        count_max: usize,
+    ) -> Result<Vec<SubjectKey>, StoreError> {
+        caught(|| {
+            let from = after.map_or(Bound::Included(vec![b's']), |key| Bound::Excluded(subject_entry(key).to_vec()));
+            let mut keys = Vec::new();
+            for entry in self.db.range((from, Bound::Excluded(vec![b's' + 1]))).keys().take(count_max) {
+                let key = entry?;
+                let bytes = key.strip_prefix(b"s").and_then(|bytes| bytes.try_into().ok());
+                keys.push(SubjectKey(bytes.ok_or(StoreError::Sum("a subject's key has another length"))?));
+            }
+            Ok(keys)
         })
     }
 

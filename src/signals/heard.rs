@@ -44,6 +44,27 @@ impl Listener {
     pub fn understand(&self, signals: &Signals<'_>) -> Understood {
         Understood { tcf: recall(&self.tcf, signals.tcf, read_tcf), gpp: recall(&self.gpp, signals.gpp, read_gpp) }
     }
+
+    /// How many strings are remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> u64 {
+        self.settle();
+        self.tcf.entry_count() + self.gpp.entry_count()
+    }
+
+    /// What they take, in bytes.
+    #[cfg(test)]
+    pub(super) fn remembered_bytes(&self) -> u64 {
+        self.settle();
+        self.tcf.weighted_size() + self.gpp.weighted_size()
+    }
+
+    /// Lets the caches do what they put off.
+    #[cfg(test)]
+    fn settle(&self) {
+        self.tcf.run_pending_tasks();
+        self.gpp.run_pending_tasks();
+    }
 }
 
 impl Default for Listener {

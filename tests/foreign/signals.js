@@ -306,8 +306,30 @@ function attempt(read, text) {
   }
 }
 
+// Strings that specifications, vendors' manuals and users have published.
+const PUBLISHED = [
+  ['tcf', 'CQSbk4AQSbk4ANwAAAENAwCgAAAAAAAAAAYgACPAAAAA.IDKQA4AAgAKAGQAygAAA'],
+  ['tcf', 'CQSbk4AQSbk4ANwAAAENAwCgAAAAAAAAAAYgACPAAAAA.IDKQA4AAgAKAGQAygAAA.YAAAAAAAAAAA'],
+  ['tcf', 'COvFyGBOvFyGBAbAAAENAPCAAOAAAAAAAAAAAEEUACCKAAA'],
+  ['tcf', 'COvFyGBOvFyGBAbAAAENAPCAAOAAAAAAAAAAAEEUACCKAAA.IFoEUQQgAIQwgIwQABAEAAAAOIAACAIAAAAQAIAgEAACEAAAAAgAQBAAAAAAAGBAAgAAAAAAAFAAECAAAgAAQARAEQAAAAAJAAIAAgAAAYQEAAAQmAgBC3ZAYzUw'],
+  ['tcf', 'CPXxRfAPXxRfAAfKABENB-CgAAAAAAAAAAYgAAAAAAAA'],
+  ['tcf', 'COrVd1pOrVd1pACABCENAHCAAAAAAAAAAAiQAAAAAAAA'],
+  ['tcf', 'BOEFEAyOEFEAyAHABDENAI4AAAB9vABAASA'],
+  ['gpp', 'DBABM~CPXxRfAPXxRfAAfKABENB-CgAAAAAAAAAAYgAAAAAAAA'],
+  ['gpp', 'DBACNY~CPXxRfAPXxRfAAfKABENB-CgAAAAAAAAAAYgAAAAAAAA~1YNN'],
+  ['gpp', 'DBACNYA~CPXxRfAPXxRfAAfKABENB-CgAAAAAAAAAAYgAAAAAAAA~1YNN'],
+  ['gpp', 'DBABL~BVQqAAAAAg'],
+  ['gpp', 'DBABL~BVQVAAAAAg'],
+  ['gpp', 'DBABTA~1YNN'],
+  ['gpp', 'DBAA'],
+];
+
 const lines = [];
 const print = (kind, text, damage, says) => lines.push(JSON.stringify({ kind, text, damaged: damage, says }));
+for (const [kind, text] of PUBLISHED) {
+  const says = attempt(kind === 'tcf' ? readTcf : readGpp, text);
+  print(kind, text, says === null, says);
+}
 for (let i = 0; i < count; i++) {
   const tcf = tcfString();
   const said = readTcf(tcf);

@@ -31,8 +31,8 @@ pub(crate) struct Case {
     pub(crate) shows: String,
     /// The law or standard that it follows from.
     pub(crate) article: String,
-    /// A file of `tests/catalogues`, or `none`.
-    catalogue: String,
+    /// A file of `tests/catalogues` or of `examples/catalogues`, or `none`.
+    pub(crate) catalogue: String,
     /// When the question is asked.
     now: Datetime,
     /// Purposes of the catalogue as they differ here, and purposes that only this case has.
@@ -140,11 +140,13 @@ pub(crate) struct Expectation {
     valid_until: Option<Datetime>,
     failed_purpose: Option<String>,
     /// Why the required purpose failed.
-    failed_reason: Option<String>,
+    pub(crate) failed_reason: Option<String>,
     /// The notice to show, as `id version`.
     notice: Option<String>,
     /// From when on the hour permits it.
     not_before: Option<Datetime>,
+    /// What in a signal denied, in words; not looked at where the case does not say.
+    detail: Option<String>,
 }
 
 /// A case made ready: everything in the domain's own types.
@@ -183,6 +185,7 @@ struct Answer {
     failed_reason: Option<Reason>,
     notice: Option<String>,
     not_before: Option<Time>,
+    detail: Option<String>,
 }
 
 impl Case {
@@ -264,6 +267,7 @@ impl Expectation {
             failed_reason: self.failed_reason.as_deref().map(|name| named(name, Reason::from_name)).transpose()?,
             notice: self.notice.clone(),
             not_before: self.not_before.as_ref().map(time).transpose()?,
+            detail: self.detail.clone(),
         })
     }
 }
@@ -280,6 +284,7 @@ impl From<&Decision<'_>> for Answer {
             failed_reason: decision.failed_reason,
             notice: decision.notice.map(|(id, version)| format!("{id} {version}")),
             not_before: decision.not_before,
+            detail: decision.detail.map(|detail| detail.to_string()),
         }
     }
 }
@@ -313,7 +318,9 @@ impl Prepared {
         let catalogue = self.catalogue.as_ref();
         let answer = Answer::from(&decide(&question, view, catalogue, &self.freshness, self.now));
         let (explained, outcomes) = explain(&question, view, catalogue, &self.freshness, self.now);
-        if answer == self.expected && Answer::from(&explained) == answer {
+        let expected =
+            Answer { detail: self.expected.detail.clone().or_else(|| answer.detail.clone()), ..self.expected.clone() };
+        if answer == expected && Answer::from(&explained) == answer {
             return Ok(());
         }
         let mut trace = String::new();
@@ -371,6 +378,9 @@ impl std::fmt::Display for Answer {
         }
         if let Some(notice) = &self.notice {
             write!(f, ", notice {notice}")?;
+        }
+        if let Some(detail) = &self.detail {
+            write!(f, ", detail {detail}")?;
         }
         Ok(())
     }

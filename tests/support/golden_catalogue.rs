@@ -14,8 +14,6 @@ use consentd::proto::v1;
 use serde::Deserialize;
 use toml::value::Datetime;
 
-use crate::zones;
-
 /// A file of `tests/catalogues`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -407,7 +405,7 @@ fn minute(text: &str) -> Result<u16, String> {
 
 /// A clock by its IANA name.
 pub(crate) fn zone(name: &str) -> Result<&'static Zone, String> {
-    zones::find(name).ok_or_else(|| format!("time zone `{name}` is not known"))
+    consentd::zones::find(name).ok_or_else(|| format!("time zone `{name}` is not known"))
 }
 
 pub(crate) fn named<T>(name: &str, from_name: impl Fn(&str) -> Option<T>) -> Result<T, String> {

@@ -92,7 +92,7 @@ enum Meaning {
     Crm(Box<crm::Mapping>),
 }
 
-pub(super) fn run(args: Args, common: &Common, clock: &Clock) -> Outcome {
+pub(super) fn run(args: &Args, common: &Common, clock: &Clock) -> Outcome {
     let meaning = args.meaning()?;
     let rejects = args.rejects();
     // Rejected rows at the end of the ledger would be unreadable events there.
@@ -104,10 +104,9 @@ pub(super) fn run(args: Args, common: &Common, clock: &Clock) -> Outcome {
     let mut input = args.input()?;
     let size = input.metadata().map_err(|error| args.unreadable(&error))?.len();
     let encoding = match (args.encoding, &meaning) {
-        (Some(EncodingArg::Utf8), _) => Encoding::Utf8,
         (Some(EncodingArg::Windows1254), _) => Encoding::Windows1254,
         (None, Meaning::Crm(mapping)) => mapping.encoding(),
-        (None, _) => Encoding::Utf8,
+        (Some(EncodingArg::Utf8) | None, _) => Encoding::Utf8,
     };
     let options = Options { format: meaning.format(), encoding, latest_event_time: common.latest_event_time(clock) };
     let mut console = Console::new(rejects, size, clock.clone(), args.dry_run.unwrap_or(0), common.json);
@@ -129,7 +128,7 @@ pub(super) fn run(args: Args, common: &Common, clock: &Clock) -> Outcome {
         _ => checked.counts,
     };
     let rejects = console.finish()?;
-    print_counts(common, &args, checked, counts, rejects.as_deref());
+    print_counts(common, args, checked, counts, rejects.as_deref());
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 

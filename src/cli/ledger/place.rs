@@ -87,6 +87,13 @@ impl PlaceArgs {
     }
 }
 
+impl PlaceArgs {
+    /// The file of the subject key, where one is given.
+    pub(in crate::cli) fn subject_key(&self) -> Option<&Path> {
+        self.subject_key.as_deref()
+    }
+}
+
 impl Place {
     /// The ledger's file, if it is one.
     pub(in crate::cli) fn file(&self) -> Option<&Path> {

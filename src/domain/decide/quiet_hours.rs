@@ -150,7 +150,7 @@ impl<'z> Reading<'z> {
         let reading = |minute: u16, days: i64| midnight.saturating_add(i64::from(minute) * MINUTE_MS + days * DAY_MS);
         let begins = self.zone.first_at(reading(rule.from, 0));
         let ends = self.zone.for_good_at(reading(rule.until, i64::from(rule.until <= rule.from)));
-        Some((begins, ends))
+        (begins < ends).then_some((begins, ends))
     }
 
     /// The time so many milliseconds after today's midnight, where no change of the clock is near.

@@ -11,10 +11,19 @@ pub(super) struct Cutter {
     last: [u8; LIST.len()],
     /// What the objects lie in.
     pub(super) around: Around,
-    /// Behind that array, up to the end of its object.
-    in_tail: bool,
-    /// Within something that is no object, up to the end of its line.
-    in_stray: bool,
+    within: Within,
+}
+
+/// What the bytes are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Within {
+    /// An object, or what lies between two.
+    #[default]
+    Objects,
+    /// What comes behind the array `list`, up to the end of its object.
+    Tail,
+    /// Something that is no object, up to the end of its line.
+    Stray,
 }
 
 /// What objects lie in.
@@ -49,20 +58,23 @@ const LIST: &[u8; 7] = b"\"list\":";
 
 impl Cutter {
     /// Before an object that lies in this.
-    pub(super) fn within(around: Around) -> Self {
+    pub(super) fn lying_in(around: Around) -> Self {
         Self { around, ..Self::default() }
     }
 
     /// Whether an object has begun and not ended.
     pub(super) const fn is_within(&self) -> bool {
-        self.depth > 0 && !self.in_tail
+        self.depth > 0 && matches!(self.within, Within::Objects)
     }
 
     /// What the next byte is.
     pub(super) fn after(&mut self, byte: u8) -> Step {
-        if self.in_stray {
-            self.in_stray = byte != b'\n';
-            return if self.in_stray { Step::Within } else { Step::End };
+        if self.within == Within::Stray {
+            if byte != b'\n' {
+                return Step::Within;
+            }
+            self.within = Within::Objects;
+            return Step::End;
         }
         if self.in_string {
             self.note(byte);
@@ -80,7 +92,7 @@ impl Cutter {
                 self.note(byte);
                 self.inside()
             }
-            b'{' | b'[' if self.in_tail => self.open(),
+            b'{' | b'[' if self.within == Within::Tail => self.open(),
             b'[' if self.depth == 1 && self.last == *LIST && self.around == Around::Nothing => {
                 self.depth = 0;
                 self.around = Around::List;
@@ -98,7 +110,7 @@ impl Cutter {
             b'{' | b'[' => self.open(),
             b']' if self.depth == 0 && self.around != Around::Nothing => {
                 if self.around == Around::List {
-                    self.in_tail = true;
+                    self.within = Within::Tail;
                     self.depth = 1;
                 } else {
                     self.around = Around::Nothing;
@@ -107,12 +119,12 @@ impl Cutter {
             }
             b'}' | b']' if self.depth > 0 => {
                 self.depth -= 1;
-                match (self.depth, self.in_tail) {
-                    (0, true) => {
-                        (self.in_tail, self.around) = (false, Around::Nothing);
+                match (self.depth, self.within) {
+                    (0, Within::Tail) => {
+                        (self.within, self.around) = (Within::Objects, Around::Nothing);
                         Step::Between
                     }
-                    (0, false) => Step::End,
+                    (0, Within::Objects | Within::Stray) => Step::End,
                     _ => self.inside(),
                 }
             }
@@ -122,7 +134,7 @@ impl Cutter {
             }
             b',' | b' ' | b'\t' | b'\r' | b'\n' | 0xef | 0xbb | 0xbf => Step::Between,
             _ => {
-                self.in_stray = true;
+                self.within = Within::Stray;
                 Step::Begin
             }
         }
@@ -134,7 +146,10 @@ impl Cutter {
     }
 
     const fn inside(&self) -> Step {
-        if self.in_tail { Step::Between } else { Step::Within }
+        match self.within {
+            Within::Tail => Step::Between,
+            Within::Objects | Within::Stray => Step::Within,
+        }
     }
 
     fn note(&mut self, byte: u8) {

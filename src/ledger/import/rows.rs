@@ -155,7 +155,7 @@ impl<R: BufRead> Rows<R> {
     /// The next JSON object, or what stands in its place, up to the end of its line.
     fn next_object(&mut self) -> io::Result<Option<RawRow>> {
         let mut row = self.row();
-        let mut cutter = Cutter::within(self.place.around);
+        let mut cutter = Cutter::lying_in(self.place.around);
         loop {
             let page = fill(&mut self.input)?;
             if page.is_empty() {

@@ -12,7 +12,10 @@ pub enum HeaderError {
     /// There is none.
     #[error("the input is empty; its first row must name the columns")]
     Missing,
-    /// It is not in the encoding, or not one row.
+    /// It is not in the encoding.
+    #[error("the first row is {0}")]
+    Encoding(String),
+    /// It is not one row.
     #[error("the first row does not name columns")]
     Unreadable,
     /// Columns are not known; and which are.
@@ -57,7 +60,7 @@ struct Fields {
 impl Table {
     /// The table whose columns a row names. Without a delimiter it is the one that stands in it most often.
     pub(super) fn of_header(header: &RawRow, encoding: Encoding, delimiter: Option<u8>) -> Result<Self, HeaderError> {
-        let text = encoding.text(&header.text).map_err(|_| HeaderError::Unreadable)?;
+        let text = encoding.text(&header.text).map_err(|rejection| HeaderError::Encoding(rejection.reason))?;
         let delimiter = delimiter.unwrap_or_else(|| most_frequent(text.as_bytes()));
         let mut fields = Fields::new(delimiter);
         let mut names: Vec<String> = Vec::new();

@@ -375,6 +375,7 @@ impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
+        #[expect(clippy::struct_field_names, reason = "as it is written in a mapping")]
         struct Column {
             column: String,
             values: Option<BTreeMap<String, Text>>,
