@@ -8,7 +8,6 @@ mod central;
 #[allow(dead_code, reason = "each test uses its part")]
 mod nats;
 #[path = "support/sidecar.rs"]
-#[allow(dead_code, reason = "each test uses its part")]
 mod sidecar;
 
 use central::borrowed;

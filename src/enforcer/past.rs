@@ -15,7 +15,7 @@ use crate::explain::{self, FindError, Found, History, HistoryError, Place, Reaso
 
 /// The longest that an earlier answer may take to be decided again, for callers that set no deadline: a ledger of some
 /// gigabytes is read in that time.
-const REPLAY_WITHIN: Duration = Duration::from_secs(60);
+const REPLAY_WITHIN: Duration = Duration::from_mins(1);
 /// The longest that looking up who wrote a record may take. It is a courtesy, and nobody is to wait for it.
 const SOURCE_WITHIN: Duration = Duration::from_millis(250);
 

@@ -32,8 +32,8 @@ fn told_of(history: &FileHistory, subject: &str) -> Vec<String> {
         Ok(_) => Vec::new(),
         Err(Unreadable { subjects, .. }) => subjects.iter().map(|subject| subject.expose().to_owned()).collect(),
     };
-    let about = all(history, needles.as_ref()).iter().flat_map(whom).filter(|whom| whom == subject).collect();
-    about
+    let told = all(history, needles.as_ref());
+    told.iter().flat_map(whom).filter(|whom| whom == subject).collect()
 }
 
 #[test]
