@@ -145,13 +145,13 @@ fn what_was_understood_is_remembered_also_that_it_was_not() {
     use crate::domain::Signals;
     let listener = Listener::new();
     let signals = Signals { sec_gpc: "", tcf: FULL_TCF, gpp: "DBABTA~1YNN" };
-    let (once, again) = (listener.understand(&signals), listener.understand(&signals));
-    let same = |one: Option<&crate::domain::Tcf>, other: Option<&crate::domain::Tcf>| match (one, other) {
-        (Some(one), Some(other)) => std::ptr::eq(one, other),
+    let (first, second) = (listener.understand(&signals), listener.understand(&signals));
+    let same = |a: Option<&crate::domain::Tcf>, b: Option<&crate::domain::Tcf>| match (a, b) {
+        (Some(a), Some(b)) => std::ptr::eq(a, b),
         _ => false,
     };
-    assert!(same(once.heard().tcf, again.heard().tcf), "the very same");
-    assert_eq!(once.heard().gpp, read_gpp(signals.gpp).ok().as_ref());
+    assert!(same(first.heard().tcf, second.heard().tcf), "the very same");
+    assert_eq!(first.heard().gpp, read_gpp(signals.gpp).ok().as_ref());
     let unreadable = Signals { tcf: "CPX", ..Signals::default() };
     assert_eq!(listener.understand(&unreadable).heard(), crate::domain::Heard::default());
     assert_eq!(listener.understand(&unreadable).heard(), crate::domain::Heard::default());
