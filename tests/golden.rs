@@ -194,6 +194,8 @@ fn a_wrong_expectation_fails_with_the_rules_that_were_looked_at() {
         ("valid_until = 2026-06-01T12:00:29Z", ""),
         ("[expect]", "[expect]\nfailed_purpose = \"marketing\""),
         ("[expect]", "[expect]\nnotice = \"privacy 2\""),
+        ("[expect]", "[expect]\nfailed_reason = \"NO_CONSENT\""),
+        ("[expect]", "[expect]\nnot_before = 2026-06-02T05:00:00Z"),
     ] {
         assert!(problem_of(from, to).contains("decides allow"), "`{to}` for `{from}`");
     }

@@ -109,7 +109,9 @@ pub fn decide<'a>(
     freshness: &Freshness,
     now: Time,
 ) -> Decision<'a> {
-    Facts::gather(question, subject, catalogue, freshness, now).decide()
+    let mut facts = Facts::of(question, subject, catalogue, freshness, now);
+    facts.find_records();
+    facts.decide()
 }
 
 /// Answers a question and lists every rule that was looked at, in order, up to the one that decided. Where a required
@@ -122,7 +124,8 @@ pub fn explain<'a>(
     freshness: &Freshness,
     now: Time,
 ) -> (Decision<'a>, Vec<RuleOutcome<'a>>) {
-    let facts = Facts::gather(question, subject, catalogue, freshness, now);
+    let mut facts = Facts::of(question, subject, catalogue, freshness, now);
+    facts.find_records();
     let mut outcomes = Vec::new();
     facts.list_outcomes(None, &mut outcomes);
     (facts.decide(), outcomes)

@@ -6,6 +6,7 @@ use super::Region;
 use super::combine::Applied;
 use super::regions::RegionalTerms;
 use super::terms::Purpose;
+use crate::domain::text::same;
 
 /// A purpose, prepared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +36,7 @@ impl Entry {
         // Most records of a subject name the same region.
         let (mut parts, mut last) = (0, "");
         for region in regions.filter(|region| !region.is_empty()) {
-            if region != last {
+            if !same(region, last) {
                 parts |= regional.parts_in(region);
                 last = region;
             }

@@ -6,6 +6,7 @@ use super::Region;
 use super::combine::Applied;
 use super::keys::{country, is_code};
 use super::terms::Purpose;
+use crate::domain::text::{fingerprint, same};
 
 /// Combinations of any two sets of terms are prepared where there are at most so many sets; beyond, the combination of
 /// all terms stands for each, which is never laxer. 32 sets are 496 pairs.
@@ -17,8 +18,8 @@ const OWN: u64 = 1;
 /// The terms of a purpose that differ by region.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RegionalTerms {
-    /// Every region of which something is said, by name.
-    regions: Vec<(Box<str>, Parts)>,
+    /// Every region of which something is said, by the fingerprint of its name.
+    regions: Vec<(u64, Box<str>, Parts)>,
     /// By their parts; the last are all.
     prepared: Vec<Applied>,
 }
@@ -44,7 +45,7 @@ impl RegionalTerms {
         let parts: Vec<Applied> = (0..).zip(all_terms).map(|(part, terms)| Applied::of(part, terms, places)).collect();
         let all = parts.iter().fold(0, |bits, part| bits | part.parts);
         let sets: BTreeSet<u64> =
-            regions.iter().flat_map(|(_, parts)| [parts.throughout, parts.somewhere]).chain([OWN]).collect();
+            regions.iter().flat_map(|(_, _, parts)| [parts.throughout, parts.somewhere]).chain([OWN]).collect();
         let mut wanted = sets.clone();
         if sets.len() <= SETS_WITH_PAIRS_MAX {
             wanted.extend(sets.iter().flat_map(|one| sets.iter().map(move |other| one | other)));
@@ -77,13 +78,15 @@ impl RegionalTerms {
     }
 
     fn find(&self, region: &str) -> Option<Parts> {
-        let found = self.regions.binary_search_by(|(name, _)| (**name).cmp(region)).ok();
-        found.and_then(|place| self.regions.get(place)).map(|(_, parts)| *parts)
+        let wanted = fingerprint(region);
+        let first = self.regions.partition_point(|(have, _, _)| *have < wanted);
+        let mut alike = self.regions.iter().skip(first).take_while(|(have, _, _)| *have == wanted);
+        alike.find(|(_, name, _)| same(name, region)).map(|(_, _, parts)| *parts)
     }
 }
 
 /// Every region that a rule names or that lies in a group, with what applies there.
-fn regions(purpose: &Purpose, groups: &[Region]) -> Vec<(Box<str>, Parts)> {
+fn regions(purpose: &Purpose, groups: &[Region]) -> Vec<(u64, Box<str>, Parts)> {
     let by_rules = purpose.regional.iter().flat_map(|rule| &rule.regions);
     let by_groups = groups.iter().flat_map(|group| group.members.iter().chain([&group.key]));
     let mut names: BTreeSet<&str> = by_rules.chain(by_groups).map(|name| &**name).collect();
@@ -98,9 +101,11 @@ fn regions(purpose: &Purpose, groups: &[Region]) -> Vec<(Box<str>, Parts)> {
         let within = names.iter().filter(|inner| holds_in(name, inner, groups));
         let somewhere = within.fold(0, |bits, inner| bits | throughout(inner));
         let parts = Parts { throughout: throughout(name), somewhere };
-        ((*name).into(), parts)
+        (fingerprint(name), (*name).into(), parts)
     });
-    of_each.collect()
+    let mut regions: Vec<(u64, Box<str>, Parts)> = of_each.collect();
+    regions.sort_unstable_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+    regions
 }
 
 /// Whether what is said of one region holds in another: it is the same, its country, or a group of either.

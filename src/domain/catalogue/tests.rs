@@ -170,3 +170,62 @@ fn everything_that_is_wrong_is_told_at_once_each_with_its_place() {
         ]
     );
 }
+
+/// A purpose with a rule for each of these regions, whose greatest age of a consent is its number of days.
+fn by_region(regions: &[&[&str]], groups: Vec<Region>) -> Catalogue {
+    let mut purpose = purpose("a", &[]);
+    let days = |days: u64| Some(Duration::from_hours(24 * days));
+    purpose.terms.max_age = days(100);
+    let rules = (1..).zip(regions);
+    purpose.regional =
+        rules.map(|(n, names)| regional(names, Terms { max_age: days(n), ..purpose.terms.clone() })).collect();
+    let channels = vec![("email".into(), "".into())];
+    let parts = CatalogueParts { version: 1, channels, purposes: vec![purpose], regions: groups, ..Default::default() };
+    Catalogue::new(parts).expect("sound")
+}
+
+fn parts(catalogue: &Catalogue, regions: &[&str]) -> u64 {
+    catalogue.entry("a").expect("named").terms_in(regions.iter().copied()).parts
+}
+
+#[test]
+fn what_applies_in_a_region_is_what_names_it_its_country_or_a_group_of_either() {
+    let groups = vec![region("EU", &["DE", "FR"]), region("north", &["US-ME", "CA"])];
+    let catalogue = by_region(&[&["EU"], &["US"], &["US-ME"], &["north"], &["DE"]], groups);
+    for (regions, expected) in [
+        (&["TR"][..], 0b00_0001),
+        (&["DE"], 0b10_0010),
+        (&["FR"], 0b00_0010),
+        (&["US-NY"], 0b00_0100),
+        (&["US-ME"], 0b01_1100),
+        (&["CA-QC"], 0b01_0000),
+        // A country or a group alone leaves open where exactly.
+        (&["US"], 0b01_1100),
+        (&["EU"], 0b10_0010),
+        (&["TR", "FR"], 0b00_0011),
+        (&["TR", "", "TR"], 0b00_0001),
+        // Nothing is known, or what is no place.
+        (&[], 0b11_1111),
+        (&[""], 0b11_1111),
+        (&["somewhere"], 0b11_1111),
+        (&["DE", "turkey"], 0b11_1111),
+    ] {
+        assert_eq!(parts(&catalogue, regions), expected, "{regions:?}");
+    }
+}
+
+#[test]
+fn a_combination_that_was_not_prepared_is_that_of_all() {
+    let catalogue = by_region(&[&["DE"], &["FR"], &["IT"], &["ES"]], Vec::new());
+    assert_eq!(parts(&catalogue, &["DE", "FR"]), 0b0_0110);
+    assert_eq!(parts(&catalogue, &["DE", "FR", "IT"]), 0b1_1111);
+    let terms = catalogue.entry("a").expect("named").terms_in(["DE", "FR", "IT"].into_iter());
+    assert_eq!(terms.max_age, Some(Duration::from_hours(24)), "the least of all");
+    // Of very many regions pairs are not prepared either.
+    let codes: Vec<String> = (0..40_u8).map(|n| format!("A{}", char::from(b'A' + n % 26)) + &format!("-{n}")).collect();
+    let rules: Vec<[&str; 1]> = codes.iter().map(|code| [code.as_str()]).collect();
+    let rules: Vec<&[&str]> = rules.iter().map(|rule| &rule[..]).collect();
+    let many = by_region(&rules, Vec::new());
+    assert_eq!(parts(&many, &[&codes[3]]), 1 << 4);
+    assert_eq!(parts(&many, &[&codes[3], &codes[5]]), (1 << 41) - 1);
+}

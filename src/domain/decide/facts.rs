@@ -40,14 +40,17 @@ pub(super) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn gather(
+    /// The facts of a question, before its records are found. Nothing is moved once they are: that would cost more than
+    /// most rules.
+    #[inline]
+    pub(super) fn of(
         question: &Question<'a>,
         subject: SubjectView<'a>,
         catalogue: Option<&'a Catalogue>,
         freshness: &Freshness,
         now: Time,
     ) -> Self {
-        let mut facts = Self {
+        Self {
             question: *question,
             subject,
             catalogue,
@@ -61,14 +64,13 @@ impl<'a> Facts<'a> {
             is_required: false,
             required_until: Cell::new(Time::MAX),
             open_until: Cell::new(Time::MAX),
-        };
-        facts.find_records();
-        facts
+        }
     }
 
-    /// The same facts for a purpose that this one requires.
+    /// The same for a purpose that this one requires.
+    #[inline]
     pub(super) fn of_required(&self, entry: &'a Entry) -> Self {
-        let mut facts = Self {
+        Self {
             question: Question { purpose: &entry.purpose.key, ..self.question },
             entry: Some(entry),
             terms: None,
@@ -79,13 +81,11 @@ impl<'a> Facts<'a> {
             required_until: Cell::new(Time::MAX),
             open_until: Cell::new(Time::MAX),
             ..*self
-        };
-        facts.find_records();
-        facts
+        }
     }
 
     /// Finds the terms, the grant and the refusal.
-    fn find_records(&mut self) {
+    pub(super) fn find_records(&mut self) {
         let Some(entry) = self.entry else { return };
         let mut is_covered_from_above = false;
         for slot in self.touching() {

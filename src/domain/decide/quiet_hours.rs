@@ -137,7 +137,8 @@ impl<'z> Reading<'z> {
             }
             begins_on(rule, self.day.saturating_add(days)).then_some(by_sum)
         };
-        (-1..=8).filter_map(begins).find(|begins| begins.unix_millis() > self.time).unwrap_or(Time::MAX)
+        let first = if self.near_change { -1 } else { 0 };
+        (first..=8).filter_map(begins).find(|begins| begins.unix_millis() > self.time).unwrap_or(Time::MAX)
     }
 
     /// The window that begins so many days after today, as times.

@@ -51,7 +51,9 @@ pub(super) fn each_required<'a>(facts: &Facts<'a>, mut visit: impl FnMut(&Facts<
     }
     for place in &entry.reach {
         let Some(required) = catalogue.entry_at(*place) else { continue };
-        if visit(&facts.of_required(required)).is_break() {
+        let mut required = facts.of_required(required);
+        required.find_records();
+        if visit(&required).is_break() {
             return;
         }
     }
@@ -77,7 +79,8 @@ impl<'a> Walk<'_, 'a> {
                 continue;
             }
             let Some(entry) = self.catalogue.entry_at(*place) else { continue };
-            let required = self.facts.of_required(entry);
+            let mut required = self.facts.of_required(entry);
+            required.find_records();
             visit(&required)?;
             self.below(&required, visit)?;
         }

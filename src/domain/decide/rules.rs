@@ -57,8 +57,12 @@ pub(super) fn store<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
 /// What could not be read may have been a refusal: like one, only a later grant for the same question lifts it. Of an
 /// event without a readable time nothing can be later; it must be replaced.
 pub(super) fn unreadable<'a>(facts: &Facts<'a>) -> Option<Finding<'a>> {
+    let marks = facts.state()?.unreadable();
+    if marks.is_empty() {
+        return None;
+    }
     let granted_at = facts.lifting_grant().map(|record| record.event_time);
-    let blocking = facts.state()?.unreadable().iter().any(|mark| match (mark.event_time, granted_at) {
+    let blocking = marks.iter().any(|mark| match (mark.event_time, granted_at) {
         (Some(unread), Some(granted)) => granted <= unread,
         (None, _) | (_, None) => true,
     });
