@@ -124,7 +124,7 @@ fn a_process_that_is_killed_leaves_what_the_next_one_completes() {
     for kill in 1..=3 {
         let before = std::fs::metadata(shop.ledger()).map_or(0, |ledger| ledger.len());
         let mut child = shop.command(&[&file]).spawn().expect("the binary runs");
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while std::fs::metadata(shop.ledger()).map_or(0, |ledger| ledger.len()) <= before {
             assert!(Instant::now() < deadline, "kill {kill}: nothing was written");
             std::thread::sleep(Duration::from_millis(1));
@@ -144,7 +144,17 @@ fn a_process_that_is_killed_leaves_what_the_next_one_completes() {
     let lines = shop.lines("ledger.jsonl");
     let readable: Vec<_> = lines.iter().filter_map(|line| codec::decode(line.as_bytes(), Position(0)).ok()).collect();
     let ids: BTreeSet<_> = readable.iter().map(|event| &event.event_id).collect();
-    assert_eq!((ids.len(), readable.len(), lines.len()), (ROWS, ROWS, ROWS + 1), "each once, and the half line");
+    assert_eq!((ids.len(), readable.len()), (ROWS, ROWS), "each once");
+    let half = lines.len() - readable.len();
+    assert!((1..=4).contains(&half), "{half} half lines: one of ours, and at most one of each that was killed");
+    // Whom half a line names is denied for it, until the whole one says that it replaces it.
+    let replaced: BTreeSet<&Box<str>> = readable.iter().flat_map(|event| &event.supersedes).collect();
+    for line in &lines {
+        if let Err(unreadable) = codec::decode(line.as_bytes(), Position(0)) {
+            let is_nobodys = unreadable.subjects.is_empty() && unreadable.event_id.starts_with('@');
+            assert!(is_nobodys || replaced.contains(&unreadable.event_id) || *line == "{\"eventId\":\"half", "{line}");
+        }
+    }
     assert_eq!(shop.counts(0, &[&file]), [0, ROWS as u64, 0]);
 }
 
@@ -161,12 +171,12 @@ fn what_can_be_read_only_once_is_imported_too() {
 #[test]
 fn permissions_of_the_iys_are_imported_and_shown_before() {
     let shop = Shop::new();
-    let list = r#"{"after":"1597740617_632c","list":[
+    let answer = r#"{"after":"1597740617_632c","list":[
         {"consentDate":"2018-02-10 09:50:02","source":"HS_WEB","recipient":"Ayse@Example.com",
          "recipientType":"BIREYSEL","status":"ONAY","type":"EPOSTA","transactionId":"532c"},
         {"consentDate":"2024-02-10 09:50:02","source":"IYS_WEB","recipient":"05813334455",
          "recipientType":"BIREYSEL","status":"RET","type":"ARAMA"}]}"#;
-    let file = shop.write("iys.json", list);
+    let file = shop.write("iys.json", answer);
     let (out, _) = shop.ends(0, &[&file, "--format", "iys", "--dry-run"]);
     assert_eq!(
         out,
@@ -211,8 +221,8 @@ fn a_customer_table_is_imported_by_its_mapping() {
     "#;
     let mapping = shop.write("mapping.toml", mapping);
     // `İzin` and `Hayır` as Windows-1254 has them.
-    let table = b"No;E-posta;Kay\xfdt;\xddzin\r\n1;a@example.com;05.01.2026;Evet\r\n2;;05.01.2026;Hay\xfdr\r\n";
-    let file = shop.write("müşteri.csv", table);
+    let rows = b"No;E-posta;Kay\xfdt;\xddzin\r\n1;a@example.com;05.01.2026;Evet\r\n2;;05.01.2026;Hay\xfdr\r\n";
+    let file = shop.write("müşteri.csv", rows);
     let (out, _) = shop.ends(0, &[&file, "--mapping", &mapping, "--dry-run"]);
     assert_eq!(
         out,

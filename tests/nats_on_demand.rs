@@ -815,3 +815,31 @@ async fn the_first_question_is_answered_soon() {
     }
     copy.stop();
 }
+
+/// What an answer from memory costs grows with the identifiers of the person, and with nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_of_many_identifiers_is_answered_from_memory() {
+    let server = NatsServer::start(&Options::default());
+    let central = Central::on(&server).await;
+    let mut lines: Vec<String> = (0..2_000).map(|number| given(&format!("other:{number}"), 0)).collect();
+    for (person, identifiers) in [("of-1", 1), ("of-5", 5), ("of-50", 50)] {
+        let name = |number: usize| format!("{person}:{number}");
+        lines.extend((1..identifiers).map(|number| link(&name(number - 1), &name(number), BASE_MS)));
+        lines.push(given(&name(0), 0));
+    }
+    central.write_all(&lines).await;
+    let copy = central.on_demand_ready(ROOMY).await;
+    for (subject, loaded) in [("of-1:0", 1), ("of-5:4", 6), ("of-50:49", 56)] {
+        assert_eq!(copy.reason(subject).await, Reason::Consent, "{subject}");
+        assert_eq!(copy.loaded(), loaded, "{subject}");
+        let (view, key) = (copy.replica.view(), copy.replica.key(subject));
+        let least = (0..200).map(|_| {
+            let start = Instant::now();
+            assert!(copy.replica.cached(&view, key).is_some(), "{subject}");
+            start.elapsed()
+        });
+        println!("{subject}: {:?} a look", least.min().expect("several"));
+        assert_eq!(copy.loaded(), loaded, "{subject}: nothing is loaded again");
+    }
+    copy.stop();
+}

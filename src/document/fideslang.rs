@@ -85,7 +85,7 @@ pub fn from_fideslang(text: &str, besides: &Purposes) -> Result<Fideslang, Fides
     for (entry, number) in entries.iter().zip(1..) {
         match data_use(entry, number) {
             Ok((key, _)) if !seen.insert(key.clone()) => {
-                problems.push(format!("entry {number} (`{key}`): stands twice"))
+                problems.push(format!("entry {number} (`{key}`): stands twice"));
             }
             Ok((_, Kept::Used(data_use))) => uses.push(data_use),
             Ok((key, Kept::LeftOut(why))) => left_out.push(LeftOut { key, why }),

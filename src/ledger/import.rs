@@ -142,6 +142,8 @@ pub struct Options<'a> {
 pub struct Checked {
     /// What is in it. Nothing is written yet.
     pub counts: Counts,
+    /// Identifiers that stand in rows of several subjects, which become one person by them.
+    pub shared: u64,
     rows: [u8; 32],
 }
 
@@ -177,7 +179,7 @@ pub fn check(
         }
     }
     observer.progress(Phase::Checking, counts);
-    Ok(Checked { counts, rows: finish(digest) })
+    Ok(Checked { counts, shared: source.shared(), rows: finish(digest) })
 }
 
 /// Writes what the good rows of a checked input say and the ledger does not have yet. What was written before an error
@@ -193,7 +195,7 @@ pub fn write(
     ledger: &mut dyn LedgerWriter,
     observer: &mut dyn Observer,
 ) -> Result<Counts, ImportError> {
-    let mut source = Source::open(&mut input, options)?;
+    let mut source = Source::open(&mut input, options)?.checked(checked.counts.rejected == 0);
     let (mut counts, mut digest) = (Counts::default(), Context::new(&SHA256));
     let mut begin = source.first();
     loop {
@@ -214,7 +216,7 @@ pub fn write(
         known.sort();
         if !known.is_empty() {
             observer.progress(Phase::Comparing, counts);
-            ledger.each_mark(&mut |mark| known.found(mark))?;
+            ledger.each_had(&mut |had| known.note(had))?;
         }
 
         let mut batch = Vec::new();
@@ -237,7 +239,9 @@ pub fn write(
             counts.silent += u64::from(events.is_empty());
             for event in events {
                 let marks = ledger.marks(&event);
-                if marks.iter().all(|mark| known.has(*mark)) {
+                if let Some(event) = known.mending(&event) {
+                    batch.push(event);
+                } else if known.is_mended(&event) || marks.iter().all(|mark| known.has(*mark)) {
                     counts.known += 1;
                 } else {
                     // Said twice in one input it is written once.

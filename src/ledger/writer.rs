@@ -31,12 +31,22 @@ pub trait LedgerWriter {
     /// The marks of what an event is written as: one, or of a link in a central ledger two.
     fn marks(&self, event: &v1::LedgerEvent) -> Vec<Mark>;
 
-    /// Tells the marks of all that the ledger has. One that is not told though it is there is no harm: to write an event
-    /// again changes nothing.
+    /// Tells what the ledger has. What is not told though it is there is no harm: to write an event again changes nothing.
     ///
     /// # Errors
     /// If the ledger cannot be read.
-    fn each_mark(&mut self, each: &mut dyn FnMut(Mark)) -> Result<(), AppendError>;
+    fn each_had(&mut self, each: &mut dyn FnMut(Had)) -> Result<(), AppendError>;
+}
+
+/// Something that a ledger has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Had {
+    /// What an event is written as.
+    Mark(Mark),
+    /// Half an event, which a writer has left that died, by the event's id. Its subject is denied for it.
+    Half(Box<str>),
+    /// An event that replaces such a half of itself, by its id.
+    Mended(Box<str>),
 }
 
 /// What something in a ledger is known by: the first 16 bytes of the SHA-256 of its content.
@@ -90,8 +100,8 @@ impl LedgerWriter for FileLedger {
         Self::mark(event).into_iter().collect()
     }
 
-    fn each_mark(&mut self, each: &mut dyn FnMut(Mark)) -> Result<(), AppendError> {
-        Self::each_mark(self, each)
+    fn each_had(&mut self, each: &mut dyn FnMut(Had)) -> Result<(), AppendError> {
+        Self::each_had(self, each)
             .map_err(|source| AppendError::FileUnread { path: self.path().display().to_string(), source })
     }
 }
@@ -114,7 +124,8 @@ impl LedgerWriter for NatsWriter {
         Self::marks(self, event)
     }
 
-    fn each_mark(&mut self, each: &mut dyn FnMut(Mark)) -> Result<(), AppendError> {
-        Ok(Self::each_mark(self, each)?)
+    fn each_had(&mut self, each: &mut dyn FnMut(Had)) -> Result<(), AppendError> {
+        // A message is there or it is not.
+        Ok(Self::each_mark(self, &mut |mark| each(Had::Mark(mark)))?)
     }
 }

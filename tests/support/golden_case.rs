@@ -299,10 +299,8 @@ impl Prepared {
         for (identifier, happening) in events {
             by_identifier.entry(identifier).or_default().push(happening);
         }
-        let mut state = SubjectState::default();
-        for identifier in self.person() {
-            state.join(state_of(by_identifier.get(identifier).into_iter().flatten().copied()));
-        }
+        let of = |identifier: &str| state_of(by_identifier.get(identifier).into_iter().flatten().copied());
+        let state = SubjectState::of_person(self.person().into_iter().map(of));
         let asked = &self.case.question;
         let question = Question {
             purpose: &asked.purpose,

@@ -249,6 +249,7 @@ fn print_counts(common: &Common, args: &Args, checked: Checked, counts: Counts, 
             "known": known,
             "rejected": rejected,
             "rejects": rejects,
+            "shared": checked.shared,
         }));
         return;
     }
@@ -261,6 +262,12 @@ fn print_counts(common: &Common, args: &Args, checked: Checked, counts: Counts, 
         ));
     } else {
         say(format_args!("{rows} rows: {written} events written, {known} already there, {rejected} rejected{silent}"));
+    }
+    if checked.shared > 0 {
+        say(format_args!(
+            "{} identifiers stand in rows of several subjects, who are one person by them: is each of them one?",
+            checked.shared
+        ));
     }
     if let Some(rejects) = rejects {
         say(format_args!("rejected rows with their reasons: {}", rejects.display()));

@@ -126,6 +126,6 @@ pub(super) fn newline_after(file: &File, from: u64, until: u64) -> io::Result<Op
     Ok(found)
 }
 
-pub(super) fn first_bytes<const N: usize>(digest: &[u8]) -> [u8; N] {
+fn first_bytes<const N: usize>(digest: &[u8]) -> [u8; N] {
     digest.first_chunk().copied().unwrap_or([0; N])
 }

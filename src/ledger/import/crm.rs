@@ -5,6 +5,7 @@
 //! is not understood may be a refusal.
 
 mod mapping;
+mod shared;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ use crate::proto::v1::ledger_event::Event;
 pub use mapping::{Mapping, MappingError};
 
 use mapping::{Consent, Form, Identifier, Value};
+use shared::Shared;
 
 /// What a status is mapped to that says nothing.
 const NOTHING: &str = "nothing";
@@ -30,6 +32,7 @@ pub(super) struct Mapped<'m> {
     mapping: &'m Mapping,
     places: BTreeMap<String, usize>,
     table: Table,
+    shared: Shared,
 }
 
 /// A row, cut into its fields.
@@ -52,7 +55,12 @@ impl<'m> Mapped<'m> {
         if !unmapped.is_empty() {
             return Err(HeaderError::Unmapped(unmapped));
         }
-        Ok(Self { mapping, places, table })
+        Ok(Self { mapping, places, table, shared: Shared::default() })
+    }
+
+    /// How many identifiers stood in rows of several subjects so far.
+    pub(super) const fn shared(&self) -> u64 {
+        self.shared.count()
     }
 
     /// The events that a row says.
@@ -73,6 +81,7 @@ impl<'m> Mapped<'m> {
             let Some(time) = &self.mapping.link_time else { continue };
             let read = row.time("links.time", time, Side::Earliest)?;
             let read = read.ok_or_else(|| Rejection::of("links.time: blank"))?;
+            self.shared.note(subject, linked);
             events.push(Made::of(self.mapping.event(read, Event::Link(link))));
         }
         for (number, consent) in self.mapping.consents.iter().enumerate() {

@@ -35,6 +35,8 @@ pub(super) struct Source<'o> {
     ending: Ending,
     first: Place,
     latest_event_time: Option<Time>,
+    /// Whether every row was found to be good.
+    is_checked: bool,
 }
 
 enum Kind<'o> {
@@ -77,7 +79,13 @@ impl<'o> Source<'o> {
             Format::Iys(iys) => Kind::IysCsv(Permissions::of_table(table(None)?, iys)?),
             Format::Crm(mapping) => Kind::Crm(Mapped::of_table(table(mapping.delimiter())?, mapping)?),
         };
-        Ok(Self { kind, ending, first: place, latest_event_time: options.latest_event_time })
+        Ok(Self { kind, ending, first: place, latest_event_time: options.latest_event_time, is_checked: false })
+    }
+
+    /// The same, once every row was found to be good. The ledger looks at each event itself before it writes it, so that a
+    /// row that is not good any more is found all the same.
+    pub(super) fn checked(self, is_checked: bool) -> Self {
+        Self { is_checked, ..self }
     }
 
     /// Where its first row is.
@@ -95,6 +103,14 @@ impl<'o> Source<'o> {
     pub(super) fn rows<R: Read + Seek>(&self, mut input: R, place: Place) -> io::Result<Rows<BufReader<R>>> {
         input.seek(SeekFrom::Start(place.offset()))?;
         Ok(Rows::at(BufReader::with_capacity(PAGE_BYTES, input), place))
+    }
+
+    /// How many identifiers stood in rows of several subjects so far.
+    pub(super) const fn shared(&self) -> u64 {
+        match &self.kind {
+            Kind::Crm(mapped) => mapped.shared(),
+            Kind::Jsonl | Kind::Events(_) | Kind::IysJson(_) | Kind::IysCsv(_) => 0,
+        }
     }
 
     /// What a row says, if all of it can be written.
@@ -117,12 +133,16 @@ impl<'o> Source<'o> {
             Kind::IysCsv(permissions) => vec![permissions.event(row)?],
             Kind::Crm(mapped) => mapped.events(row)?,
         };
-        made.into_iter().map(|made| self.checked(made)).collect()
+        made.into_iter().map(|made| self.whole(made, row.text.len())).collect()
     }
 
-    fn checked(&self, Made { mut event, is_end_of_day }: Made) -> Result<v1::LedgerEvent, Rejection> {
+    /// An event with its id, which can be written.
+    fn whole(&self, Made { mut event, is_end_of_day }: Made, row_bytes: usize) -> Result<v1::LedgerEvent, Rejection> {
         if event.event_id.is_empty() {
             event.event_id = rows::content_id(&event);
+        }
+        if self.is_checked {
+            return Ok(event);
         }
         let checked = validate(event.clone())
             .map_err(|error| Rejection { reason: error.to_string(), without_values: error.without_values() })?;
@@ -130,7 +150,9 @@ impl<'o> Source<'o> {
         if self.latest_event_time.is_some_and(|latest| checked.event_time > latest.plus(ahead)) {
             return Err(Rejection::of("event_time: lies in the future"));
         }
-        if codec::encode_line(&event).is_ok_and(|line| line.len() <= LINE_BYTES_MAX) {
+        // No form of a row is so much shorter than the line that it becomes.
+        let is_short = row_bytes < LINE_BYTES_MAX / 16;
+        if is_short || codec::encode_line(&event).is_ok_and(|line| line.len() <= LINE_BYTES_MAX) {
             Ok(event)
         } else {
             Err(Rejection::of(format!("its event is longer than {LINE_BYTES_MAX} bytes")))

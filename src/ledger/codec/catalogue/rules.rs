@@ -98,8 +98,10 @@ pub(super) fn tcf(problems: &mut Problems, place: &Place<'_>, rule: v1::TcfRule)
 pub(super) fn gpp(problems: &mut Problems, place: &Place<'_>, rule: v1::GppRule) -> GppRule {
     let place = place.field("sensitive_data");
     for (index, category) in rule.sensitive_data.iter().enumerate() {
-        // One that no section knows would never deny.
-        if SensitiveData::category(category).is_none() {
+        if category.is_empty() {
+            problems.add(place.at(index).to_string(), "missing");
+        } else if SensitiveData::category(category).is_none() {
+            // Of one that no section has no string could speak, and the purpose would be denied by every string.
             let known = SensitiveData::NAMES.join("`, `");
             problems.add_value(place.at(index).to_string(), format!("must be one of `{known}`"), category);
         }

@@ -205,6 +205,7 @@ fn each_rule_refuses_and_names_its_place() {
             r#""specialFeatures": [3]"#,
             "purposes[1].tcf.special_features[0]: purpose `marketing`: the TCF has no special feature 3",
         ),
+        (r#"["health"]"#, r#"[""]"#, "purposes[1].gpp.sensitive_data[0]: missing"),
         (
             r#"["health"]"#,
             r#"["Health"]"#,

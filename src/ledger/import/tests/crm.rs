@@ -99,6 +99,22 @@ fn a_row_says_several_things() {
 }
 
 #[test]
+fn identifiers_of_several_subjects_are_counted() {
+    let row = |number: u32, email: &str, phone: &str| format!("{number};x;{email};{phone};03.02.2021;;;;;;\n");
+    let rows = [
+        row(1, "info@example.com", "5321234567"),
+        row(2, "INFO@example.com", ""),
+        row(3, "info@example.com", "0532 123 45 67"),
+        row(4, "d@example.com", "5321234568"),
+        row(4, "d@example.com", "5321234568"),
+    ];
+    let mapping = mapping();
+    let input = Cursor::new([HEADER, &rows.concat()].concat());
+    let checked = check(input, options(Format::Crm(&mapping)), &mut Kept::default()).expect("it is read");
+    assert_eq!((checked.counts.rejected, checked.shared), (0, 2), "an address and a number, whoever spelt them how");
+}
+
+#[test]
 fn what_the_mapping_does_not_name_is_refused() {
     let row = |cells: &str| format!("{cells}\n");
     let bad = [
@@ -178,7 +194,7 @@ fn a_mapping_tells_all_that_is_wrong_with_it() {
         (MAPPING.replace("ignore =", "ignored ="), "unknown field `ignored`"),
         (MAPPING.replace("[links]\ntime = { column = \"Kayıt Tarihi\" }", ""), "`links.time` must say since when"),
         (MAPPING.replace("or = \"01.01.2020\"", "or = \"2020\""), "`2020` is no time"),
-        ("".to_owned(), "missing field `time`"),
+        (String::new(), "missing field `time`"),
     ] {
         let refused = Mapping::parse(&text).expect_err("refused").to_string();
         assert!(refused.contains(sentence), "{refused}");

@@ -1,7 +1,7 @@
 //! All or nothing, once and not twice.
 
 use super::*;
-use crate::ledger::{Mark, Token};
+use crate::ledger::{Had, Mark, Token};
 
 #[test]
 fn one_bad_row_and_nothing_is_written() {
@@ -57,8 +57,8 @@ impl LedgerWriter for Dies<'_> {
         LedgerWriter::marks(self.ledger, event)
     }
 
-    fn each_mark(&mut self, each: &mut dyn FnMut(Mark)) -> Result<(), AppendError> {
-        LedgerWriter::each_mark(self.ledger, each)
+    fn each_had(&mut self, each: &mut dyn FnMut(Had)) -> Result<(), AppendError> {
+        LedgerWriter::each_had(self.ledger, each)
     }
 }
 
@@ -71,8 +71,8 @@ fn what_was_cut_off_is_completed_by_importing_again() {
         let mut ledger = FileLedger::open(&path).expect("it opens");
         let before = events_of(&path).len();
         let mut dies = Dies { ledger: &mut ledger, batches_left };
-        let died = import(Cursor::new(&input), options(Format::Csv), &mut dies, &mut Kept::default());
-        assert!(matches!(died, Err(ImportError::Ledger(_))), "{died:?}");
+        let ended = import(Cursor::new(&input), options(Format::Csv), &mut dies, &mut Kept::default());
+        assert!(matches!(ended, Err(ImportError::Ledger(_))), "{ended:?}");
         let after = events_of(&path).len();
         assert_eq!(after - before, batches_left * BATCH_EVENTS, "what was missing before, and no more");
     }
@@ -85,8 +85,40 @@ fn what_was_cut_off_is_completed_by_importing_again() {
     assert_eq!((counts.known, counts.written), (4 * BATCH_EVENTS as u64 - 1, 5_001 - 4 * BATCH_EVENTS as u64));
     let text = std::fs::read_to_string(&path).expect("it is read");
     let good = text.lines().filter_map(|line| codec::decode(line.as_bytes(), Position(0)).ok());
-    let ids: std::collections::BTreeSet<_> = good.map(|event| event.event_id).collect();
+    let good: Vec<_> = good.collect();
+    let ids: std::collections::BTreeSet<_> = good.iter().map(|event| &event.event_id).collect();
     assert_eq!(ids.len(), 5_000);
+    // Half an event denies its subject, so that the whole one replaces it.
+    let mending: Vec<_> = good.iter().filter(|event| !event.supersedes.is_empty()).collect();
+    assert_eq!((mending.len(), &*mending[0].supersedes), (1, std::slice::from_ref(&mending[0].event_id)));
+    let before = std::fs::read(&path).expect("it is read");
+    let counts = import(Cursor::new(&input), options(Format::Csv), &mut ledger, &mut Kept::default()).expect("it ends");
+    assert_eq!((counts.known, counts.written), (5_000, 0));
+    assert_eq!(std::fs::read(&path).expect("it is read"), before);
+}
+
+#[test]
+fn a_half_is_replaced_wherever_it_was_cut() {
+    let input = [HEADER, &row(1)].concat();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ledger.jsonl");
+    let mut ledger = FileLedger::open(&path).expect("it is created");
+    import(Cursor::new(&input), options(Format::Csv), &mut ledger, &mut Kept::default()).expect("it ends");
+    let line = std::fs::read(&path).expect("it is read");
+    for end in 1..line.len() - 1 {
+        std::fs::write(&path, &line[..end]).expect("it is written");
+        let told = codec::decode(&line[..end], Position(0)).expect_err("half of it");
+        let counts = import(Cursor::new(&input), options(Format::Csv), &mut ledger, &mut Kept::default());
+        assert_eq!(counts.expect("it ends").written, 1, "cut at {end}");
+        let text = std::fs::read_to_string(&path).expect("it is read");
+        let whole = text.lines().last().map(|line| codec::decode(line.as_bytes(), Position(0)).expect("readable"));
+        let replaced = whole.expect("a line").supersedes;
+        assert_eq!(replaced.contains(&told.event_id), !told.event_id.starts_with('@'), "cut at {end}: {told:?}");
+        // Where the id itself was cut, nothing can be told, and nobody is denied for it.
+        assert!(!told.event_id.starts_with('@') || told.subjects.is_empty(), "cut at {end}: {told:?}");
+        let counts = import(Cursor::new(&input), options(Format::Csv), &mut ledger, &mut Kept::default());
+        assert_eq!(counts.expect("it ends").written, 0, "cut at {end}");
+    }
 }
 
 /// An input whose rows change once it was read.
