@@ -74,7 +74,7 @@ pub fn check(text: &str) -> Checked {
     if let Some(wire) = read(&outline.readable) {
         // What cannot be read is not judged as well.
         let unread: Vec<&str> = outline.problems.iter().filter_map(|problem| problem.field.as_deref()).collect();
-        for doubt in doubts(wire, &unread) {
+        for doubt in doubts(&wire, &unread) {
             let (at, path) = outline.find(&doubt.path);
             add(doubt.severity, at, path, doubt.message);
         }
@@ -99,9 +99,9 @@ fn finding(lines: &Lines<'_>, severity: Severity, at: Offset, path: String, mess
 }
 
 /// What is wrong with what can be read of a document; and what is doubtful about it, where all of it can.
-fn doubts(wire: v1::Catalogue, unread_json: &[&str]) -> Vec<Doubt> {
+fn doubts(wire: &v1::Catalogue, unread_json: &[&str]) -> Vec<Doubt> {
     let Survey { parts, unread, wrong } = survey(wire.clone());
-    let document = Document { wire: &wire, parts: &parts };
+    let document = Document { wire, parts: &parts };
     let circles = reachable::circles(&document);
     let mut doubts: Vec<Doubt> = Vec::new();
     let reads_all = unread.is_empty() && unread_json.is_empty();

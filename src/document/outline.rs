@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
-use prost_types::DescriptorProto;
+use prost_types::{DescriptorProto, EnumValueDescriptorProto};
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -302,7 +302,9 @@ fn expected(kind: Kind, json: &RawValue) -> String {
         Kind::Moment => format!("must be a time such as \"2026-03-01T00:00:00Z\", not {not}"),
         Kind::Message(_) | Kind::Other => format!("must be an object in braces, not {not}"),
         Kind::Enum(name) => {
-            let words = || enumeration(name).into_iter().flat_map(|known| &known.value).skip(1).map(|word| word.name());
+            let words = || {
+                enumeration(name).into_iter().flat_map(|known| &known.value).skip(1).map(EnumValueDescriptorProto::name)
+            };
             let meant = serde_json::from_str::<String>(json.get()).ok().and_then(|text| {
                 let text = text.to_ascii_uppercase();
                 words().find(|word| word.ends_with(&format!("_{text}"))).or_else(|| like(&text, words(), |word| word))

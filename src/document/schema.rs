@@ -27,7 +27,7 @@ pub fn schema() -> Value {
     while let Some(name) = open.pop_first() {
         let Some(message) = message(name) else { continue };
         let properties: Map<String, Value> = fields(message)
-            .map(|field| (field.json_name().to_owned(), property(name, field, comments.of_field(name, field.name()))))
+            .map(|field| (field.json_name().to_owned(), property(name, field, &comments.of_field(name, field.name()))))
             .collect();
         let below = fields(message).filter_map(|field| match field.kind() {
             Kind::Message(below) => Some(below),
@@ -57,7 +57,7 @@ pub fn schema() -> Value {
     })
 }
 
-fn property(parent: &str, field: Field, comment: String) -> Value {
+fn property(parent: &str, field: Field, comment: &str) -> Value {
     let mut one = Map::new();
     match field.kind() {
         Kind::Message(name) | Kind::Enum(name) => {

@@ -41,6 +41,7 @@ fn nothing_is_found_where_nothing_is_wrong() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn each_finding_has_its_line_and_its_path() {
     let marketing = r#""key": "marketing", "legalBasis": "LEGAL_BASIS_CONSENT", "channels": ["email", "sms"]"#;
     let cases = [

@@ -62,7 +62,7 @@ fn purpose(purpose: &Purpose) -> v1::Purpose {
         requires: texts(requires),
         honours_gpc: *honours_gpc,
         accepts: (*accepts != Acceptance::default()).then(|| acceptance(accepts)),
-        minors: minors.as_ref().map(minor_rule),
+        minors: minors.map(minor_rule),
         despite_restriction: *despite_restriction,
         quiet_hours: quiet_hours.iter().map(hours).collect(),
         tcf: tcf.as_ref().map(tcf_rule),
@@ -88,7 +88,7 @@ fn regional_rule(rule: &Regional, own: &Terms) -> v1::RegionalRule {
         requires: texts(terms.requires.get(own.requires.len()..).unwrap_or_default()),
         honours_gpc: changed(&terms.honours_gpc, &own.honours_gpc, |said| *said),
         accepts: changed(&terms.accepts, &own.accepts, acceptance),
-        minors: changed(&terms.minors, &own.minors, |rule| rule.as_ref().map(minor_rule)).flatten(),
+        minors: changed(&terms.minors, &own.minors, |rule| rule.map(minor_rule)).flatten(),
         despite_restriction: changed(&terms.despite_restriction, &own.despite_restriction, |said| *said),
         quiet_hours: terms.quiet_hours.iter().skip(own.quiet_hours.len()).map(hours).collect(),
         tcf: changed(&terms.tcf, &own.tcf, |rule| rule.as_ref().map(tcf_rule)).flatten(),
@@ -145,7 +145,7 @@ fn acceptance(rule: &Acceptance) -> v1::Acceptance {
     v1::Acceptance { methods: texts(&rule.methods), proof_required: rule.proof_required }
 }
 
-fn minor_rule(rule: &MinorRule) -> v1::MinorRule {
+fn minor_rule(rule: MinorRule) -> v1::MinorRule {
     let treatment = match rule.treatment {
         MinorTreatment::Deny => v1::MinorTreatment::Deny,
         MinorTreatment::Guardian => v1::MinorTreatment::Guardian,
