@@ -75,7 +75,9 @@ pub async fn impact(
     loop {
         let unreadable = || ImpactError::Store("it is damaged".to_owned());
         let keys = replica.subjects_after(&view, last, SUBJECTS_AT_ONCE).ok_or_else(unreadable)?;
-        let Some(end) = keys.last() else { return Ok(comparison.into_impact()) };
+        let Some(end) = keys.last() else {
+            return Ok(Impact { unreadable_events: view.published.quarantined, ..comparison.into_impact() });
+        };
         last = Some(*end);
         for (key, loaded) in keys.iter().zip(replica.load(&view, keys.clone()).await) {
             match loaded {

@@ -205,7 +205,9 @@ async fn a_ledger_that_was_changed_contradicts_the_evidence() {
     let padding = said("crm:9", "newsletter", "email", "GIVEN", now_ms() - 90_000);
     home.append(&given("crm:1"));
     // What is changed lies further back than a follower looks.
-    (0..40).for_each(|_| drop(home.append(&padding)));
+    for _ in 0..40 {
+        home.append(&padding);
+    }
     let sidecar = Sidecar::ready(&home, &[]).await;
     let mut client = sidecar.client();
     let allowed = ask(&mut client, newsletter("crm:1")).await;
@@ -306,4 +308,136 @@ async fn a_deadline_ends_the_replay_and_not_todays_answer() {
     assert_eq!((replay.standing(), kinds(&replay)), (Standing::Impossible, vec![Kind::TooLate]));
     assert!(!explained.evidence_id.is_empty(), "today's answer has evidence");
     sidecar.stop().await;
+}
+
+/// Runs the command, and gives its exit code and what it printed.
+fn command(arguments: &[&str], environment: &[(&str, &str)]) -> (i32, String, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_consentd"));
+    command.arg("explain").args(arguments).env_clear().envs(environment.iter().copied());
+    let output = command.output().expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code().expect("it ended"), text(output.stdout), text(output.stderr))
+}
+
+/// The ledger of the examples of `docs/explain.md`: nothing in it depends on when the test runs.
+fn example() -> Home {
+    let home = Home::new();
+    let catalogue = r#"{"eventId":"c1","eventTime":"2026-01-01T00:00:00Z","source":"shop","catalogue":{"version":"1","channels":[{"key":"email"}],"purposes":[{"key":"marketing.newsletter","legalBasis":"LEGAL_BASIS_CONSENT","channels":["email"],"maxStaleness":"30s"}]}}"#;
+    home.append(catalogue);
+    home.append(&of_example("g1", "2026-02-03T09:30:00Z", "crm:42", "GIVEN", r#","preTicked":false"#));
+    home.append(&of_example("g2", "2026-02-04T10:00:00Z", "crm:43", "GIVEN", r#","preTicked":true"#));
+    home
+}
+
+fn of_example(id: &str, time: &str, subject: &str, status: &str, more: &str) -> String {
+    let (space, local) = subject.split_once(':').expect("`space:id`");
+    format!(
+        r#"{{"eventId":"{id}","eventTime":"{time}","source":"webshop","consent":{{"subject":{{"space":"{space}","id":"{local}"}},"purpose":"marketing.newsletter","channel":"email","status":"CONSENT_STATUS_{status}","legalBasis":"LEGAL_BASIS_CONSENT","jurisdiction":"TR","notice":{{"id":"privacy","version":3,"language":"tr"}},"collection":{{"method":"web_form"{more}}}}}}}"#
+    )
+}
+
+/// A line without what differs between runs: the values of these fields.
+fn steady(line: &str) -> String {
+    let fields = ["answered", "valid until", "evidence", "view", "kanıt", "görünüm", "asked by"];
+    match fields.iter().find(|field| line.trim_start().starts_with(&format!("{field}  "))) {
+        Some(field) => format!("  {field}"),
+        None => line.trim_end().to_owned(),
+    }
+}
+
+/// The blocks of the document that show what a command prints, in their order.
+fn documented() -> Vec<(&'static str, &'static str)> {
+    let document = include_str!("../docs/explain.md");
+    let blocks = document.split("```console\n").skip(1);
+    blocks.filter_map(|block| block.split("```").next()?.strip_prefix("$ ")?.split_once('\n')).collect()
+}
+
+fn compare(printed: &str, documented: &str, command: &str) {
+    let (real, shown): (Vec<_>, Vec<_>) =
+        (printed.lines().map(steady).collect(), documented.lines().map(steady).collect());
+    for (number, (real, shown)) in real.iter().zip(&shown).enumerate() {
+        assert_eq!(shown, real, "`{command}`, line {}", number + 1);
+    }
+    assert_eq!(shown.len(), real.len(), "`{command}`");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_document_shows_what_is_printed() {
+    let home = example();
+    let sidecar = Sidecar::ready(&home, &[]).await;
+    let mut client = sidecar.client();
+    let address = sidecar.tcp.to_string();
+    let asked = question("crm:42", "marketing.newsletter", "email");
+    let allowed = ask(&mut client, asked.clone()).await;
+    assert_eq!(allowed.answer.as_ref().expect("an answer").reason(), Reason::Consent);
+    home.append(&of_example("w1", "2026-03-05T18:00:00Z", "crm:42", "WITHDRAWN", ""));
+    until_reason(&client, &asked, Reason::Withdrawn).await;
+    let clock = [("TZ", "Europe/Istanbul")];
+
+    let [turkish, english] = &documented()[..] else { panic!("two examples") };
+    let (code, printed, _) = command(
+        &["crm:43", "marketing.newsletter", "--channel", "email", "--language", "tr", "--address", &address],
+        &clock,
+    );
+    assert_eq!(code, 1);
+    compare(&printed, turkish.1, turkish.0);
+    let id = &allowed.evidence_id;
+    let (code, printed, _) = command(&["crm:42", "--evidence", id, "--address", &address], &clock);
+    assert_eq!(code, 1);
+    compare(&printed, english.1, english.0);
+    for line in printed.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_sidecar_the_same_is_told_from_its_folder_and_the_ledger() {
+    let home = example();
+    let sidecar = Sidecar::ready(&home, &[]).await;
+    let mut client = sidecar.client();
+    let asked = question("crm:42", "marketing.newsletter", "email");
+    let id = ask(&mut client, asked.clone()).await.evidence_id;
+    home.append(&of_example("w1", "2026-03-05T18:00:00Z", "crm:42", "WITHDRAWN", ""));
+    until_reason(&client, &asked, Reason::Withdrawn).await;
+    let (_, online) = explain(&mut client, "crm:42", &id).await;
+    sidecar.stop().await;
+
+    let text = |path: std::path::PathBuf| path.to_str().expect("UTF-8").to_owned();
+    let (evidence, ledger) = (text(home.data().join("evidence")), text(home.ledger()));
+    let offline = |dir: &str, more: &[&str]| {
+        let arguments = [&["crm:42", "--evidence", &id, "--dir", dir, "--ledger", &ledger, "--json"], more].concat();
+        let (code, printed, error) = command(&arguments, &[]);
+        (code, serde_json::from_str::<v1::ExplainResponse>(&printed).ok(), error)
+    };
+    let (code, explained, error) = offline(&evidence, &[]);
+    let explained = explained.unwrap_or_else(|| panic!("{error}"));
+    assert_eq!((code, today(&explained)), (1, Reason::Withdrawn));
+    assert_eq!(explained.record.as_ref().expect("a record").source, "webshop");
+    assert_eq!(explained.replay, Some(online.clone()), "as the sidecar has it");
+
+    // A folder of collected evidence has no keys: nobody can tell whether it is about the subject, and that is said.
+    let collected = home.path("collected");
+    let (instance, _) = id.split_once('/').expect("an instance");
+    sidecar::copy_folder(&home.data().join("evidence"), &collected.join(instance));
+    std::fs::remove_dir_all(collected.join(instance).join("keys")).expect("keys");
+    let collected = text(collected);
+    let (_, explained, _) = offline(&collected, &[]);
+    let replay = explained.and_then(|explained| explained.replay).expect("a replay");
+    assert_eq!((replay.standing(), kinds(&replay)), (Standing::Reproduced, vec![Kind::SubjectUnproved]));
+    let (_, explained, _) = offline(&collected, &["--keys", &evidence]);
+    assert_eq!(explained.and_then(|explained| explained.replay), Some(online));
+
+    // An alarm is heard by who only looks at the exit code.
+    let changed =
+        std::fs::read_to_string(home.ledger()).expect("a ledger").replace("02-03T09:30:00Z", "02-03T09:30:01Z");
+    let other = changed.replacen(r#""id":"42""#, r#""id":"77""#, 1);
+    write_file(&home.ledger(), other.as_bytes());
+    let (code, explained, _) = offline(&evidence, &[]);
+    assert_eq!(code, 3, "{explained:?}");
+    let (code, printed, _) =
+        command(&["crm:42", "--evidence", &id, "--dir", &evidence, "--ledger", &ledger], &[("LANG", "tr_TR.UTF-8")]);
+    assert!(code == 3 && printed.contains("UYARI: o tarihte bilinenlerden"), "{printed}");
+    let refused = command(&["crm:9", "--evidence", &id, "--dir", &evidence, "--ledger", &ledger], &[]);
+    assert!(refused.0 == 2 && refused.2.contains("holds no answer about the subject"), "{refused:?}");
 }

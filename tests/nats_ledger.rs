@@ -600,3 +600,29 @@ async fn a_cluster_of_three_keeps_three_copies_and_writes_go_on_without_its_lead
         assert_eq!(event, erasure(&number.to_string()));
     }
 }
+
+#[test]
+fn a_new_catalogue_is_compared_over_the_stream_beside_whoever_follows_it() {
+    let server = NatsServer::start(&Options::default());
+    let shop = Shop::made(server.url());
+    let catalogue = |version: u64, since: u32| {
+        let notice = json!({"id": "privacy", "materialSince": since});
+        let purpose =
+            json!({"key": "newsletter", "legalBasis": "LEGAL_BASIS_CONSENT", "channels": ["email"], "notice": notice});
+        json!({"version": version, "channels": [{"key": "email"}], "purposes": [purpose]}).to_string()
+    };
+    shop.ok(&["catalogue", &shop.write("one.json", &catalogue(1, 2))]);
+    shop.ok(&["grant", "crm:secret", "newsletter", "--channel", "email", "--notice", "privacy@1"]);
+    let new = shop.write("two.json", &catalogue(2, 1));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_consentd"));
+    command
+        .args(["catalogue", "diff", &new, "--json", "--ledger", &shop.url])
+        .arg("--subject-key")
+        .arg(shop.key_file());
+    let output = command.output().expect("the binary runs");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(told["totals"]["denyToAllow"], json!({"answers": 1, "subjects": 1}));
+    let key = data_encoding::HEXLOWER.encode(&shop.hasher().key("crm:secret").0);
+    assert_eq!(told["changes"][0]["sample"], json!([key]), "the name that the ledger itself has for the subject");
+}

@@ -18,14 +18,12 @@ use crate::ledger::nats::Tail;
 use crate::report::{self, By, Counter, Range, Unit};
 use crate::zones;
 
-/// Figures behind which fewer subjects stand are not shown: with ten, nobody is recognised by being the only one.
+/// With ten who have spoken of it, nobody is recognised by being the only one.
 const DEFAULT_MIN_SUBJECTS: u64 = 10;
 
 /// Show who was asked, agreed, refused and withdrew, by purpose, channel and period. Reads the whole ledger; names nobody.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    #[command(flatten)]
-    place: PlaceArgs,
     /// The first day, such as 2026-01-01. Default: that of the first event.
     #[arg(long, value_name = "DAY")]
     from: Option<NaiveDate>,
@@ -47,7 +45,8 @@ pub(super) struct Args {
     /// The clock by which days begin, such as `Europe/Istanbul`. Default: that of this machine.
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<String>,
-    /// Do not show figures behind which fewer subjects stand, nor count them in totals; 0 shows all.
+    /// Show a purpose over a channel, and count it in totals, only from when on so many subjects have spoken of it; 0 shows
+    /// all.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MIN_SUBJECTS)]
     min_subjects: u64,
     /// What it looks like; `html` is one page with plots that needs nothing else.
@@ -56,6 +55,9 @@ pub(super) struct Args {
     /// Write it to this file, replacing one that is there.
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
+    // Last, because its heading stands above all that follows.
+    #[command(flatten)]
+    place: PlaceArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

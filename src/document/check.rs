@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::finding::{Finding, Severity};
 use super::outline::Outline;
-use super::text::{Offset, Text};
+use super::text::{Lines, Offset};
 use super::{reachable, rules};
 use crate::domain::catalogue::CatalogueParts;
 use crate::domain::{Catalogue, CatalogueError};
@@ -55,19 +55,19 @@ pub(super) struct Document<'a> {
 /// Checks a text.
 #[must_use]
 pub fn check(text: &str) -> Checked {
-    let lines = Text(text);
+    let lines = Lines::new(text);
     let outline = match Outline::read(text) {
         Ok(outline) => outline,
         Err(error) => {
             let at = lines.offset_at(error.line(), error.column());
             let told = error.to_string();
             let message = told.split(" at line ").next().unwrap_or(&told);
-            let finding = finding(lines, Severity::Error, at, String::new(), format!("this is not JSON: {message}"));
+            let finding = finding(&lines, Severity::Error, at, String::new(), format!("this is not JSON: {message}"));
             return Checked { findings: vec![finding], catalogue: None };
         }
     };
     let mut found: Vec<(Offset, Finding)> = Vec::new();
-    let mut add = |severity, at, path, message| found.push((at, finding(lines, severity, at, path, message)));
+    let mut add = |severity, at, path, message| found.push((at, finding(&lines, severity, at, path, message)));
     for problem in &outline.problems {
         add(Severity::Error, problem.at, problem.path.clone(), problem.message.clone());
     }
@@ -85,7 +85,7 @@ pub fn check(text: &str) -> Checked {
     if !has_error && catalogue.is_none() {
         // The ledger has the last word: what it does not take is no catalogue, also where nothing here can say why.
         let message = why_not(text);
-        found.push((0, finding(lines, Severity::Error, 0, String::new(), message)));
+        found.push((0, finding(&lines, Severity::Error, 0, String::new(), message)));
     }
     found.sort_by(|(a, one), (b, other)| (a, one.severity, &one.message).cmp(&(b, other.severity, &other.message)));
     let mut findings: Vec<Finding> = found.into_iter().map(|(_, finding)| finding).collect();
@@ -93,7 +93,7 @@ pub fn check(text: &str) -> Checked {
     Checked { findings, catalogue }
 }
 
-fn finding(lines: Text<'_>, severity: Severity, at: Offset, path: String, message: String) -> Finding {
+fn finding(lines: &Lines<'_>, severity: Severity, at: Offset, path: String, message: String) -> Finding {
     let (line, column) = lines.line_and_column(at);
     Finding { severity, line, column, path, message }
 }
@@ -111,6 +111,7 @@ fn doubts(wire: v1::Catalogue, unread_json: &[&str]) -> Vec<Doubt> {
         let value = problem.value.map_or_else(String::new, |value| format!(", not `{value}`"));
         doubts.push(Doubt::error(problem.field, format!("{}{value}", problem.rule)));
     }
+    let requires_end = !wrong.iter().any(|found| matches!(found.problem, CatalogueError::RequiresCircle { .. }));
     for found in wrong {
         // A circle is spelled out once, instead of once for each purpose on it and above it.
         let is_sure = match &found.problem {
@@ -126,7 +127,9 @@ fn doubts(wire: v1::Catalogue, unread_json: &[&str]) -> Vec<Doubt> {
         }
     }
     doubts.extend(circles);
-    doubts.extend(reachable::unreachable(&document));
+    if requires_end {
+        doubts.extend(reachable::unreachable(&document));
+    }
     doubts.extend(rules::doubts(&document));
     doubts.retain(|doubt| {
         let is_read = !unread_json.iter().any(|field| is_at_or_below(&doubt.path, field));

@@ -8,7 +8,7 @@ use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::messages::{self, Field, Kind, enumeration, fields, message, reads};
-use super::text::{Offset, Text};
+use super::text::{Offset, offset_of};
 
 /// How alike two names must be to be taken for one another, from 0 (nothing in common) to 1.
 const ALIKE_MIN: f64 = 0.8;
@@ -82,7 +82,7 @@ impl<'a> Outline<'a> {
     /// If it is not JSON at all.
     pub(super) fn read(text: &'a str) -> Result<Self, serde_json::Error> {
         let whole: &RawValue = serde_json::from_str(text)?;
-        let mut reading = Reading { text: Text(text), problems: Vec::new() };
+        let mut reading = Reading { text, problems: Vec::new() };
         let mut readable = String::with_capacity(text.len());
         let root = reading.message("Catalogue", whole, &Path::default(), &mut readable);
         Ok(Self { root, readable, problems: reading.problems })
@@ -142,20 +142,20 @@ impl Node<'_> {
 }
 
 struct Reading<'a> {
-    text: Text<'a>,
+    text: &'a str,
     problems: Vec<Problem>,
 }
 
 impl<'a> Reading<'a> {
     fn add(&mut self, json: &str, path: &Path, is_known: bool, message: impl Into<String>) {
         let field = is_known.then(|| path.named.clone());
-        let at = self.text.offset_of(json);
+        let at = offset_of(self.text, json);
         self.problems.push(Problem { at, path: path.written.clone(), field, message: message.into() });
     }
 
     /// Reads an object as the message of a name, and writes what can be read of it.
     fn message(&mut self, name: &'static str, json: &'a RawValue, path: &Path, readable: &mut String) -> Node<'a> {
-        let at = self.text.offset_of(json.get());
+        let at = offset_of(self.text, json.get());
         let members = members(json).zip(message(name));
         let Some((members, message)) = members else {
             self.add(json.get(), path, true, format!("must be an object in braces, not {}", what(json)));
@@ -220,7 +220,7 @@ impl<'a> Reading<'a> {
         path: &Path,
         readable: &mut String,
     ) -> Option<Node<'a>> {
-        let at = self.text.offset_of(json.get());
+        let at = offset_of(self.text, json.get());
         // What stands for "not said" is not said.
         if json.get() == "null" && reads(parent, &alone(field, "null")) {
             return None;
@@ -269,7 +269,7 @@ impl<'a> Reading<'a> {
             self.add(json.get(), path, true, expected(kind, json));
             readable.push_str(stand_in(kind));
         }
-        Node { at: self.text.offset_of(json.get()), below: Below::Nothing }
+        Node { at: offset_of(self.text, json.get()), below: Below::Nothing }
     }
 }
 

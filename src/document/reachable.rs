@@ -10,67 +10,56 @@ use crate::domain::catalogue::{QuietHours, Region, Terms};
 const DAY: usize = 24 * 60;
 const WEEK: usize = 7 * DAY;
 
+/// What each purpose requires, here or in a region, each with where it says so.
+type Required<'a> = BTreeMap<&'a str, Vec<(String, &'a str)>>;
+
 /// Circles in what purposes require of each other, each spelled out once.
 pub(super) fn circles(document: &Document<'_>) -> Vec<Doubt> {
-    let mut search =
-        Circles { document, open: Vec::new(), done: BTreeSet::new(), told: BTreeSet::new(), found: Vec::new() };
-    for purpose in &document.wire.purposes {
-        search.visit(&purpose.key);
-    }
-    search.found
-}
-
-struct Circles<'a> {
-    document: &'a Document<'a>,
-    /// The way to where the search is.
-    open: Vec<&'a str>,
-    done: BTreeSet<&'a str>,
-    told: BTreeSet<Vec<&'a str>>,
-    found: Vec<Doubt>,
-}
-
-impl<'a> Circles<'a> {
-    fn visit(&mut self, key: &'a str) {
-        if self.done.contains(key) {
-            return;
-        }
-        self.open.push(key);
-        for (path, required) in required_with_paths(self.document, key) {
-            match self.open.iter().position(|open| *open == required) {
-                Some(begins) => self.tell(path, begins),
-                None => self.visit(required),
+    let required = required(document);
+    let (mut done, mut told, mut found) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+    for start in required.keys() {
+        // The way to where the search is, each with how many of its requirements were followed. No recursion: a chain
+        // may be as long as the document.
+        let mut open: Vec<(&str, usize)> = if done.contains(start) { Vec::new() } else { vec![(start, 0)] };
+        while let Some((key, followed)) = open.last_mut() {
+            let next = required.get(key).and_then(|all| all.get(*followed));
+            *followed += 1;
+            match next {
+                None => {
+                    done.insert(*key);
+                    open.pop();
+                }
+                Some((path, next)) => match open.iter().position(|(key, _)| key == next) {
+                    Some(begins) => {
+                        let circle: Vec<&str> = open.iter().skip(begins).map(|(key, _)| *key).collect();
+                        if told.insert(circle.iter().copied().collect::<BTreeSet<&str>>()) {
+                            let spelt: Vec<&str> = circle.iter().chain(circle.first()).copied().collect();
+                            let message = format!("`requires` runs in a circle: `{}`", spelt.join(" -> "));
+                            found.push(Doubt::error(path.clone(), message));
+                        }
+                    }
+                    None if done.contains(next) => {}
+                    None => open.push((next, 0)),
+                },
             }
         }
-        self.open.pop();
-        self.done.insert(key);
     }
-
-    fn tell(&mut self, path: String, begins: usize) {
-        let circle: Vec<&str> = self.open.get(begins..).unwrap_or_default().to_vec();
-        let mut sorted = circle.clone();
-        sorted.sort_unstable();
-        if self.told.insert(sorted) {
-            let back = circle.first().copied();
-            let spelt: Vec<&str> = circle.into_iter().chain(back).collect();
-            let message = format!("`requires` runs in a circle: `{}`", spelt.join(" -> "));
-            self.found.push(Doubt::error(path, message));
-        }
-    }
+    found
 }
 
-/// What a purpose requires, here or in a region, and where it says so.
-fn required_with_paths<'a>(document: &'a Document<'a>, key: &str) -> Vec<(String, &'a str)> {
-    let own = document.wire.purposes.iter().enumerate().filter(|(_, purpose)| purpose.key == key);
-    own.flat_map(|(index, purpose)| {
-        let everywhere = purpose.requires.iter().enumerate();
-        let everywhere = everywhere.map(move |(at, key)| (format!("purposes[{index}].requires[{at}]"), key.as_str()));
-        let regional = purpose.regional.iter().enumerate().flat_map(move |(rule, regional)| {
-            let required = regional.requires.iter().enumerate();
-            required.map(move |(at, key)| (format!("purposes[{index}].regional[{rule}].requires[{at}]"), key.as_str()))
-        });
-        everywhere.chain(regional)
-    })
-    .collect()
+fn required<'a>(document: &Document<'a>) -> Required<'a> {
+    let mut required = Required::new();
+    for (index, purpose) in document.wire.purposes.iter().enumerate() {
+        let mut add = |path: &str, keys: &'a [String]| {
+            let with_paths = keys.iter().enumerate().map(|(at, key)| (format!("{path}.requires[{at}]"), key.as_str()));
+            required.entry(purpose.key.as_str()).or_default().extend(with_paths);
+        };
+        add(&format!("purposes[{index}]"), &purpose.requires);
+        for (rule, regional) in purpose.regional.iter().enumerate() {
+            add(&format!("purposes[{index}].regional[{rule}]"), &regional.requires);
+        }
+    }
+    required
 }
 
 /// Where a question is asked about.
@@ -84,7 +73,8 @@ enum Situation<'a> {
     Unknown,
 }
 
-/// Purposes that could never be allowed, anywhere or somewhere, over any channel or one.
+/// Purposes that could never be allowed, anywhere or somewhere, over any channel or one. What is required must end, and
+/// no later than the domain has it end.
 pub(super) fn unreachable(document: &Document<'_>) -> Vec<Doubt> {
     let purposes: BTreeMap<&str, &Purpose> =
         document.parts.purposes.iter().map(|purpose| (&*purpose.key, purpose)).collect();
@@ -144,7 +134,8 @@ impl<'a> Reach<'a> {
 
     /// Which channels of some terms are barred in a situation.
     fn barred(&self, path: String, purpose: &'a Purpose, situation: Situation<'a>, terms: &'a Terms) -> Barred<'a> {
-        let why = |channel: &'a str| Some((channel, self.why_never(purpose, situation, channel, &mut Vec::new())?));
+        let why =
+            |channel: &'a str| Some((channel, self.why_never(purpose, situation, channel, &mut BTreeSet::new())?));
         let channels: Vec<_> = terms.channels.iter().filter_map(|channel| why(channel)).collect();
         let is_whole = !terms.channels.is_empty() && channels.len() == terms.channels.len();
         Barred { situation, path, channels, is_whole }
@@ -156,8 +147,12 @@ impl<'a> Reach<'a> {
         purpose: &'a Purpose,
         situation: Situation<'a>,
         channel: &str,
-        above: &mut Vec<&'a str>,
+        seen: &mut BTreeSet<&'a str>,
     ) -> Option<String> {
+        // Whoever was looked at before, on another way, could be allowed.
+        if !seen.insert(&purpose.key) {
+            return None;
+        }
         let holding = self.holding(purpose, situation);
         if holding.iter().any(|terms| terms.prohibited) {
             return Some(format!("`{}` is prohibited", purpose.key));
@@ -168,16 +163,10 @@ impl<'a> Reach<'a> {
         if are_always(holding.iter().flat_map(|terms| &terms.quiet_hours), channel) {
             return Some(format!("the quiet hours of `{}` are all the week", purpose.key));
         }
-        above.push(&purpose.key);
-        let required: BTreeSet<&'a str> =
-            holding.iter().flat_map(|terms| terms.requires.iter().map(|key| &**key)).collect();
-        let why =
-            required.into_iter().filter(|key| !above.contains(key)).collect::<Vec<_>>().into_iter().find_map(|key| {
-                let why = self.why_never(self.purposes.get(key)?, situation, channel, above)?;
-                Some(format!("it requires `{key}`, and {why}"))
-            });
-        above.pop();
-        why
+        holding.iter().flat_map(|terms| &terms.requires).find_map(|key| {
+            let why = self.why_never(self.purposes.get(&**key)?, situation, channel, seen)?;
+            Some(format!("it requires `{key}`, and {why}"))
+        })
     }
 
     /// The terms that hold for a purpose in a situation.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::messages::{FILES, Field, Kind, PACKAGE, enumeration, fields, message};
 use crate::domain::catalogue::{CHANNEL_BYTES_MAX, PURPOSE_BYTES_MAX};
+use crate::domain::signal::SensitiveData;
 
 /// Where the schema is said to be; the repository's own copy.
 const ID: &str = "https://github.com/consentd/consentd/blob/main/docs/catalogue.schema.json";
@@ -107,7 +108,7 @@ fn text(pattern: &str, one: &mut Map<String, Value>) {
 /// JSON has numbers of 64 bits as texts, and takes either.
 fn number(parent: &str, field: &str, is_wide: bool, one: &mut Map<String, Value>) {
     let (least, most) = match (parent, field) {
-        ("Catalogue", "version") | ("NoticeVersion", "version") => (1, None),
+        ("Catalogue" | "NoticeVersion", "version") => (1, None),
         ("MinorRule", "under") => (1, Some(99)),
         ("Recipient", "tcf_vendor") => (0, Some(u64::from(u16::MAX))),
         ("TcfRule", "purposes") => (1, Some(11)),
@@ -143,6 +144,7 @@ fn pattern(parent: &str, field: &str) -> Option<String> {
         ("Region", "members") => "^[A-Z]{2}(-[A-Z0-9]{1,3})?$".to_owned(),
         ("Recipient", "key") => r"^[^\s*]{1,128}$".to_owned(),
         ("NoticeRule" | "NoticeText", "id") => "^.{1,128}$".to_owned(),
+        ("GppRule", "sensitive_data") => format!("^({})$", SensitiveData::NAMES.join("|")),
         ("NoticeVersion", "languages") => "^[A-Za-z0-9-]{1,35}$".to_owned(),
         _ => return None,
     };

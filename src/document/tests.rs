@@ -212,6 +212,25 @@ fn all_is_told_at_once_in_the_order_of_the_lines_and_nothing_twice() {
 }
 
 #[test]
+fn long_chains_and_wide_ones_are_looked_at_in_no_time() {
+    let purpose = |key: String, requires: Vec<String>| json!({"key": key, "legalBasis": "LEGAL_BASIS_CONSENT", "channels": ["email"], "requires": requires});
+    let whole =
+        |purposes: Vec<Value>| json!({"version": 1, "channels": [{"key": "email"}], "purposes": purposes}).to_string();
+    // As long as the document, and so deeper than the domain takes.
+    let chain =
+        (0..5000).map(|n| purpose(format!("p{n}"), if n == 4999 { vec![] } else { vec![format!("p{}", n + 1)] }));
+    let told = lines(&whole(chain.collect()));
+    assert!(told.iter().any(|line| line.contains("more than 16 deep")), "{:?}", told.first());
+    // Fifteen levels of five, each requiring the whole next level: billions of ways.
+    let names = |level: usize| (0..5).map(move |n| format!("l{level}.n{n}")).collect::<Vec<_>>();
+    let wide = (0..15).flat_map(|level| {
+        let next = if level == 14 { Vec::new() } else { names(level + 1) };
+        names(level).into_iter().map(move |key| purpose(key, next.clone()))
+    });
+    assert_eq!(lines(&whole(wide.collect())), Vec::<String>::new());
+}
+
+#[test]
 fn what_is_misspelt_is_read_as_what_was_meant() {
     let told = lines(&with(r#""channels": ["email"], "coveredByParent""#, r#""chanels": ["fax"], "coveredByParent""#));
     let fields: Vec<&str> = told.iter().filter_map(|line| line.split(": ").nth(2)).collect();

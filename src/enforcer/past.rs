@@ -11,11 +11,11 @@ use tokio::task::spawn_blocking;
 use super::{Answer, Ask, Call, Enforcer, Explained, Looked, State};
 use crate::domain::{SubjectView, explain};
 use crate::evidence::{Cause, EvidenceId};
-use crate::explain::{self, FindError, Found, History, HistoryError, Place, Reasoning, Replay, Today};
+use crate::explain::{self, FindError, Found, History, HistoryError, Place, Reasoning, Replay, Standing, Today};
 
 /// The longest that an earlier answer may take to be decided again, for callers that set no deadline: a ledger of some
 /// gigabytes is read in that time.
-const REPLAY_WITHIN: Duration = Duration::from_secs(60);
+const REPLAY_WITHIN: Duration = Duration::from_mins(1);
 /// The longest that looking up who wrote a record may take. It is a courtesy, and nobody is to wait for it.
 const SOURCE_WITHIN: Duration = Duration::from_millis(250);
 
@@ -109,6 +109,15 @@ impl Enforcer {
         };
         if let Some(decided) = &mut replay.decided {
             self.look_up_source(decided, until).await;
+        }
+        if replay.standing == Standing::Contradicted {
+            let said: Vec<&str> = replay.remarks.iter().map(|remark| &*remark.sentence).collect();
+            let (evidence, why) = (replay.recorded.id.to_string(), said.join("; "));
+            tracing::error!(
+                evidence,
+                why,
+                "an earlier answer is not what comes of the ledger and the catalogue of then"
+            );
         }
         if is_proved { replay } else { replay.of_unproved_subject() }
     }

@@ -29,7 +29,7 @@ enum Ledger {
     Nats {
         config: Box<nats::Config>,
         /// For single look-ups, so that not each of them connects.
-        reader: OnceCell<SubjectReader>,
+        reader: Box<OnceCell<SubjectReader>>,
     },
 }
 
@@ -72,7 +72,7 @@ impl History {
     /// A central ledger.
     #[must_use]
     pub fn of_nats(config: nats::Config) -> Self {
-        Self::new(Ledger::Nats { config: Box::new(config), reader: OnceCell::new() })
+        Self::new(Ledger::Nats { config: Box::new(config), reader: Box::default() })
     }
 
     fn new(ledger: Ledger) -> Self {
@@ -169,7 +169,9 @@ async fn read_nats(
     let Beginning { ledger, resume, catalogues } = beginning;
     let end = resume.map_or(Position(0), |resume| resume.place.position);
     let mut past = Past::new(reader.hasher().clone(), subject);
-    catalogues.into_iter().for_each(|delivery| past.take(delivery));
+    for delivery in catalogues {
+        past.take(delivery);
+    }
     loop {
         let wanted: Vec<_> = past.wanted().map(|(key, _)| key).collect();
         if wanted.is_empty() {
@@ -181,7 +183,9 @@ async fn read_nats(
                 ReadError::TooMuch => HistoryError::TooMuch(TooMuch),
                 ReadError::Disconnected => unread(&error),
             })?;
-            deliveries.into_iter().for_each(|delivery| past.take(delivery));
+            for delivery in deliveries {
+                past.take(delivery);
+            }
         }
         past.end_pass()?;
     }

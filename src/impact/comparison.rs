@@ -70,6 +70,8 @@ pub struct Impact {
     pub to_version: u64,
     /// Identifiers that the ledger says something of.
     pub subjects: u64,
+    /// Events that cannot be read, and so were not compared. Whom they are about is denied by either catalogue.
+    pub unreadable_events: u64,
     /// Questions that were asked twice.
     pub questions: u64,
     /// By how they change: answers, and subjects with at least one of them.

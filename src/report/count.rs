@@ -217,6 +217,10 @@ fn lead(leads: &mut HashMap<SubjectKey, SubjectKey>, key: SubjectKey) -> Subject
 impl Said {
     fn add(&mut self, thing: Thing) {
         if let Err(place) = self.things.binary_search(&thing) {
+            if self.things.is_empty() {
+                // Most have said one thing, and a vector would make room for four.
+                self.things.reserve_exact(1);
+            }
             self.things.insert(place, thing);
         }
     }
@@ -315,9 +319,10 @@ impl Sums {
                 let standing_before = u64::try_from(standing).unwrap_or(0);
                 subjects += sum.newcomers;
                 standing += sum.change;
-                // Who has spoken stays: what is shown once is shown from then on.
-                if subjects > 0 && subjects < min_subjects {
-                    suppressed += 1;
+                // Who has spoken stays: what is shown once is shown from then on. That nobody has spoken yet looks no other
+                // than that few have.
+                if subjects < min_subjects {
+                    suppressed += u64::from(subjects > 0);
                     periods.push(None);
                     continue;
                 }

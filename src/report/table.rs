@@ -125,8 +125,8 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
     let mut sentences = Vec::new();
     if report.suppressed > 0 {
         sentences.push(format!(
-            "Not shown, and in no total: {} cells of which fewer than {} subjects had ever spoken.",
-            report.suppressed, report.min_subjects
+            "Figures not shown, and in no total, because fewer than {} subjects had ever spoken: {}.",
+            report.min_subjects, report.suppressed
         ));
     }
     if report.unreadable > 0 {

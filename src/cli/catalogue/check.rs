@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::read;
+use super::{counted, read};
 use crate::cli::{Outcome, say};
 use crate::document::{Checked, Severity, check};
 
@@ -43,7 +43,6 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 /// The last line: what there is, or how much is wrong.
 fn summary(checked: &Checked, errors: usize, warnings: usize) -> String {
-    let counted = |count, one: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") };
     let found = format!("{}, {}", counted(errors, "error"), counted(warnings, "warning"));
     let Some((_, catalogue)) = &checked.catalogue else { return format!("{found}: it cannot be published") };
     let purposes = counted(catalogue.purposes().count(), "purpose");

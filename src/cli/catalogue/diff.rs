@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use data_encoding::HEXLOWER;
 use serde_json::json;
 
-use super::read;
+use super::{counted, read};
 use crate::cli::ledger::place::PlaceArgs;
 use crate::cli::{Failure, Outcome, say};
 use crate::clock::Clock;
@@ -75,14 +75,20 @@ pub(super) fn run(args: &Args) -> Outcome {
     copied.remove();
     let found = found?;
     if args.json {
-        say(as_json(&found))
+        say(as_json(&found));
     } else {
-        tell(&found)
+        tell(&found);
     }
     if found.to_version <= found.from_version {
         eprintln!(
             "version {} is in force: a catalogue of version {} would not take its place; give it a greater one",
             found.from_version, found.to_version
+        );
+    }
+    if found.unreadable_events > 0 {
+        eprintln!(
+            "{} of the ledger cannot be read; whom they are about is denied, whatever the catalogue says",
+            counted(found.unreadable_events, "event")
         );
     }
     let widens = found.total(Kind::Widened).answers > 0;
@@ -121,10 +127,10 @@ fn progress() -> impl FnMut(Step) {
 fn tell(impact: &Impact) {
     let Impact { from_version, to_version, subjects, questions, .. } = impact;
     let old = if *from_version == 0 { "no catalogue".to_owned() } else { format!("version {from_version}") };
-    say(format_args!("{old} -> version {to_version}: {subjects} subjects, {questions} questions"));
+    let (subjects, questions) = (counted(*subjects, "subject"), counted(*questions, "question"));
+    say(format_args!("{old} -> version {to_version}: {subjects}, {questions}"));
     for (kind, name, _) in KINDS {
-        let Tally { answers, subjects, .. } = impact.total(kind);
-        say(format_args!("  {name:<18}  {answers} answers of {subjects} subjects"));
+        say(format_args!("  {name:<18}  {}", of_whom(&impact.total(kind))));
     }
     for (kind, name, _) in KINDS {
         let mut changes = impact.changes.iter().filter(|(change, _)| change.kind() == kind).peekable();
@@ -133,13 +139,16 @@ fn tell(impact: &Impact) {
         }
         for (change, tally) in changes {
             let Change { purpose, channel, from, to } = change;
-            let Tally { answers, subjects, sample } = tally;
-            say(format_args!("  {purpose} over {channel}: {from} -> {to}, {answers} answers of {subjects} subjects"));
-            for key in sample {
+            say(format_args!("  {purpose} over {channel}: {from} -> {to}, {}", of_whom(tally)));
+            for key in &tally.sample {
                 say(format_args!("    {}", hex(key)));
             }
         }
     }
+}
+
+fn of_whom(tally: &Tally) -> String {
+    format!("{} of {}", counted(tally.answers, "answer"), counted(tally.subjects, "subject"))
 }
 
 fn as_json(impact: &Impact) -> serde_json::Value {
@@ -171,6 +180,7 @@ fn as_json(impact: &Impact) -> serde_json::Value {
         "fromVersion": impact.from_version,
         "toVersion": impact.to_version,
         "subjects": impact.subjects,
+        "unreadableEvents": impact.unreadable_events,
         "questions": impact.questions,
         "totals": totals,
         "changes": changes,

@@ -132,16 +132,20 @@ impl FileHistory {
     /// # Errors
     /// If the file cannot be read.
     pub fn after_lines(&self, from: Position, lines: usize) -> io::Result<Position> {
+        if lines == 0 {
+            return Ok(from);
+        }
         let mut behind = self.end;
         let mut left = lines;
         pages::pages(&self.file, from.0, |offset, page| {
-            let mut newlines = memchr::memchr_iter(b'\n', page);
-            if let Some(last) = left.checked_sub(1).and_then(|last| newlines.nth(last)) {
-                behind = Position(offset + last as u64 + 1).min(self.end);
-                return false;
+            for newline in memchr::memchr_iter(b'\n', page) {
+                left -= 1;
+                if left == 0 {
+                    behind = Position(offset + newline as u64 + 1).min(self.end);
+                    return false;
+                }
             }
-            left -= memchr::memchr_iter(b'\n', page).count();
-            left > 0 && offset < self.end.0
+            offset < self.end.0
         })?;
         Ok(behind)
     }
@@ -170,3 +174,6 @@ fn line(buffer: &[u8], from: usize) -> Option<&[u8]> {
 fn to_usize(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests;

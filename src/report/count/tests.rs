@@ -46,7 +46,9 @@ fn link(time: &str, one: &str, other: &str, unlinked: bool) -> Delivery {
 
 fn reported(unit: Unit, events: Vec<Delivery>) -> Report {
     let mut counter = Counter::new(unit, None, None);
-    events.into_iter().for_each(|event| counter.take(event));
+    for event in events {
+        counter.take(event);
+    }
     counter.report(Range::default(), By::Month, None, 0, at(NOW)).expect("periods")
 }
 
@@ -177,7 +179,9 @@ fn few_subjects_are_neither_shown_nor_in_any_total() {
     let first = many(Status::Given, "2026-09-01", 4);
     let others = many(Status::Given, "2026-10-01", 10);
     let events = [first, others, many(Status::Withdrawn, "2026-11-01", 3), vec![sms]].concat();
-    events.into_iter().for_each(|event| counter.take(event));
+    for event in events {
+        counter.take(event);
+    }
     let report = counter.report(Range::default(), By::Month, None, 10, at(NOW)).expect("periods");
     let [email, sms] = &report.series[..] else { panic!("{:?}", report.series) };
     // Few who speak among many are shown; a few who are all there are, are not.

@@ -9,6 +9,7 @@ pub(in crate::cli::explain) const fn advice(language: Language, reason: Reason) 
     language.of(english, turkish)
 }
 
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 const fn both(reason: Reason) -> (&'static str, &'static str) {
     match reason {
         Reason::Consent | Reason::ExplicitConsent => (
