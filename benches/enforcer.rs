@@ -39,6 +39,16 @@ const ROOMY_BYTES: u64 = 256 << 20;
 const SCANTY_BYTES: u64 = 64 << 10;
 /// sled's own cache, as it is by default.
 const STORE_CACHE_BYTES: u64 = 16 << 20;
+/// A string of a publisher with many vendors, of usual length. The catalogue maps nothing to it.
+const TCF: &str = concat!(
+    "CQkgb8AQkgb8AEsACBENCWFoAP_gAEPgAAYgImOy3z68f1-__23_n3d3uvS3P353vr7Zed_1_-_ef_XzUP0_xf_sfcv_Ofs7",
+    "ce29_-i_3_v_3Nldn9d5r-__n_6e_tf-f___u365f-Pv__-dfn-vf__vv9N9FS7ft7_r5zuD5r7f-_r3K-__sfb672-vvPPv",
+    "3__1-85ha9e9-t13v_PeP_t9ff7ud8ESyxvae-c5aTRUnHoqpBmEykcejnXDigNw5GzNGGAAU7dDQQy3lIdTl_qZkYbRhAPO",
+    "ZFuganAn_NBioMfMiGz-Urn35m7NEurbKmaBzIxcKaPjO89TXoGa7DpCCSI2OO-pCqSLwCPDqKY5rE38MGjXiOnlXfavLCC3",
+    "e7sxh4rYeWnnLWowvFIe1z6UAEJATAA8AFgASAA3gCLAFqAMOAgcBCoCVQE5gJ6AU0AtMBawDEQGPgPEAg0A.IImMW5_u9vv",
+    "3-uP___-3u39___3n-v365_9b--93_ve92_3_t19__vVP9e7797Ii__3d_-ff_tv3kv_5__Pe-zp---_8ke8___N-vn-9__3",
+    "e91_-919f__9_7779rv-vZ_6w13_d9jn3z__-__X_36-zWtfT_a79l_1_72_tv7-_f9__9ffvfPe__3kA",
+);
 /// How long the ledger may take to be read.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -79,9 +89,12 @@ impl Inside {
 
     /// The time that so many calls take, one after the other, each of the questions of the next chunk.
     fn time(&self, runtime: &Runtime, kind: CallKind, chunks: &[&[Ask<'_>]], calls: u64) -> Duration {
+        // A wire shares what its questions have in common.
+        let signals =
+            chunks.first().and_then(|chunk| chunk.first()).map_or_else(Signals::default, |ask| ask.question.signals);
         let call = Call {
             kind,
-            shared: question(),
+            shared: Question { signals, ..question() },
             at_least_as_fresh: None,
             patience: Duration::MAX,
             since: Instant::now(),
@@ -156,6 +169,13 @@ fn answer(criterion: &mut Criterion) {
     group.bench_function("hit, allow, evidence written, one subject", |bencher| {
         bencher.iter_custom(|calls| roomy.time(&runtime, CallKind::MayProcess, &one, calls));
     });
+    // To be compared with the one above.
+    let signals = Signals { tcf: TCF, ..Signals::default() };
+    let with_string = allowed.iter().map(|ask| Ask { question: Question { signals, ..ask.question }, ..*ask });
+    let with_string: Vec<Ask<'_>> = with_string.collect();
+    group.bench_function("hit, allow, evidence written, one subject, with a TCF string seen before", |bencher| {
+        bencher.iter_custom(|calls| roomy.time(&runtime, CallKind::MayProcess, &[&with_string[..1]], calls));
+    });
     let each: Vec<&[Ask<'_>]> = allowed.chunks(1).collect();
     group.bench_function(format!("hit, allow, evidence written, {} subjects", each.len()), |bencher| {
         bencher.iter_custom(|calls| roomy.time(&runtime, CallKind::MayProcess, &each, calls));
@@ -163,6 +183,10 @@ fn answer(criterion: &mut Criterion) {
     let batches: Vec<&[Ask<'_>]> = allowed.chunks_exact(1000).collect();
     group.throughput(Throughput::Elements(1000));
     group.bench_function("batch of 1000 hits, allow, evidence written", |bencher| {
+        bencher.iter_custom(|calls| roomy.time(&runtime, CallKind::MayProcessBatch, &batches, calls));
+    });
+    let batches: Vec<&[Ask<'_>]> = with_string.chunks_exact(1000).collect();
+    group.bench_function("batch of 1000 hits, allow, evidence written, with a TCF string seen before", |bencher| {
         bencher.iter_custom(|calls| roomy.time(&runtime, CallKind::MayProcessBatch, &batches, calls));
     });
     roomy.stop();

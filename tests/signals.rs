@@ -8,6 +8,7 @@ mod sidecar;
 
 use std::process::Command;
 
+use consentd::domain::signal::{SensitiveData, section_name};
 use consentd::proto::v1::{self, Reason};
 use ring::digest;
 use serde_json::Value;
@@ -161,4 +162,18 @@ async fn questions_of_a_batch_share_a_string_or_bring_their_own() {
     assert_eq!(overrides.len(), 5, "{overrides:?}");
     assert_eq!(overrides[0]["signals"]["tcfDigest"], base64(&fingerprint(REFUSES_VENDOR)));
     sidecar.stop().await;
+}
+
+/// The first column of the tables in the document, where it is one word of code.
+fn documented() -> Vec<&'static str> {
+    const DOCUMENT: &str = include_str!("../docs/signals.md");
+    let cells = DOCUMENT.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    cells.map(|(cell, _)| cell).filter(|cell| !cell.contains('.')).collect()
+}
+
+#[test]
+fn the_document_lists_every_category_and_every_section() {
+    let categories = SensitiveData::NAMES.into_iter();
+    let sections = (2..=64).filter_map(section_name).filter(|name| *name != "tcfcav1");
+    assert_eq!(documented(), categories.chain(sections).collect::<Vec<_>>());
 }

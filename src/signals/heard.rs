@@ -23,7 +23,7 @@ pub struct Listener {
 }
 
 /// By text, what it says; `None` is unreadable.
-type Memory<T> = Cache<Box<str>, Option<Arc<T>>>;
+type Memory<T> = Cache<Arc<str>, Option<Arc<T>>>;
 
 /// What the strings of a question say. It is lent to the question by [`Understood::heard`].
 #[derive(Debug, Clone, Default)]
@@ -82,11 +82,16 @@ impl Understood {
 }
 
 fn memory<T: Send + Sync + 'static>(bytes: u64, heap_bytes: fn(&T) -> usize) -> Memory<T> {
-    let weigh = move |text: &Box<str>, said: &Option<Arc<T>>| {
-        let meaning = said.as_ref().map_or(0, |said| size_of::<T>() + heap_bytes(said));
-        u32::try_from(text.len() + meaning + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
-    };
-    Cache::builder().max_capacity(bytes).weigher(weigh).build()
+    Cache::builder()
+        .max_capacity(bytes)
+        .weigher(move |text: &Arc<str>, said: &Option<Arc<T>>| weight(text, said.as_deref(), heap_bytes))
+        .build()
+}
+
+/// What a string takes in memory with what it says.
+fn weight<T>(text: &str, said: Option<&T>, heap_bytes: fn(&T) -> usize) -> u32 {
+    let meaning = said.map_or(0, |said| size_of::<T>() + heap_bytes(said));
+    u32::try_from(text.len() + meaning + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
 }
 
 fn recall<T: Send + Sync + 'static>(

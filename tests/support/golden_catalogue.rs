@@ -11,6 +11,7 @@ use consentd::domain::catalogue::{
 };
 use consentd::domain::{Catalogue, CatalogueParts, EventBody, LegalBasis, NoticeRule, Purpose, Terms, Time, Zone};
 use consentd::proto::v1;
+use consentd::zones;
 use serde::Deserialize;
 use toml::value::Datetime;
 
@@ -204,6 +205,7 @@ struct TcfLines {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a field of the rule")]
 struct GppLines {
     #[serde(default)]
     sale: bool,

@@ -339,10 +339,10 @@ impl<'a> Looked<'a> {
         let mut later: Vec<&Said<'_>> = Vec::new();
         for said in &some {
             // Of one purpose, channel and recipient only the last word is kept.
-            let same = |other: &&&Said<'_>| {
+            let of_slot = |other: &&&Said<'_>| {
                 (other.purpose, other.channel, other.recipient) == (said.purpose, said.channel, said.recipient)
             };
-            let is_last = some.iter().filter(same).all(|other| rank(other) <= rank(said));
+            let is_last = some.iter().filter(of_slot).all(|other| rank(other) <= rank(said));
             if is_last && rank(said) > rank(grant) {
                 later.push(said);
             }

@@ -180,11 +180,9 @@ impl Check<'_> {
         for (place, quiet) in at.terms.quiet_hours.iter().skip(inherited).enumerate() {
             self.quiet_hours(&field(&format!("quiet_hours[{place}]")), at.purpose, quiet);
         }
-        if at.own(|terms| &terms.tcf) {
-            if let Some(rule) = &at.terms.tcf {
-                self.tcf(&field("tcf.purposes"), at.purpose, "purpose", 11, &rule.purposes);
-                self.tcf(&field("tcf.special_features"), at.purpose, "special feature", 2, &rule.special_features);
-            }
+        if let Some(rule) = at.terms.tcf.as_ref().filter(|_| at.own(|terms| &terms.tcf)) {
+            self.tcf(&field("tcf.purposes"), at.purpose, "purpose", 11, &rule.purposes);
+            self.tcf(&field("tcf.special_features"), at.purpose, "special feature", 2, &rule.special_features);
         }
     }
 

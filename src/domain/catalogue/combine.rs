@@ -11,6 +11,7 @@ use crate::domain::words::LegalBasis;
 
 /// The terms that hold for a question: those of one region, or of several that must all allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a term of its own, as the catalogue has it")]
 pub(in crate::domain) struct Applied {
     /// Which terms of the purpose they are made of: bit 0 is its own, bit n its regional rule n - 1.
     pub(in crate::domain) parts: u64,
@@ -92,8 +93,8 @@ impl Applied {
         add_new(&mut self.requires, other.requires);
         self.honours_gpc |= other.honours_gpc;
         self.methods = match (self.methods, other.methods) {
-            (Some(these), Some(those)) => Some(these.into_iter().filter(|method| those.contains(method)).collect()),
-            (these, those) => these.or(those),
+            (Some(own), Some(others)) => Some(own.into_iter().filter(|method| others.contains(method)).collect()),
+            (own, others) => own.or(others),
         };
         self.proof_required |= other.proof_required;
         add_new(&mut self.minors, other.minors);
@@ -101,8 +102,8 @@ impl Applied {
         add_new(&mut self.quiet_hours, other.quiet_hours);
         add_new(&mut self.tcf, other.tcf);
         self.gpp = match (self.gpp, other.gpp) {
-            (Some(these), Some(those)) => Some(either_opts_out(these, those)),
-            (these, those) => these.or(those),
+            (Some(own), Some(others)) => Some(either_opts_out(own, others)),
+            (own, others) => own.or(others),
         };
         self
     }

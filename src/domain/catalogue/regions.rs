@@ -84,9 +84,9 @@ impl RegionalTerms {
 
 /// Every region that a rule names or that lies in a group, with what applies there.
 fn regions(purpose: &Purpose, groups: &[Region]) -> Vec<(Box<str>, Parts)> {
-    let named = purpose.regional.iter().flat_map(|rule| &rule.regions);
-    let grouped = groups.iter().flat_map(|group| group.members.iter().chain([&group.key]));
-    let mut names: BTreeSet<&str> = named.chain(grouped).map(|name| &**name).collect();
+    let by_rules = purpose.regional.iter().flat_map(|rule| &rule.regions);
+    let by_groups = groups.iter().flat_map(|group| group.members.iter().chain([&group.key]));
+    let mut names: BTreeSet<&str> = by_rules.chain(by_groups).map(|name| &**name).collect();
     names.extend(names.clone().into_iter().map(country));
     let throughout = |name: &str| {
         let rules = (1..).zip(&purpose.regional);

@@ -43,6 +43,7 @@ pub struct Regional {
 
 /// The terms under which a purpose is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a term of its own, as the catalogue has it")]
 pub struct Terms {
     /// Whether it may not be pursued at all.
     pub prohibited: bool,
@@ -188,6 +189,7 @@ pub struct TcfRule {
 
 /// What a GPP string may opt out of.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an opt-out of its own, as the standard has it")]
 pub struct GppRule {
     /// The sale of data.
     pub sale: bool,

@@ -44,7 +44,8 @@ fn windows_of(rule: &QuietHours, zone: &Zone, now: Time) -> Vec<(Time, Time)> {
             until += DAY;
         }
         // It begins when the clock first shows its beginning, and ends when the clock never shows less than its end.
-        let begins = (from - AROUND..).find(|quarter| reads(zone, *quarter) >= from).expect("clocks go on");
+        let begins =
+            (from - AROUND..=from + AROUND).find(|quarter| reads(zone, *quarter) >= from).expect("clocks go on");
         let ends = (until - AROUND..until + AROUND).rev().find(|quarter| reads(zone, *quarter) < until);
         let ends = ends.expect("clocks go on") + 1;
         windows.push((Time::from_unix_millis(begins * QUARTER_MS), Time::from_unix_millis(ends * QUARTER_MS)));

@@ -8,6 +8,7 @@ use super::place::Place;
 use super::terms::texts;
 use crate::domain::Zone;
 use crate::domain::catalogue::{Acceptance, GppRule, MinorRule, MinorTreatment, QuietHours, TcfRule, UnknownAge};
+use crate::domain::signal::SensitiveData;
 use crate::ledger::codec::METHOD_BYTES_MAX;
 use crate::ledger::codec::problem::Problems;
 use crate::proto::v1;
@@ -15,8 +16,6 @@ use crate::zones;
 
 /// The days of the week, Monday first, as a catalogue names them.
 pub(super) const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-/// The longest name of a category of sensitive data, in bytes.
-const SENSITIVE_DATA_BYTES_MAX: usize = 64;
 
 /// A span that is longer than nothing.
 pub(super) fn span(problems: &mut Problems, place: &Place<'_>, span: pbjson_types::Duration) -> Option<Duration> {
@@ -99,7 +98,13 @@ pub(super) fn tcf(problems: &mut Problems, place: &Place<'_>, rule: v1::TcfRule)
 pub(super) fn gpp(problems: &mut Problems, place: &Place<'_>, rule: v1::GppRule) -> GppRule {
     let place = place.field("sensitive_data");
     for (index, category) in rule.sensitive_data.iter().enumerate() {
-        name(problems, &place.at(index), category, SENSITIVE_DATA_BYTES_MAX);
+        if category.is_empty() {
+            problems.add(place.at(index).to_string(), "missing");
+        } else if SensitiveData::category(category).is_none() {
+            // Of one that no section has no string could speak, and the purpose would be denied by every string.
+            let known = SensitiveData::NAMES.join("`, `");
+            problems.add_value(place.at(index).to_string(), format!("must be one of `{known}`"), category);
+        }
     }
     twice(problems, &place, &rule.sensitive_data);
     GppRule {

@@ -34,7 +34,7 @@ const FULL: &str = r#"{
      "minors": {"under": 16, "treatment": "MINOR_TREATMENT_GUARDIAN", "unknownAge": "UNKNOWN_AGE_ADULT"},
      "quietHours": [{"channels": ["call"], "from": "21:00", "until": "08:30", "days": ["mon", "sun"], "timeZone": "Europe/Berlin"}],
      "tcf": {"purposes": [2, 7], "specialFeatures": [1]},
-     "gpp": {"sale": true, "sensitiveData": ["Health"], "gpc": true},
+     "gpp": {"sale": true, "sensitiveData": ["health"], "gpc": true},
      "regional": [
        {"regions": ["EU"], "source": "GDPR Art. 9", "legalBasis": "LEGAL_BASIS_EXPLICIT_CONSENT", "channels": ["email"],
         "maxAge": "60s", "maxStaleness": "1s", "coveredByParent": true, "specialCategory": true,
@@ -93,7 +93,7 @@ fn own() -> Terms {
             zone: zones::find("Europe/Berlin"),
         }],
         tcf: Some(TcfRule { purposes: vec![2, 7], special_features: vec![1] }),
-        gpp: Some(GppRule { sale: true, sensitive_data: boxed(&["Health"]), gpc: true, ..GppRule::default() }),
+        gpp: Some(GppRule { sale: true, sensitive_data: boxed(&["health"]), gpc: true, ..GppRule::default() }),
     }
 }
 
@@ -205,7 +205,12 @@ fn each_rule_refuses_and_names_its_place() {
             r#""specialFeatures": [3]"#,
             "purposes[1].tcf.special_features[0]: purpose `marketing`: the TCF has no special feature 3",
         ),
-        (r#"["Health"]"#, r#"[""]"#, "purposes[1].gpp.sensitive_data[0]: missing"),
+        (r#"["health"]"#, r#"[""]"#, "purposes[1].gpp.sensitive_data[0]: missing"),
+        (
+            r#"["health"]"#,
+            r#"["Health"]"#,
+            "purposes[1].gpp.sensitive_data[0]: must be one of `racial_or_ethnic_origin`",
+        ),
         ("755", "65536", "recipients[0].tcf_vendor: must be a number of the Global Vendor List"),
         (r#"{"version": 1, "#, r#"{"version": 2, "#, "notices[0].versions[1].version: must be another"),
         (r#"{"version": 1, "#, r#"{"#, "notices[0].versions[1].version: must be at least 1"),
@@ -342,7 +347,7 @@ impl Draws {
             sale: self.is(),
             sharing: self.is(),
             targeted_advertising: self.is(),
-            sensitive_data: self.some_of(&["Health", "PreciseGeolocation"]),
+            sensitive_data: self.some_of(&["health", "precise_geolocation"]),
             gpc: self.is(),
         }
     }
