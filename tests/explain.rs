@@ -302,7 +302,7 @@ async fn a_deadline_ends_the_replay_and_not_todays_answer() {
     sidecar::append(&home.ledger(), many.as_bytes());
     let question = v1::Question { subject: Some(subject("crm:1")), ..v1::Question::default() };
     let mut request = Request::new(v1::ExplainRequest { question: Some(question), evidence_id: allowed });
-    request.set_timeout(Duration::from_millis(600));
+    request.set_timeout(Duration::from_millis(1500));
     let explained = client.explain(request).await.expect("answered").into_inner();
     let replay = explained.replay.expect("a replay");
     assert_eq!((replay.standing(), kinds(&replay)), (Standing::Impossible, vec![Kind::TooLate]));

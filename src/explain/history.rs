@@ -88,7 +88,7 @@ impl History {
     /// # Cancel safety
     /// The reading of a file ends within a mebibyte after it is dropped.
     pub async fn read(&self, subject: &str, asked: Position, until: Instant) -> Result<Read, HistoryError> {
-        let Ok(Ok(_turn)) = timeout_at(until.into(), self.turn.acquire()).await else {
+        let Ok(Ok(turn)) = timeout_at(until.into(), Arc::clone(&self.turn).acquire_owned()).await else {
             return Err(HistoryError::TooLate);
         };
         match &*self.ledger {
@@ -96,8 +96,13 @@ impl History {
                 let gone = Gone::default();
                 let (path, subject, flag) = (path.clone(), subject.to_owned(), Arc::clone(&gone.0));
                 let goes_on = move || !flag.load(Ordering::Relaxed) && Instant::now() < until;
-                let reading = spawn_blocking(move || read_file(&path, &subject, asked, &goes_on));
-                reading.await.map_err(|error| HistoryError::Unread(error.to_string()))?
+                let reading = spawn_blocking(move || {
+                    // Held until the thread has ended, which may be a mebibyte after nobody waits for it any more.
+                    let _turn = turn;
+                    read_file(&path, &subject, asked, &goes_on)
+                });
+                let read = timeout_at(until.into(), reading).await.map_err(|_| HistoryError::TooLate)?;
+                read.map_err(|error| HistoryError::Unread(error.to_string()))?
             }
             Ledger::Nats { config, .. } => {
                 let reading = read_nats(config, subject, asked, until);
