@@ -54,6 +54,21 @@ fn a_state_comes_back_as_it_was() {
 }
 
 #[test]
+fn restrictions_a_birth_and_a_guardian_come_back_as_they_were() {
+    let mut by_guardian = record(50, Status::Given, 12);
+    by_guardian.collection.by_guardian = true;
+    let mut kept = SubjectState::of_record("club", "app", "", by_guardian);
+    for (purpose, restricted) in [("", false), ("marketing", true)] {
+        let event_time = Time::from_unix_millis(60);
+        kept.join(SubjectState::of_restriction(Restriction { purpose: purpose.into(), event_time, restricted }));
+    }
+    let born = Day::from_unix_days(-1);
+    kept.join(SubjectState::of_birth(Birth { event_time: Time::from_unix_millis(-7), born }));
+    let value = encode_state(b"key", &kept);
+    assert_eq!(decode_state(b"key", &value, &Texts::default()), Ok(kept));
+}
+
+#[test]
 fn the_format_is_read_as_it_was_written() {
     // Written by format 2. If this fails the format changed: give it a new number, so that what is stored is built anew.
     let fixture = data_encoding::HEXLOWER.decode(FORMAT_2.as_bytes()).expect("hexadecimal");
