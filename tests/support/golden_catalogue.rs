@@ -11,7 +11,6 @@ use consentd::domain::catalogue::{
 };
 use consentd::domain::{Catalogue, CatalogueParts, EventBody, LegalBasis, NoticeRule, Purpose, Terms, Time, Zone};
 use consentd::proto::v1;
-use consentd::zones;
 use serde::Deserialize;
 use toml::value::Datetime;
 
