@@ -11,7 +11,6 @@ use consentd::domain::catalogue::{
 };
 use consentd::domain::{Catalogue, CatalogueParts, EventBody, LegalBasis, NoticeRule, Purpose, Terms, Time, Zone};
 use consentd::proto::v1;
-use consentd::zones;
 use serde::Deserialize;
 use toml::value::Datetime;
 
@@ -205,6 +204,7 @@ struct TcfLines {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an opt-out of its own, as the standard has it")]
 struct GppLines {
     #[serde(default)]
     sale: bool,
