@@ -19,6 +19,6 @@ pub mod wire;
 
 pub use find::{FindError, Found, Place, find};
 pub use history::{History, HistoryError, Read};
-pub use reasoning::{DecidingRecord, Reasoning, RuleOutcome, RuleResult};
+pub use reasoning::{AppliedTerms, DecidingRecord, Reasoning, RuleOutcome, RuleResult};
 pub use recorded::{Recorded, RecordedSignals};
 pub use replay::{Cause, Remark, RemarkKind, Replay, Standing, Today, replay, unread};

@@ -310,6 +310,43 @@ async fn a_deadline_ends_the_replay_and_not_todays_answer() {
     sidecar.stop().await;
 }
 
+/// With a catalogue of a shop in several regions, and a string that permits less than it takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_explanation_names_the_laws_that_apply_and_what_in_a_string_denies() {
+    let home = Home::new();
+    let worldwide: serde_json::Value =
+        serde_json::from_str(include_str!("../examples/catalogues/worldwide.json")).expect("JSON");
+    let published = serde_json::json!({ "eventId": "c", "eventTime": "2026-01-01T00:00:00Z", "catalogue": worldwide });
+    home.append(&published.to_string());
+    home.append(&given("crm:1").replace("\"newsletter\"", "\"advertising.personalised\"").replace("email", "web"));
+    let sidecar = Sidecar::ready(&home, &[]).await;
+    let address = sidecar.tcp.to_string();
+    // Nothing in it is permitted.
+    let tcf = "CQkgb8AQkgb8AEsACBENCWFgAAAAAAAAAAYgAVAAAAAAAAAAAAA.IF5wAgAVALzA";
+    let asked = ["crm:1", "advertising.personalised", "--channel=web", "--jurisdiction=DE", "--tcf", tcf];
+    let explain = |more: &[&str]| command(&[&asked[..], &["--address", &address], more].concat(), &[("TZ", "UTC")]);
+    let (code, json, _) = explain(&["--json"]);
+    assert_eq!(code, 1);
+    let told: v1::ExplainResponse = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(today(&told), Reason::SignalTcf);
+    let rule = |name: &str| told.rules.iter().find(|rule| rule.rule == name).expect("listed");
+    let sources: Vec<&str> = rule("jurisdiction").terms.iter().map(|terms| terms.source.as_str()).collect();
+    assert_eq!(sources, ["ePrivacy Directive Art. 5(3); GDPR Art. 6(1)(a); IAB Europe TCF"]);
+    assert_eq!(
+        rule("signals").detail,
+        "TCF purpose 1 is not permitted to the publisher: the purpose was not consented to"
+    );
+    assert!(told.rules.iter().all(|rule| rule.rule == "signals" || rule.detail.is_empty()));
+    for language in ["--language=en", "--language=tr"] {
+        let (_, text, _) = explain(&[language]);
+        let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(joined.contains("§ EU: ePrivacy Directive Art. 5(3);"), "{text}");
+        assert!(joined.contains("→ TCF purpose 1 is not permitted to the publisher:"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+    sidecar.stop().await;
+}
+
 /// Runs the command, and gives its exit code and what it printed.
 fn command(arguments: &[&str], environment: &[(&str, &str)]) -> (i32, String, String) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_consentd"));

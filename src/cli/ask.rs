@@ -25,9 +25,18 @@ pub(super) struct Args {
     /// Where the subject is, ISO 3166, such as `TR` or `US-ME`.
     #[arg(long, default_value = "")]
     jurisdiction: String,
+    /// Where the subject's clock is, such as `Europe/Istanbul`.
+    #[arg(long, default_value = "", value_name = "ZONE")]
+    time_zone: String,
     /// The value of a `Sec-GPC` header that came with the request.
     #[arg(long, default_value = "", value_name = "VALUE")]
     sec_gpc: String,
+    /// A TCF string that came with it.
+    #[arg(long, default_value = "", value_name = "STRING")]
+    tcf: String,
+    /// A GPP string that came with it.
+    #[arg(long, default_value = "", value_name = "STRING")]
+    gpp: String,
     /// A ledger token: answer from a view at least as fresh.
     #[arg(long, default_value = "", value_name = "TOKEN")]
     at_least_as_fresh: String,
@@ -67,11 +76,10 @@ impl Args {
             channel: self.channel.clone(),
             recipient: self.recipient.clone(),
             jurisdiction: self.jurisdiction.clone(),
-            signals: (!self.sec_gpc.is_empty())
-                .then(|| v1::Signals { sec_gpc: self.sec_gpc.clone(), ..v1::Signals::default() }),
+            signals: Some(v1::Signals { sec_gpc: self.sec_gpc.clone(), tcf: self.tcf.clone(), gpp: self.gpp.clone() }),
             at_least_as_fresh: self.at_least_as_fresh.clone(),
             max_staleness: None,
-            time_zone: String::new(),
+            time_zone: self.time_zone.clone(),
         })
     }
 
@@ -99,7 +107,12 @@ pub(super) fn answer_text(answer: Option<&v1::Answer>, view: Option<&v1::View>, 
         reason.map_or("this version does not know the reason", domain::Reason::sentence),
     )];
     if !answer.failed_purpose.is_empty() {
-        lines.push(format!("  required     {}", answer.failed_purpose));
+        let why = domain::Reason::try_from(answer.failed_reason());
+        let why = why.map_or(String::new(), |reason| format!(", which is denied: {reason}: {}", reason.sentence()));
+        lines.push(format!("  required     {}{why}", answer.failed_purpose));
+    }
+    if let Some(at) = &answer.not_before {
+        lines.push(format!("  not before   {}", time_text(at)));
     }
     if let Some(notice) = &answer.notice {
         lines.push(format!("  show notice  {}, version {} or later", notice.id, notice.version));

@@ -1,8 +1,8 @@
 //! A decision with all that led to it, on its own feet.
 
 use crate::domain::{
-    self, Catalogue, Decision, Freshness, LegalBasis, Position, Question, Reason, Record, Slot, SubjectView, Text,
-    Time, Verdict,
+    self, Catalogue, Decision, Freshness, LegalBasis, Position, Question, Reason, Record, SignalDetail, Slot,
+    SubjectView, Text, Time, Verdict,
 };
 
 /// A decision, the rules that led to it, and the record it rests on.
@@ -41,6 +41,19 @@ pub struct RuleOutcome {
     pub result: RuleResult,
     /// What was found, in a sentence, where it decided.
     pub finding: String,
+    /// The terms that apply, where they differ by region.
+    pub terms: Vec<AppliedTerms>,
+    /// What in a signal denies.
+    pub detail: Option<SignalDetail>,
+}
+
+/// Terms that apply, all of which must allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppliedTerms {
+    /// The regions they are for; empty for the purpose's own.
+    pub regions: Vec<Box<str>>,
+    /// The law they come from, as the catalogue names it.
+    pub source: Box<str>,
 }
 
 /// How a rule came out.
@@ -97,6 +110,8 @@ impl Reasoning {
             purpose: "".into(),
             result: RuleResult::NotReached,
             finding: String::new(),
+            terms: Vec::new(),
+            detail: None,
         }));
         Self {
             reason: decision.reason,
@@ -145,7 +160,19 @@ fn told(outcome: &domain::RuleOutcome<'_>, decision: &Decision<'_>) -> RuleOutco
         (true, Some(reason)) => reason.sentence().to_owned(),
         (true, None) => "the required purpose is allowed".to_owned(),
     };
-    RuleOutcome { rule: outcome.rule, description: outcome.description, purpose: purpose.into(), result, finding }
+    let terms =
+        outcome.terms.iter().map(|terms| AppliedTerms { regions: terms.regions.to_vec(), source: terms.source.into() });
+    // A required purpose passes on what it found: it belongs to the rule that found it.
+    let is_its_own = of_required || decision.reason != Reason::RequiredPurposeDenied;
+    RuleOutcome {
+        rule: outcome.rule,
+        description: outcome.description,
+        purpose: purpose.into(),
+        result,
+        finding,
+        terms: terms.collect(),
+        detail: decision.detail.filter(|_| result == RuleResult::Denied && is_its_own),
+    }
 }
 
 fn required_finding(decision: &Decision<'_>) -> String {

@@ -1,7 +1,8 @@
 //! How explanations look on the wire.
 
 use super::{
-    Cause, DecidingRecord, Reasoning, Recorded, Remark, RemarkKind, Replay, RuleOutcome, RuleResult, Standing,
+    AppliedTerms, Cause, DecidingRecord, Reasoning, Recorded, Remark, RemarkKind, Replay, RuleOutcome, RuleResult,
+    Standing,
 };
 use crate::domain::{Collection, Defects, LegalBasis};
 use crate::proto::time::{duration, timestamp};
@@ -36,7 +37,7 @@ pub fn rules(reasoning: &Reasoning) -> Vec<v1::RuleOutcome> {
 }
 
 fn rule(outcome: &RuleOutcome) -> v1::RuleOutcome {
-    let RuleOutcome { rule, description, purpose, result, finding } = outcome;
+    let RuleOutcome { rule, description, purpose, result, finding, terms, detail } = outcome;
     let result = match result {
         RuleResult::Passed => v1::RuleResult::Passed,
         RuleResult::Denied => v1::RuleResult::Denied,
@@ -50,6 +51,15 @@ fn rule(outcome: &RuleOutcome) -> v1::RuleOutcome {
         purpose: purpose.to_string(),
         result: result.into(),
         finding: finding.clone(),
+        terms: terms.iter().map(applied).collect(),
+        detail: detail.map(|detail| detail.to_string()).unwrap_or_default(),
+    }
+}
+
+fn applied(terms: &AppliedTerms) -> v1::AppliedTerms {
+    v1::AppliedTerms {
+        regions: terms.regions.iter().map(|region| region.to_string()).collect(),
+        source: terms.source.to_string(),
     }
 }
 

@@ -155,10 +155,19 @@ impl Page {
                 let _ = write!(line, " [{}]", rule.purpose);
             }
             wrapped(text, &line, NAME);
+            for terms in &rule.terms {
+                let regions = if terms.regions.is_empty() { self.labels.elsewhere } else { &terms.regions.join(", ") };
+                let source = if terms.source.is_empty() { String::new() } else { format!(": {}", terms.source) };
+                paragraph(text, NAME, NAME + 2, &format!("§ {regions}{source}"));
+            }
             if rule.decided {
                 let reason = if is_required { reason(answer.failed_reason()) } else { why };
                 if let Some(reason) = reason.filter(|_| rule.result() == v1::RuleResult::Denied || !is_required) {
                     paragraph(text, NAME, NAME + 2, &format!("→ {}", words::reason(self.language, reason)));
+                }
+                // The words of the standard, which has none in other languages.
+                if !rule.detail.is_empty() {
+                    paragraph(text, NAME, NAME + 2, &format!("→ {}", rule.detail));
                 }
             }
         }
