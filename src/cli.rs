@@ -13,6 +13,7 @@ mod evidence;
 mod explain;
 mod ledger;
 mod local;
+mod question;
 mod quickstart;
 mod report;
 mod serve;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::client::{self, Sidecar};
+use super::question::Circumstances;
 use super::{Failure, Outcome};
 use crate::domain::{self, Subject};
 use crate::proto::v1;
@@ -19,27 +20,8 @@ pub(super) struct Args {
     /// The channel, such as `email`.
     #[arg(short, long)]
     channel: String,
-    /// The third party that would receive the data; without it, the controller itself.
-    #[arg(short, long, default_value = "")]
-    recipient: String,
-    /// Where the subject is, ISO 3166, such as `TR` or `US-ME`.
-    #[arg(long, default_value = "")]
-    jurisdiction: String,
-    /// Where the subject's clock is, such as `Europe/Istanbul`.
-    #[arg(long, default_value = "", value_name = "ZONE")]
-    time_zone: String,
-    /// The value of a `Sec-GPC` header that came with the request.
-    #[arg(long, default_value = "", value_name = "VALUE")]
-    sec_gpc: String,
-    /// A TCF string that came with it.
-    #[arg(long, default_value = "", value_name = "STRING")]
-    tcf: String,
-    /// A GPP string that came with it.
-    #[arg(long, default_value = "", value_name = "STRING")]
-    gpp: String,
-    /// A ledger token: answer from a view at least as fresh.
-    #[arg(long, default_value = "", value_name = "TOKEN")]
-    at_least_as_fresh: String,
+    #[command(flatten)]
+    circumstances: Circumstances,
     #[command(flatten)]
     sidecar: Sidecar,
     /// The longest to wait for the answer, in milliseconds.
@@ -70,17 +52,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 impl Args {
     fn question(&self) -> Result<v1::Question, Failure> {
         let subject = Subject::parse(&self.subject)?;
-        Ok(v1::Question {
-            subject: Some(v1::Subject { space: subject.space().to_owned(), id: subject.expose_id().to_owned() }),
-            purpose: self.purpose.clone(),
-            channel: self.channel.clone(),
-            recipient: self.recipient.clone(),
-            jurisdiction: self.jurisdiction.clone(),
-            signals: Some(v1::Signals { sec_gpc: self.sec_gpc.clone(), tcf: self.tcf.clone(), gpp: self.gpp.clone() }),
-            at_least_as_fresh: self.at_least_as_fresh.clone(),
-            max_staleness: None,
-            time_zone: self.time_zone.clone(),
-        })
+        Ok(self.circumstances.question(&subject, &self.purpose, &self.channel))
     }
 
     fn request<T>(&self, message: T) -> tonic::Request<T> {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::client::{self, Sidecar};
 use super::ledger::place::PlaceArgs;
+use super::question::Circumstances;
 use super::{Failure, Outcome};
 use crate::domain::Subject;
 use crate::evidence::EvidenceId;
@@ -39,27 +40,8 @@ pub(super) struct Args {
     /// The channel, such as `email`.
     #[arg(short, long, required_unless_present = "evidence")]
     channel: Option<String>,
-    /// The third party that would receive the data; without it, the controller itself.
-    #[arg(short, long, default_value = "")]
-    recipient: String,
-    /// Where the subject is, ISO 3166, such as `TR` or `US-ME`.
-    #[arg(long, default_value = "")]
-    jurisdiction: String,
-    /// Where the subject's clock is, such as `Europe/Istanbul`.
-    #[arg(long, default_value = "", value_name = "ZONE")]
-    time_zone: String,
-    /// The value of a `Sec-GPC` header that came with the request.
-    #[arg(long, default_value = "", value_name = "VALUE")]
-    sec_gpc: String,
-    /// A TCF string that came with it.
-    #[arg(long, default_value = "", value_name = "STRING")]
-    tcf: String,
-    /// A GPP string that came with it.
-    #[arg(long, default_value = "", value_name = "STRING")]
-    gpp: String,
-    /// A ledger token: answer from a view at least as fresh.
-    #[arg(long, default_value = "", value_name = "TOKEN")]
-    at_least_as_fresh: String,
+    #[command(flatten)]
+    circumstances: Circumstances,
     /// An earlier answer, by its evidence id; `#k` names one of a batch.
     #[arg(long, value_name = "ID")]
     evidence: Option<EvidenceId>,
@@ -155,19 +137,8 @@ impl Args {
     }
 
     fn question(&self, subject: &Subject) -> v1::Question {
-        let Self { sec_gpc, tcf, gpp, .. } = self;
-        let signals = v1::Signals { sec_gpc: sec_gpc.clone(), tcf: tcf.clone(), gpp: gpp.clone() };
-        v1::Question {
-            subject: Some(v1::Subject { space: subject.space().to_owned(), id: subject.expose_id().to_owned() }),
-            purpose: self.purpose.clone().unwrap_or_default(),
-            channel: self.channel.clone().unwrap_or_default(),
-            recipient: self.recipient.clone(),
-            jurisdiction: self.jurisdiction.clone(),
-            signals: (signals != v1::Signals::default()).then_some(signals),
-            at_least_as_fresh: self.at_least_as_fresh.clone(),
-            max_staleness: None,
-            time_zone: self.time_zone.clone(),
-        }
+        let text = |part: &Option<String>| part.clone().unwrap_or_default();
+        self.circumstances.question(subject, &text(&self.purpose), &text(&self.channel))
     }
 
     fn place(&self) -> PlaceArgs {

@@ -27,7 +27,11 @@ pub(super) async fn explain(args: &Args, dir: &Path, subject: &Subject) -> Resul
     let until = Instant::now() + args.timeout();
     let read = history.read(subject.expose(), recorded.position, until).await?;
 
-    let signals = Signals { sec_gpc: &recorded.signals.sec_gpc.clone(), tcf: &args.tcf, gpp: &args.gpp };
+    let signals = Signals {
+        sec_gpc: &recorded.signals.sec_gpc.clone(),
+        tcf: &args.circumstances.tcf,
+        gpp: &args.circumstances.gpp,
+    };
     let understood = Listener::new().understand(&signals);
     let asked = recorded.clone();
     let question = question(&asked, signals, &understood);
