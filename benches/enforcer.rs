@@ -24,7 +24,9 @@ use consentd::ledger::LedgerSource;
 use consentd::ledger::file::{self, FileSource};
 use consentd::replica::{self, Replica, Running};
 use consentd::telemetry::Metrics;
+use consentd::zones;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 /// That of the binary.
@@ -90,11 +92,9 @@ impl Inside {
     /// The time that so many calls take, one after the other, each of the questions of the next chunk.
     fn time(&self, runtime: &Runtime, kind: CallKind, chunks: &[&[Ask<'_>]], calls: u64) -> Duration {
         // A wire shares what its questions have in common.
-        let signals =
-            chunks.first().and_then(|chunk| chunk.first()).map_or_else(Signals::default, |ask| ask.question.signals);
         let call = Call {
             kind,
-            shared: Question { signals, ..question() },
+            shared: chunks[0][0].question,
             at_least_as_fresh: None,
             patience: Duration::MAX,
             since: Instant::now(),
@@ -116,7 +116,7 @@ impl Inside {
     fn allowed<'a>(&self, runtime: &Runtime, asks: &[Ask<'a>]) -> Vec<Ask<'a>> {
         let call = Call {
             kind: CallKind::MayProcessBatch,
-            shared: question(),
+            shared: asks[0].question,
             at_least_as_fresh: None,
             patience: Duration::MAX,
             since: Instant::now(),
@@ -146,6 +146,42 @@ fn question() -> Question<'static> {
         max_staleness: None,
         time_zone: None,
     }
+}
+
+/// The ledger again, with a catalogue behind it that makes use of everything for every purpose: terms by region, a rule for
+/// the young, methods, versions of a notice, quiet hours, and signals. Its subjects are allowed as before.
+fn with_everything(ledger: &Path, at: &Path) {
+    let text = std::fs::read_to_string(ledger).expect("a ledger");
+    let first = text.lines().next().expect("a catalogue");
+    let mut event: Value = serde_json::from_str(first).expect("JSON");
+    event["eventId"] = json!("everything");
+    // Six hours from now, for a minute.
+    let hour = (Clock::system().now().unix_millis() / 3_600_000 + 3 + 6) % 24;
+    let quiet = json!([{
+        "channels": ["email"], "from": format!("{hour:02}:00"), "until": format!("{hour:02}:01"), "timeZone": "Europe/Istanbul"
+    }]);
+    let catalogue = &mut event["catalogue"];
+    catalogue["version"] = json!("2");
+    catalogue["notices"] = json!([{ "id": "privacy", "versions": [
+        { "version": 1 }, { "version": 2, "material": true }, { "version": 3, "effectiveAt": "2026-01-01T00:00:00Z" }
+    ] }]);
+    catalogue["regions"] =
+        json!([{ "key": "EU", "members": ["DE", "FR"] }, { "key": "TR", "timeZone": "Europe/Istanbul" }]);
+    for purpose in catalogue["purposes"].as_array_mut().expect("purposes") {
+        purpose["honoursGpc"] = json!(true);
+        purpose["tcf"] = json!({ "purposes": [1] });
+        purpose["gpp"] = json!({ "sale": true });
+        purpose["quietHours"] = quiet.clone();
+        let young = json!({ "under": 18, "treatment": "MINOR_TREATMENT_GUARDIAN", "unknownAge": "UNKNOWN_AGE_ADULT" });
+        purpose["minors"] = young.clone();
+        purpose["regional"] = json!([
+            { "regions": ["TR"], "maxAge": "31536000s", "minors": young },
+            { "regions": ["EU"], "honoursGpc": true },
+            { "regions": ["US-CA"], "legalBasis": "LEGAL_BASIS_LEGITIMATE_INTEREST" },
+            { "regions": ["US-ME"], "specialCategory": true, "legalBasis": "LEGAL_BASIS_EXPLICIT_CONSENT" }
+        ]);
+    }
+    std::fs::write(at, format!("{text}{event}\n")).expect("written");
 }
 
 fn answer(criterion: &mut Criterion) {
@@ -190,6 +226,35 @@ fn answer(criterion: &mut Criterion) {
         bencher.iter_custom(|calls| roomy.time(&runtime, CallKind::MayProcessBatch, &batches, calls));
     });
     roomy.stop();
+
+    // To be compared with the same of the release before there was any of it.
+    let everything = dir.path().join("everything.jsonl");
+    with_everything(&ledger, &everything);
+    let full = Inside::start(&dir.path().join("full"), &everything, ROOMY_BYTES);
+    let in_region = Question { jurisdiction: "TR", time_zone: zones::find("Europe/Istanbul"), ..question() };
+    let asks_in_region: Vec<Ask<'_>> = asks.iter().map(|ask| Ask { question: in_region, ..*ask }).collect();
+    let allowed = full.allowed(&runtime, &asks_in_region);
+    assert!(allowed.len() > SUBJECTS / 3, "{} allow", allowed.len());
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("hit, allow, evidence written, one subject, every feature on", |bencher| {
+        bencher.iter_custom(|calls| full.time(&runtime, CallKind::MayProcess, &[&allowed[..1]], calls));
+    });
+    let each: Vec<&[Ask<'_>]> = allowed.chunks(1).collect();
+    group.bench_function(
+        format!("hit, allow, evidence written, {} subjects, every feature on", each.len()),
+        |bencher| {
+            bencher.iter_custom(|calls| full.time(&runtime, CallKind::MayProcess, &each, calls));
+        },
+    );
+    let signals = Signals { sec_gpc: "0", tcf: TCF, ..Signals::default() };
+    let permitted: Vec<Ask<'_>> =
+        allowed.iter().map(|ask| Ask { question: Question { signals, ..ask.question }, ..*ask }).collect();
+    let permitted = full.allowed(&runtime, &permitted);
+    assert_eq!(permitted.len(), allowed.len(), "the string permits it");
+    group.bench_function("hit, allow, evidence written, one subject, every feature on, with a TCF string", |bencher| {
+        bencher.iter_custom(|calls| full.time(&runtime, CallKind::MayProcess, &[&permitted[..1]], calls));
+    });
+    full.stop();
 
     let scanty = Inside::start(&dir.path().join("scanty"), &ledger, SCANTY_BYTES);
     let cold: Vec<&[Ask<'_>]> = asks.chunks(1).collect();
