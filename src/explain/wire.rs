@@ -58,7 +58,7 @@ fn rule(outcome: &RuleOutcome) -> v1::RuleOutcome {
 
 fn applied(terms: &AppliedTerms) -> v1::AppliedTerms {
     v1::AppliedTerms {
-        regions: terms.regions.iter().map(|region| region.to_string()).collect(),
+        regions: terms.regions.iter().map(ToString::to_string).collect(),
         source: terms.source.to_string(),
     }
 }
