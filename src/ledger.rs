@@ -25,7 +25,7 @@ pub use fault::LedgerFault;
 pub use feed::{Feed, Quiet};
 pub use subject_key::{SECRET_BYTES, SubjectHasher, load_or_make_secret, load_secret};
 pub use token::{LedgerId, Token, TokenError};
-pub use writer::{AppendError, Had, LedgerWriter, Mark};
+pub use writer::{AppendError, Had, Half, LedgerWriter, Mark};
 
 use writer::Nth;
 

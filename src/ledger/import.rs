@@ -28,7 +28,7 @@ pub use encoding::{Encoding, NoText};
 pub use rows::{ROW_BYTES_MAX, RawRow};
 pub use table::HeaderError;
 
-use known::Known;
+use known::{Known, Mending};
 use source::Source;
 
 /// A batch goes out when it has so many events.
@@ -239,16 +239,17 @@ pub fn write(
             counts.silent += u64::from(events.is_empty());
             for event in events {
                 let marks = ledger.marks(&event);
-                if let Some(event) = known.mending(&event) {
-                    batch.push(event);
-                } else if known.is_mended(&event) || marks.iter().all(|mark| known.has(*mark)) {
-                    counts.known += 1;
-                } else {
-                    // Said twice in one input it is written once.
-                    for mark in marks {
-                        known.found(mark);
+                match known.mending(&event) {
+                    Mending::Write(event) => batch.push(*event),
+                    Mending::Done => counts.known += 1,
+                    Mending::Nothing if marks.iter().all(|mark| known.has(*mark)) => counts.known += 1,
+                    Mending::Nothing => {
+                        // Said twice in one input it is written once.
+                        for mark in marks {
+                            known.found(mark);
+                        }
+                        batch.push(event);
                     }
-                    batch.push(event);
                 }
             }
             if batch.len() >= BATCH_EVENTS {

@@ -43,10 +43,21 @@ pub trait LedgerWriter {
 pub enum Had {
     /// What an event is written as.
     Mark(Mark),
-    /// Half an event, which a writer has left that died, by the event's id. Its subject is denied for it.
-    Half(Box<str>),
-    /// An event that replaces such a half of itself, by its id.
-    Mended(Box<str>),
+    /// Half an event, which a writer has left that died. Its subject is denied for it.
+    Half(Half),
+    /// An event that replaces such a half of itself, by what it is written as.
+    Mended(Mark),
+}
+
+/// The beginning of an event's text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Half {
+    /// The event's id, as far as it can be told.
+    pub id: Box<str>,
+    /// How much of the text there is, in bytes.
+    pub len: usize,
+    /// The mark of that much.
+    pub mark: Mark,
 }
 
 /// What something in a ledger is known by: the first 16 bytes of the SHA-256 of its content.

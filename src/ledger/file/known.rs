@@ -11,7 +11,7 @@ use super::FileLedger;
 use super::pages::{is_blank, line_len, mark, pages};
 use crate::domain::Position;
 use crate::ledger::codec::{self, LINE_BYTES_MAX};
-use crate::ledger::{Had, Mark};
+use crate::ledger::{Had, Half, Mark};
 use crate::proto::v1;
 
 impl FileLedger {
@@ -20,6 +20,11 @@ impl FileLedger {
     pub fn mark(event: &v1::LedgerEvent) -> Option<Mark> {
         let line = codec::encode_line(event).ok()?;
         Some(mark(line.as_bytes()))
+    }
+
+    /// Whether a text begins with half a line that was found.
+    pub(in crate::ledger) fn begins_with(text: &str, half: &Half) -> bool {
+        text.as_bytes().get(..half.len).is_some_and(|head| mark(head) == half.mark)
     }
 
     /// Tells of all complete lines. A line that another program wrote may say the same in other bytes, and is then not
@@ -74,7 +79,7 @@ fn tell(line: &[u8], each: &mut dyn FnMut(Had)) {
     }
     each(Had::Mark(mark(line)));
     match serde_json::from_slice::<Said<'_>>(line) {
-        Ok(said) if said.supersedes.contains(&said.event_id) => each(Had::Mended(said.event_id.into())),
+        Ok(said) if said.supersedes.contains(&said.event_id) => each(Had::Mended(mark(line))),
         Ok(_) => {}
         Err(_) => tell_half(line, each),
     }
@@ -86,6 +91,6 @@ fn tell_half(line: &[u8], each: &mut dyn FnMut(Had)) {
         && !is_blank(line)
         && let Err(unreadable) = codec::decode(line, Position(0))
     {
-        each(Had::Half(unreadable.event_id));
+        each(Had::Half(Half { id: unreadable.event_id, len: line.len(), mark: mark(line) }));
     }
 }

@@ -5,11 +5,13 @@
 //! time, each part with the whole ledger.
 //!
 //! Half of an event, which an import has left that died, denies the event's subject. The event that is written in its place
-//! says that it replaces it.
+//! says that it replaces it; only that very event does, since of another with the same id the half may be a withdrawal.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ledger::{Had, Mark};
+use crate::ledger::codec::encode_line;
+use crate::ledger::file::FileLedger;
+use crate::ledger::{Had, Half, Mark};
 use crate::proto::v1;
 
 /// The marks of one part: 2 million, with which of them were found, in 34 MiB.
@@ -20,8 +22,20 @@ const MARKS_MAX: usize = 2 << 20;
 pub(super) struct Known {
     marks: Vec<Mark>,
     found: Vec<bool>,
-    halves: BTreeSet<Box<str>>,
-    mended: BTreeSet<Box<str>>,
+    halves: BTreeMap<Box<str>, Vec<Half>>,
+    halves_seen: usize,
+    mended: BTreeSet<Mark>,
+}
+
+/// What is to be done about half of an event.
+#[derive(Debug)]
+pub(super) enum Mending {
+    /// Nothing: there is none, or none that this event replaces.
+    Nothing,
+    /// It was replaced before.
+    Done,
+    /// The event is to be written so.
+    Write(Box<v1::LedgerEvent>),
 }
 
 /// The most halves that are mended at once: each is of a writer that died.
@@ -54,26 +68,34 @@ impl Known {
     pub(super) fn note(&mut self, had: Had) {
         match had {
             Had::Mark(mark) => self.found(mark),
-            Had::Half(id) if self.halves.len() < HALVES_MAX => drop(self.halves.insert(id)),
-            Had::Mended(id) if self.mended.len() < HALVES_MAX => drop(self.mended.insert(id)),
-            Had::Half(_) | Had::Mended(_) => {}
+            Had::Half(half) => {
+                self.halves_seen += 1;
+                if self.halves_seen <= HALVES_MAX {
+                    self.halves.entry(half.id.clone()).or_default().push(half);
+                }
+            }
+            Had::Mended(mark) if self.mended.len() < HALVES_MAX => drop(self.mended.insert(mark)),
+            Had::Mended(_) => {}
         }
     }
 
-    /// The event as it is to be written, where half of it is in the ledger and was not replaced.
-    pub(super) fn mending(&mut self, event: &v1::LedgerEvent) -> Option<v1::LedgerEvent> {
-        let id = &*event.event_id;
-        if !self.halves.contains(id) || !self.mended.insert(id.into()) {
-            return None;
+    /// What is to be done where the ledger has half of an event.
+    pub(super) fn mending(&mut self, event: &v1::LedgerEvent) -> Mending {
+        let halves = self.halves.get(&*event.event_id).filter(|_| self.halves_seen <= HALVES_MAX);
+        let Some(halves) = halves else { return Mending::Nothing };
+        let mut whole = event.clone();
+        whole.supersedes.push(event.event_id.clone());
+        let (Ok(plain), Ok(line)) = (encode_line(event), encode_line(&whole)) else { return Mending::Nothing };
+        // To replace one is to replace all of its id: each must be half of this event, or of what replaces it.
+        let is_ours = |half: &Half| [&plain, &line].into_iter().any(|text| FileLedger::begins_with(text, half));
+        if !halves.iter().all(is_ours) {
+            return Mending::Nothing;
         }
-        let mut event = event.clone();
-        event.supersedes.push(event.event_id.clone());
-        Some(event)
-    }
-
-    /// Whether an event replaces half of itself in the ledger.
-    pub(super) fn is_mended(&self, event: &v1::LedgerEvent) -> bool {
-        self.mended.contains(&*event.event_id) && self.halves.contains(&*event.event_id)
+        // INVARIANT: a text that can be encoded has a mark.
+        match FileLedger::mark(&whole) {
+            Some(mark) if !self.mended.insert(mark) => Mending::Done,
+            Some(_) | None => Mending::Write(Box::new(whole)),
+        }
     }
 
     /// Notes that the ledger has a mark.

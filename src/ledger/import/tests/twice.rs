@@ -121,6 +121,31 @@ fn a_half_is_replaced_wherever_it_was_cut() {
     }
 }
 
+#[test]
+fn half_of_another_event_with_the_same_id_is_not_replaced() {
+    let input = [HEADER, &row(1)].concat();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ledger.jsonl");
+    let mut ledger = FileLedger::open(&path).expect("it is created");
+    import(Cursor::new(&input), options(Format::Csv), &mut ledger, &mut Kept::default()).expect("it ends");
+    let line = std::fs::read_to_string(&path).expect("it is read");
+    // By mistake somebody's withdrawal had the id of a consent, and its writer died.
+    let other = line.replace("CONSENT_STATUS_GIVEN", "CONSENT_STATUS_WITHDRAWN");
+    assert_ne!(other, line);
+    std::fs::write(&path, &other[..other.len() - 5]).expect("it is written");
+    let told = codec::decode(&other.as_bytes()[..other.len() - 5], Position(0)).expect_err("half of it");
+    for written in [1, 0] {
+        let counts = import(Cursor::new(&input), options(Format::Csv), &mut ledger, &mut Kept::default());
+        assert_eq!(counts.expect("it ends").written, written);
+        let text = std::fs::read_to_string(&path).expect("it is read");
+        let readable = text.lines().filter_map(|line| codec::decode(line.as_bytes(), Position(0)).ok());
+        let events: Vec<_> = readable.collect();
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0].event_id, told.event_id);
+        assert!(events[0].supersedes.is_empty(), "what could not be read may have been a withdrawal");
+    }
+}
+
 /// An input whose rows change once it was read.
 struct Changing {
     texts: [Cursor<Vec<u8>>; 2],
