@@ -16,6 +16,7 @@ pub mod keys;
 mod print;
 mod problem;
 mod reader;
+mod schema;
 mod sources;
 mod units;
 
@@ -24,6 +25,7 @@ pub use keys::{
     ReplicaMode, Server, Ship, ShipKind, Telemetry, Workers,
 };
 pub use problem::{Origin, Problem, Problems};
+pub use schema::schema;
 pub use sources::{CONFIG_BYTES_MAX, CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Flag, Sources};
 pub use units::parse_duration;
 

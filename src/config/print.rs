@@ -35,7 +35,7 @@ fn write_entry(f: &mut fmt::Formatter<'_>, entry: &Entry, name: &str) -> fmt::Re
     }
 }
 
-fn capitalised(text: &str) -> String {
+pub(super) fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }

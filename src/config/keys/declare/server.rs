@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{PATH_BYTES_MAX, UDS_PATH_BYTES_MAX};
 use crate::config::keys::{self, Admin, Authzen, Server, WORKERS_MAX, Workers};
 use crate::config::reader::{Reader, number, quote, text};
+use crate::config::schema::Shape;
 use crate::config::sources::Raw;
 use crate::transport::{Tls, TlsVersion};
 
@@ -33,6 +34,7 @@ impl Server {
                 "server.uds_mode",
                 "Who may use the Unix socket, as a file mode.",
                 "an octal mode, \"0600\" to \"0777\"",
+                Shape::Pattern("0?[67][0-7][0-7]"),
                 keys::DEFAULT_SERVER_UDS_MODE,
                 parse_mode,
                 |mode| quote(&format!("{mode:04o}")),
@@ -95,6 +97,7 @@ impl Server {
                 "server.workers",
                 "How many threads answer; \"auto\" follows the CPU quota.",
                 &format!("\"auto\", or 1 to {WORKERS_MAX}"),
+                Shape::Either(vec![Shape::Words(vec!["auto"]), Shape::Whole { least: 1, most: WORKERS_MAX }]),
                 Workers::Auto,
                 parse_workers,
                 |workers| match workers {
@@ -122,6 +125,7 @@ impl Authzen {
                 "authzen.resource_type",
                 "The type of the resources whose id is a purpose; about others the answer is no.",
                 "1 to 64 characters",
+                Shape::Pattern(".{1,64}"),
                 keys::DEFAULT_AUTHZEN_RESOURCE_TYPE.to_owned(),
                 parse_resource_type,
                 |text| quote(text),
