@@ -11,6 +11,7 @@ mod config;
 mod config_flags;
 mod evidence;
 mod explain;
+mod injector;
 mod ledger;
 mod local;
 mod question;
@@ -48,6 +49,7 @@ enum Command {
     Ledger(Box<ledger::Args>),
     Report(Box<report::Args>),
     Evidence(evidence::Evidence),
+    Injector(Box<injector::Args>),
     Bench(Box<bench::Args>),
 }
 
@@ -100,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Ledger(args) => ledger::run(*args),
         Command::Report(args) => report::run(*args),
         Command::Evidence(args) => evidence::run(&args),
+        Command::Injector(args) => injector::run(*args),
         Command::Bench(args) => bench::run(*args),
     };
     outcome.unwrap_or_else(|Failure(sentence)| {

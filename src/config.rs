@@ -26,7 +26,7 @@ pub use keys::{
 };
 pub use problem::{Origin, Problem, Problems};
 pub use schema::schema;
-pub use sources::{CONFIG_BYTES_MAX, CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Flag, Sources};
+pub use sources::{CONFIG_BYTES_MAX, CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Flag, Sources, TARGET_VARIABLE, variable};
 pub use units::parse_duration;
 
 use std::path::PathBuf;

@@ -26,6 +26,7 @@ pub mod explain;
 pub mod ext_authz;
 pub mod grpc;
 pub mod impact;
+pub mod injector;
 pub mod ledger;
 pub mod lifecycle;
 pub mod nats;
