@@ -20,8 +20,8 @@ mod sources;
 mod units;
 
 pub use keys::{
-    Admin, Authzen, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
-    ReplicaMode, Server, Ship, ShipKind, Telemetry, Workers,
+    Admin, Authzen, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, PageAsks,
+    Replica, ReplicaMode, Server, Ship, ShipKind, Telemetry, Workers,
 };
 pub use problem::{Origin, Problem, Problems};
 pub use sources::{CONFIG_BYTES_MAX, CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Flag, Sources};
