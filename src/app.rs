@@ -358,7 +358,7 @@ impl Bound {
             let mut stopped = stopped.clone();
             // Ends as well when nobody can say so any more.
             let stop = async move { _ = stopped.wait_for(|stopped| *stopped).await };
-            let page = admin::serve(listener, self.lifecycle.clone(), self.metrics.clone(), stop);
+            let page = admin::serve(listener, admin::probes(self.lifecycle.clone(), self.metrics.clone()), stop);
             serving.spawn(async { page.await.map_err(ServeError::from) });
         }
         let reporting = reporter.clone();

@@ -21,8 +21,8 @@ mod sources;
 mod units;
 
 pub use keys::{
-    Admin, Authzen, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
-    ReplicaMode, Server, Ship, ShipKind, Telemetry, Workers,
+    Admin, Authzen, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, PageAsks,
+    Replica, ReplicaMode, Server, Ship, ShipKind, Telemetry, Workers,
 };
 pub use problem::{Origin, Problem, Problems};
 pub use schema::schema;

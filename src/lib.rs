@@ -25,6 +25,7 @@ pub mod evidence;
 pub mod explain;
 pub mod ext_authz;
 pub mod grpc;
+pub mod html;
 pub mod impact;
 pub mod injector;
 pub mod ledger;

@@ -148,6 +148,17 @@ pub struct Admin {
     pub tcp: Option<SocketAddr>,
     /// Whether that may be beyond this machine.
     pub plaintext: bool,
+    /// Whether somebody on this machine may ask there.
+    pub ask: PageAsks,
+}
+
+/// Whether somebody on this machine may ask on the local page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageAsks {
+    /// Where everybody on this machine may ask anyway.
+    Auto,
+    /// Always, or never.
+    Fixed(bool),
 }
 
 /// What the sidecar follows.

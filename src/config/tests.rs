@@ -386,6 +386,7 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
         ("authzen.resource_type", "data \"use\""),
         ("admin.tcp", "off"),
         ("admin.plaintext", "true"),
+        ("admin.ask", "false"),
         ("ledger.kind", "nats"),
         ("ledger.file", "ledger.jsonl"),
         ("ledger.url", "tls://one.example:4222,tls://other.example:4333"),

@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::{PATH_BYTES_MAX, UDS_PATH_BYTES_MAX};
-use crate::config::keys::{self, Admin, Authzen, Server, WORKERS_MAX, Workers};
-use crate::config::reader::{Reader, number, quote, text};
+use crate::config::keys::{self, Admin, Authzen, PageAsks, Server, WORKERS_MAX, Workers};
+use crate::config::reader::{Reader, boolean, number, quote, text};
 use crate::config::schema::Shape;
 use crate::config::sources::Raw;
 use crate::transport::{Tls, TlsVersion};
@@ -148,6 +148,18 @@ impl Admin {
                 "Whether they may be shown beyond this machine, which is always in plain text.",
                 false,
             ),
+            ask: reader.value(
+                "admin.ask",
+                "Whether somebody on this machine may ask and explain there; \"auto\" is where anybody on it may ask anyway.",
+                "\"auto\", true or false",
+                Shape::Either(vec![Shape::Words(vec!["auto"]), Shape::Truth]),
+                PageAsks::Auto,
+                parse_page_asks,
+                |asks| match asks {
+                    PageAsks::Auto => quote("auto"),
+                    PageAsks::Fixed(is) => is.to_string(),
+                },
+            ),
         }
     }
 }
@@ -198,6 +210,13 @@ fn parse_mode(raw: &Raw) -> Result<u32, String> {
     let mode = digits.then(|| u32::from_str_radix(text, 8).ok()).flatten();
     mode.filter(|mode| (0o600..=0o777).contains(mode))
         .ok_or_else(|| format!("`{text}` is not an octal mode such as `0660`, which lets at least the owner in"))
+}
+
+fn parse_page_asks(raw: &Raw) -> Result<PageAsks, String> {
+    if *raw == Raw::Text("auto".to_owned()) {
+        return Ok(PageAsks::Auto);
+    }
+    boolean(raw).map(PageAsks::Fixed).map_err(|what| format!("{what}, nor `auto`"))
 }
 
 fn parse_workers(raw: &Raw) -> Result<Workers, String> {
