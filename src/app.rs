@@ -7,6 +7,7 @@ mod shown;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -339,8 +340,8 @@ impl Bound {
         &self.metrics
     }
 
-    /// Answers until `stop` is done, then drains: not ready any more, what is in flight is finished within the drain
-    /// timeout, the evidence is flushed and the local copy closed.
+    /// Answers until `stop` is done, then drains: not ready any more and, after the drain delay, no new connections; what is
+    /// in flight is finished within the drain timeout, the evidence is flushed and the local copy closed.
     ///
     /// # Errors
     /// If a listener failed.
@@ -371,13 +372,15 @@ impl Bound {
             () = stop => None,
             ended = serving.join_next() => ended,
         };
-        tracing::info!("stopping: no new connections, what is in flight is finished");
+        tracing::info!(answering = ?self.drain_delay(), "told to stop: not ready any more");
         self.lifecycle.drain();
         // Who watches the health is told before the connections close. `watching` may be about to say otherwise.
         watching.abort();
         let _ = watching.await;
         report(&reporter, false).await;
-        tokio::time::sleep(LOOK_INTERVAL * 2).await;
+        // Those who connect now were sent here by somebody who does not know yet, and are answered.
+        tokio::time::sleep(self.drain_delay()).await;
+        tracing::info!("stopping: no new connections, what is in flight is finished");
         let _ = stopping.send(true);
         // Ends the watches, which would go on for as long as there is something to say.
         for service in SERVICES {
@@ -393,6 +396,11 @@ impl Bound {
             Some(Ok(Err(error))) => Err(error),
             Some(Ok(Ok(())) | Err(_)) | None => Ok(()),
         }
+    }
+
+    /// How long answers go on after the end was asked for: at least until it was said to all who watch.
+    fn drain_delay(&self) -> Duration {
+        self.server.drain_delay.max(LOOK_INTERVAL * 2)
     }
 
     /// Every wire that questions come over.

@@ -124,6 +124,22 @@ impl Config {
         };
         (effective, result)
     }
+
+    /// Where a sidecar of these sources listens, for one who only wants to reach it: what else is wrong with them, such
+    /// as a key that the sidecar was given as a flag, is not asked.
+    ///
+    /// # Errors
+    /// What is wrong with the listeners, or if the file cannot be read.
+    pub fn listeners(sources: &Sources) -> Result<(Server, Admin), Problems> {
+        let mut problems = Vec::new();
+        let settings = Settings::gather(sources, &mut problems);
+        let mut reader = Reader::new(settings, problems);
+        let Self { server, admin, .. } = Self::read(&mut reader);
+        let (_, mut problems) = reader.finish();
+        let is_theirs = |key: &str| key.starts_with("server.") || key.starts_with("admin.");
+        problems.retain(|problem| problem.key.as_deref().is_none_or(is_theirs));
+        if problems.is_empty() { Ok((server, admin)) } else { Err(Problems(problems)) }
+    }
 }
 
 #[cfg(test)]

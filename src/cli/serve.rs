@@ -1,14 +1,15 @@
 //! `consentd serve`: the sidecar, until it is told to stop.
 
+use std::io;
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::config_flags::ConfigFlags;
 use super::{Failure, Outcome};
-use crate::app::{self, Bound};
+use crate::app;
 use crate::clock::Clock;
 use crate::config::{Config, Loaded, LogFormat, Workers};
 use crate::telemetry::logs;
@@ -33,6 +34,9 @@ pub(super) fn run(args: Args) -> Outcome {
     }
     allow_open_files(config.server.max_connections);
     runtime(config.server.workers)?.block_on(async {
+        // Before anything is built: to process 1 of a container nothing is done by a signal that it does not listen to, and
+        // whoever stops a sidecar that is just starting would wait until the time comes to kill it.
+        let told = Told::listen()?;
         let bound = app::build(&config, clock).await?;
         tracing::info!(
             tcp = bound.tcp.map(tracing::field::display),
@@ -40,8 +44,29 @@ pub(super) fn run(args: Args) -> Outcome {
             admin = bound.admin.map(tracing::field::display),
             "listening"
         );
-        serve(bound).await
+        bound.serve(told.heard()).await?;
+        Ok(ExitCode::SUCCESS)
     })
+}
+
+/// What tells the sidecar to stop: SIGTERM or SIGINT, heard from when this is made. Further ones change nothing: what is
+/// left to do then has its limits, and evidence that was written reaches the device.
+struct Told {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Told {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn heard(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Raises the limit of open files, as far as that may be done, to what so many connections take. The limit that a process
@@ -65,19 +90,6 @@ pub(super) const fn log_format(format: LogFormat) -> logs::Format {
         LogFormat::Text => logs::Format::Text,
         LogFormat::Json => logs::Format::Json,
     }
-}
-
-/// Serves until SIGTERM or SIGINT.
-pub(super) async fn serve(bound: Bound) -> Outcome {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
-    bound.serve(stop).await?;
-    Ok(ExitCode::SUCCESS)
 }
 
 /// A runtime with as many threads as are asked for. `auto` is half of the processors that the process may use, at least

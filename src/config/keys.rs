@@ -32,6 +32,9 @@ pub const DEFAULT_MAX_CONNECTIONS: usize = 512;
 pub const DEFAULT_MAX_IN_FLIGHT: usize = 4096;
 /// Time, 10 ms to 5 min. A caller's own deadline is mostly shorter; this one frees calls that have none.
 pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time, 0 s to 1 h. A sidecar's callers are gone when it is told to stop. Behind a Service 5 s: nodes learn within a second
+/// or two that a pod is going, and send it new connections until then.
+pub const DEFAULT_DRAIN_DELAY: Duration = Duration::ZERO;
 /// Time, 0 s to 1 h. Below the 30 s after which Kubernetes kills.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 /// Time, 1 s to 30 days, or off. Callers spread over new sidecars within it, and what a certificate proved is asked anew.
@@ -111,6 +114,8 @@ pub struct Server {
     pub max_in_flight: usize,
     /// The upper bound of a call's deadline.
     pub request_timeout: Duration,
+    /// How long new connections are taken after the sidecar was told to stop; not ready meanwhile.
+    pub drain_delay: Duration,
     /// How long calls in flight may take to finish when the sidecar stops.
     pub drain_timeout: Duration,
     /// The age at which a connection is ended, give or take a tenth; `None` is never.

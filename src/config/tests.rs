@@ -379,6 +379,7 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
         ("server.max_connections", "9"),
         ("server.max_in_flight", "10"),
         ("server.request_timeout", "1m1s1ms"),
+        ("server.drain_delay", "3s"),
         ("server.drain_timeout", "0s"),
         ("server.workers", "3"),
         ("authzen.enabled", "true"),

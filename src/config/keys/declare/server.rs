@@ -75,6 +75,12 @@ impl Server {
                 keys::DEFAULT_REQUEST_TIMEOUT,
                 Duration::from_millis(10)..=Duration::from_mins(5),
             ),
+            drain_delay: reader.duration(
+                "server.drain_delay",
+                "How long new connections are taken and answered after the sidecar was told to stop and is not ready any more.",
+                keys::DEFAULT_DRAIN_DELAY,
+                Duration::ZERO..=Duration::from_hours(1),
+            ),
             drain_timeout: reader.duration(
                 "server.drain_timeout",
                 "How long calls in flight may take to finish when the sidecar stops.",
