@@ -16,14 +16,16 @@ pub mod keys;
 mod print;
 mod problem;
 mod reader;
+mod settled;
 mod sources;
 mod units;
 
 pub use keys::{
-    Admin, Authzen, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, Replica,
-    ReplicaMode, Server, Ship, ShipKind, Telemetry, Workers,
+    Admin, Authzen, CacheBytes, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer,
+    Replica, ReplicaMode, Server, Ship, ShipKind, Telemetry, Workers,
 };
 pub use problem::{Origin, Problem, Problems};
+pub use settled::Settled;
 pub use sources::{CONFIG_BYTES_MAX, CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Flag, Sources};
 pub use units::parse_duration;
 
@@ -85,6 +87,18 @@ impl Loaded {
 pub struct Effective(Vec<Entry>);
 
 impl Effective {
+    /// The same, with what it comes to on a machine beside what depends on it.
+    #[must_use]
+    pub fn settled(&self, settled: &Settled) -> Self {
+        let mut entries = self.0.clone();
+        for (key, here) in settled.shown() {
+            for entry in entries.iter_mut().filter(|entry| entry.key == *key) {
+                entry.here = Some(here.clone());
+            }
+        }
+        Self(entries)
+    }
+
     /// How many keys some source has set.
     #[must_use]
     pub fn count_set(&self) -> usize {

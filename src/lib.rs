@@ -28,6 +28,7 @@ pub mod grpc;
 pub mod impact;
 pub mod ledger;
 pub mod lifecycle;
+pub mod machine;
 pub mod nats;
 pub mod proto;
 pub mod replica;

@@ -1,5 +1,6 @@
 //! `consentd serve`: the sidecar, until it is told to stop.
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -10,7 +11,8 @@ use super::config_flags::ConfigFlags;
 use super::{Failure, Outcome};
 use crate::app::{self, Bound};
 use crate::clock::Clock;
-use crate::config::{Config, Loaded, LogFormat, Workers};
+use crate::config::{Config, Loaded, LogFormat};
+use crate::machine::Machine;
 use crate::telemetry::logs;
 
 /// Files that are open beside connections: store, evidence, listeners, and those of commands that look on.
@@ -32,8 +34,22 @@ pub(super) fn run(args: Args) -> Outcome {
         tracing::warn!("{warning}");
     }
     allow_open_files(config.server.max_connections);
-    runtime(config.server.workers)?.block_on(async {
-        let bound = app::build(&config, clock).await?;
+    let machine = Machine::look();
+    let settled = config.settle(&machine);
+    tracing::info!(
+        workers = settled.workers,
+        cache_bytes = settled.cache_bytes,
+        store_cache_bytes = settled.store_cache_bytes,
+        strings_bytes = settled.strings_bytes,
+        processors = %machine.processors,
+        memory = machine.memory.as_ref().map(tracing::field::display),
+        "the machine was looked at"
+    );
+    for warning in &settled.warnings {
+        tracing::warn!("{warning}");
+    }
+    runtime(settled.workers)?.block_on(async {
+        let bound = app::build_settled(&config, &settled, clock).await?;
         tracing::info!(
             tcp = bound.tcp.map(tracing::field::display),
             uds = bound.uds.as_deref().map(|path| tracing::field::display(path.display())),
@@ -80,16 +96,10 @@ pub(super) async fn serve(bound: Bound) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A runtime with as many threads as are asked for. `auto` is half of the processors that the process may use, at least
-/// one: on two processors one thread answered more, and more evenly, than two (`benches/README.md`), because the
-/// callers, the ledger's follower and the flusher need processors too.
-pub(super) fn runtime(workers: Workers) -> Result<Runtime, Failure> {
-    let workers = match workers {
-        Workers::Fixed(count) => count.get(),
-        Workers::Auto => std::thread::available_parallelism().map_or(1, |count| (count.get() / 2).max(1)),
-    };
+/// A runtime with as many threads as are asked for.
+pub(super) fn runtime(workers: NonZeroUsize) -> Result<Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
+        .worker_threads(workers.get())
         .thread_name("consentd-serve")
         .enable_all()
         .build()?;

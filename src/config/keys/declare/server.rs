@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{PATH_BYTES_MAX, UDS_PATH_BYTES_MAX};
 use crate::config::keys::{self, Admin, Authzen, Server, WORKERS_MAX, Workers};
-use crate::config::reader::{Reader, number, quote, text};
+use crate::config::reader::{AUTO, Reader, number, quote, text};
 use crate::config::sources::Raw;
 use crate::transport::{Tls, TlsVersion};
 
@@ -93,12 +93,12 @@ impl Server {
             ),
             workers: reader.value(
                 "server.workers",
-                "How many threads answer; \"auto\" follows the CPU quota.",
+                "How many threads answer; \"auto\" is half of the processors that the process may use.",
                 &format!("\"auto\", or 1 to {WORKERS_MAX}"),
                 Workers::Auto,
                 parse_workers,
                 |workers| match workers {
-                    Workers::Auto => quote("auto"),
+                    Workers::Auto => quote(AUTO),
                     Workers::Fixed(count) => count.to_string(),
                 },
             ),
@@ -197,7 +197,7 @@ fn parse_mode(raw: &Raw) -> Result<u32, String> {
 }
 
 fn parse_workers(raw: &Raw) -> Result<Workers, String> {
-    if *raw == Raw::Text("auto".to_owned()) {
+    if *raw == Raw::Text(AUTO.to_owned()) {
         return Ok(Workers::Auto);
     }
     let count = number(raw).map_err(|what| format!("{what}, nor `auto`"))?;
