@@ -20,7 +20,7 @@ use tonic_health::server::HealthReporter;
 use crate::admin;
 use crate::authzen;
 use crate::clock::Clock;
-use crate::config::{self, CentralLedger, Config, EvidenceStage, NatsServer, ReplicaMode};
+use crate::config::{self, CentralLedger, Config, EvidenceStage, NatsServer, ReplicaMode, Settled};
 use crate::enforcer::{Enforcer, Past};
 use crate::evidence::{self, EvidenceLog};
 use crate::explain::History;
@@ -28,6 +28,7 @@ use crate::ext_authz::{self, Checker};
 use crate::grpc::{Enforcement, EnforcementServiceServer};
 use crate::ledger;
 use crate::lifecycle::{LOOK_INTERVAL, Lifecycle};
+use crate::machine::Machine;
 use crate::nats;
 use crate::proto::v1::enforcement_service_server::EnforcementService;
 use crate::replica::{self, Replica, Running, SourceFactory};
@@ -119,6 +120,14 @@ pub struct Bound {
 /// # Errors
 /// If the configuration asks for what cannot be had: a folder, a key, an address.
 pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
+    build_settled(config, &config.settle(&Machine::look()), clock).await
+}
+
+/// As [`build`], with what is left to the machine settled by whoever has looked at it.
+///
+/// # Errors
+/// As [`build`].
+pub async fn build_settled(config: &Config, settled: &Settled, clock: Clock) -> Result<Bound, StartError> {
     let folder = &config.data_dir;
     std::fs::create_dir_all(folder).map_err(|source| StartError::DataFolder { path: folder.clone(), source })?;
     let metrics = Metrics::new()?;
@@ -130,13 +139,13 @@ pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
 
     // Last what writes: a second sidecar on the same addresses has failed by now.
     let evidence = EvidenceLog::open(evidence_config(config), &clock)?;
-    let (replica, running) = start_replica(config, &clock)?;
+    let (replica, running) = start_replica(config, settled, &clock)?;
     let lifecycle = shown::lifecycle(&replica, &evidence);
     shown::register(&metrics, &replica, &evidence, &lifecycle);
     let (traces, exporter) = otlp::start(otlp_config(config, &evidence), &metrics, &clock)?;
     let enforcer = Enforcer::new(replica, evidence.clone(), metrics.clone(), clock, config.replica.max_wait);
     let past = Past::new(evidence_config(config).dir, history(config));
-    let enforcer = enforcer.traced(traces).remembering(past);
+    let enforcer = enforcer.traced(traces).remembering(past).remembering_strings_in(settled.strings_bytes);
     Ok(Bound {
         tcp: transport.tcp(),
         uds: config.server.uds.clone(),
@@ -258,7 +267,7 @@ fn connection(server: &NatsServer) -> nats::Config {
     }
 }
 
-fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), StartError> {
+fn start_replica(config: &Config, settled: &Settled, clock: &Clock) -> Result<(Replica, Running), StartError> {
     // Subjects are known here by the same name as in the ledger, where that names them.
     let central = config.ledger.central.as_ref();
     let key_file = central.map_or(&config.replica.key_file, |central| &central.subject_key_file);
@@ -274,7 +283,7 @@ fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), S
         let on_demand = replica::OnDemandConfig {
             folder,
             ledger: central_config(central),
-            cache_bytes: config.replica.cache_bytes,
+            cache_bytes: settled.cache_bytes,
             secret,
             patience: config.replica.load_timeout,
         };
@@ -283,8 +292,8 @@ fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), S
     }
     let replica_config = replica::Config {
         folder,
-        cache_bytes: config.replica.cache_bytes,
-        store_cache_bytes: config.replica.store_cache_bytes,
+        cache_bytes: settled.cache_bytes,
+        store_cache_bytes: settled.store_cache_bytes,
         secret,
     };
     Replica::start(replica_config, sources, clock.clone()).map_err(StartError::Thread)

@@ -17,15 +17,17 @@ mod print;
 mod problem;
 mod reader;
 mod schema;
+mod settled;
 mod sources;
 mod units;
 
 pub use keys::{
-    Admin, Authzen, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, PageAsks,
-    Replica, ReplicaMode, Server, Ship, ShipKind, Telemetry, Workers,
+    Admin, Authzen, CacheBytes, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer,
+    PageAsks, Replica, ReplicaMode, Server, Ship, ShipKind, Telemetry, Workers,
 };
 pub use problem::{Origin, Problem, Problems};
 pub use schema::schema;
+pub use settled::Settled;
 pub use sources::{CONFIG_BYTES_MAX, CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Flag, Sources, TARGET_VARIABLE, variable};
 pub use units::parse_duration;
 
@@ -87,6 +89,18 @@ impl Loaded {
 pub struct Effective(Vec<Entry>);
 
 impl Effective {
+    /// The same, with what it comes to on a machine beside what depends on it.
+    #[must_use]
+    pub fn settled(&self, settled: &Settled) -> Self {
+        let mut entries = self.0.clone();
+        for (key, here) in settled.shown() {
+            for entry in entries.iter_mut().filter(|entry| entry.key == *key) {
+                entry.here = Some(here.clone());
+            }
+        }
+        Self(entries)
+    }
+
     /// How many keys some source has set.
     #[must_use]
     pub fn count_set(&self) -> usize {

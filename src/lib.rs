@@ -30,6 +30,7 @@ pub mod impact;
 pub mod injector;
 pub mod ledger;
 pub mod lifecycle;
+pub mod machine;
 pub mod nats;
 pub mod proto;
 pub mod replica;

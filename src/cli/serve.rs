@@ -1,6 +1,7 @@
 //! `consentd serve`: the sidecar, until it is told to stop.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -11,7 +12,8 @@ use super::config_flags::ConfigFlags;
 use super::{Failure, Outcome};
 use crate::app;
 use crate::clock::Clock;
-use crate::config::{Config, Loaded, LogFormat, Workers};
+use crate::config::{Config, Loaded, LogFormat};
+use crate::machine::Machine;
 use crate::telemetry::logs;
 
 /// Files that are open beside connections: store, evidence, listeners, and those of commands that look on.
@@ -33,11 +35,25 @@ pub(super) fn run(args: Args) -> Outcome {
         tracing::warn!("{warning}");
     }
     allow_open_files(config.server.max_connections);
-    runtime(config.server.workers)?.block_on(async {
+    let machine = Machine::look();
+    let settled = config.settle(&machine);
+    tracing::info!(
+        workers = settled.workers,
+        cache_bytes = settled.cache_bytes,
+        store_cache_bytes = settled.store_cache_bytes,
+        strings_bytes = settled.strings_bytes,
+        processors = %machine.processors,
+        memory = machine.memory.as_ref().map(tracing::field::display),
+        "the machine was looked at"
+    );
+    for warning in &settled.warnings {
+        tracing::warn!("{warning}");
+    }
+    runtime(settled.workers)?.block_on(async {
         // Before anything is built: to process 1 of a container nothing is done by a signal that it does not listen to, and
         // whoever stops a sidecar that is just starting would wait until the time comes to kill it.
         let told = Told::listen()?;
-        let bound = app::build(&config, clock).await?;
+        let bound = app::build_settled(&config, &settled, clock).await?;
         tracing::info!(
             tcp = bound.tcp.map(tracing::field::display),
             uds = bound.uds.as_deref().map(|path| tracing::field::display(path.display())),
@@ -92,16 +108,10 @@ pub(super) const fn log_format(format: LogFormat) -> logs::Format {
     }
 }
 
-/// A runtime with as many threads as are asked for. `auto` is half of the processors that the process may use, at least
-/// one: on two processors one thread answered more, and more evenly, than two (`benches/README.md`), because the
-/// callers, the ledger's follower and the flusher need processors too.
-pub(super) fn runtime(workers: Workers) -> Result<Runtime, Failure> {
-    let workers = match workers {
-        Workers::Fixed(count) => count.get(),
-        Workers::Auto => std::thread::available_parallelism().map_or(1, |count| (count.get() / 2).max(1)),
-    };
+/// A runtime with as many threads as are asked for.
+pub(super) fn runtime(workers: NonZeroUsize) -> Result<Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
+        .worker_threads(workers.get())
         .thread_name("consentd-serve")
         .enable_all()
         .build()?;

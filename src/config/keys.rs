@@ -54,10 +54,10 @@ pub const DEFAULT_LEDGER_STREAM: &str = "CONSENT_LEDGER";
 /// Time, 100 ms to 1 min. Every one costs the ledger a message of some hundred bytes that all sidecars share; a view is as
 /// old as this and a few milliseconds.
 pub const DEFAULT_FRESHNESS_INTERVAL: Duration = Duration::from_secs(1);
-/// Bytes, 1 MiB to 64 GiB. Some 60,000 subjects of 4 records, at about 1 KiB each.
-pub const DEFAULT_CACHE_BYTES: u64 = 64 << 20;
-/// Bytes, 1 MiB to 64 GiB. The cache above holds what is hot; this one holds the store's index pages.
-pub const DEFAULT_STORE_CACHE_BYTES: u64 = 16 << 20;
+/// A share of the memory, or bytes, 1 MiB to 64 GiB. A subject of 4 records takes about 1 KiB.
+pub const DEFAULT_CACHE_BYTES: CacheBytes = CacheBytes::Auto;
+/// A share of the memory, or bytes, 1 MiB to 64 GiB. The cache above holds what is hot; this one holds the store's index pages.
+pub const DEFAULT_STORE_CACHE_BYTES: CacheBytes = CacheBytes::Auto;
 /// Time, 0 s to 1 min. Five looks at the ledger: a token that exists is reached well before.
 pub const DEFAULT_MAX_WAIT: Duration = Duration::from_millis(500);
 /// Time, 10 ms to 1 min. A hundred times what a server near by takes; a question that it does not answer is denied.
@@ -223,14 +223,23 @@ pub struct Replica {
     pub mode: ReplicaMode,
     /// The longest that a question waits for subjects that are loaded on demand.
     pub load_timeout: Duration,
-    /// Memory for subjects, in bytes.
-    pub cache_bytes: u64,
-    /// Memory for the store's own pages, in bytes.
-    pub store_cache_bytes: u64,
+    /// Memory for subjects.
+    pub cache_bytes: CacheBytes,
+    /// Memory for the store's own pages.
+    pub store_cache_bytes: CacheBytes,
     /// The longest that a question waits for the token it asks for.
     pub max_wait: Duration,
     /// The file of the key under which subjects are hashed.
     pub key_file: PathBuf,
+}
+
+/// Memory for a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheBytes {
+    /// A share of the memory that the process may use.
+    Auto,
+    /// This much, in bytes.
+    Fixed(u64),
 }
 
 /// How much of the ledger is copied.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{PATH_BYTES_MAX, UDS_PATH_BYTES_MAX};
 use crate::config::keys::{self, Admin, Authzen, PageAsks, Server, WORKERS_MAX, Workers};
-use crate::config::reader::{Reader, boolean, number, quote, text};
+use crate::config::reader::{AUTO, Reader, boolean, number, quote, text};
 use crate::config::schema::Shape;
 use crate::config::sources::Raw;
 use crate::transport::{Tls, TlsVersion};
@@ -101,13 +101,13 @@ impl Server {
             ),
             workers: reader.value(
                 "server.workers",
-                "How many threads answer; \"auto\" follows the CPU quota.",
+                "How many threads answer; \"auto\" is half of the processors that the process may use.",
                 &format!("\"auto\", or 1 to {WORKERS_MAX}"),
-                Shape::Either(vec![Shape::Words(vec!["auto"]), Shape::Whole { least: 1, most: WORKERS_MAX }]),
+                Shape::Either(vec![Shape::Words(vec![AUTO]), Shape::Whole { least: 1, most: WORKERS_MAX }]),
                 Workers::Auto,
                 parse_workers,
                 |workers| match workers {
-                    Workers::Auto => quote("auto"),
+                    Workers::Auto => quote(AUTO),
                     Workers::Fixed(count) => count.to_string(),
                 },
             ),
@@ -158,11 +158,11 @@ impl Admin {
                 "admin.ask",
                 "Whether somebody on this machine may ask and explain there; \"auto\" is where anybody on it may ask anyway.",
                 "\"auto\", true or false",
-                Shape::Either(vec![Shape::Words(vec!["auto"]), Shape::Truth]),
+                Shape::Either(vec![Shape::Words(vec![AUTO]), Shape::Truth]),
                 PageAsks::Auto,
                 parse_page_asks,
                 |asks| match asks {
-                    PageAsks::Auto => quote("auto"),
+                    PageAsks::Auto => quote(AUTO),
                     PageAsks::Fixed(is) => is.to_string(),
                 },
             ),
@@ -219,14 +219,14 @@ fn parse_mode(raw: &Raw) -> Result<u32, String> {
 }
 
 fn parse_page_asks(raw: &Raw) -> Result<PageAsks, String> {
-    if *raw == Raw::Text("auto".to_owned()) {
+    if *raw == Raw::Text(AUTO.to_owned()) {
         return Ok(PageAsks::Auto);
     }
     boolean(raw).map(PageAsks::Fixed).map_err(|what| format!("{what}, nor `auto`"))
 }
 
 fn parse_workers(raw: &Raw) -> Result<Workers, String> {
-    if *raw == Raw::Text("auto".to_owned()) {
+    if *raw == Raw::Text(AUTO.to_owned()) {
         return Ok(Workers::Auto);
     }
     let count = number(raw).map_err(|what| format!("{what}, nor `auto`"))?;
