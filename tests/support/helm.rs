@@ -86,10 +86,9 @@ impl Helm {
         told["notes"].as_str().expect("notes").to_owned()
     }
 
-    /// What is not as charts should be, in a strict look; with a file of values or without.
-    pub(crate) fn lint(&mut self, chart: &Path, file: Option<&Path>) -> Vec<Value> {
-        let files: Vec<&Path> = file.into_iter().collect();
-        let told = self.tool("helm_lint", json!({"paths": [chart], "values_files": files, "strict": true}));
+    /// What is not as charts should be, in a strict look, with some values over its own.
+    pub(crate) fn lint(&mut self, chart: &Path, values: &Value) -> Vec<Value> {
+        let told = self.tool("helm_lint", json!({"paths": [chart], "values": values, "strict": true}));
         let told: Value = serde_json::from_str(&told.expect("a report")).expect("JSON");
         let messages = told["messages"].as_array().cloned().unwrap_or_default();
         let found: Vec<Value> = messages.into_iter().filter(|message| message["severity"] != "INFO").collect();
