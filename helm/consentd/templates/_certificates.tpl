@@ -16,8 +16,8 @@ A list of the root, the Secret's name, and the names in the certificate.
 {{- else -}}
 {{- $days := int $root.Values.certificates.days -}}
 {{- /* The authority's key is kept nowhere: it signs once. */ -}}
-{{- $ca := genCA (printf "%s-ca" (index . 1)) $days -}}
-{{- $made := genSignedCert (index . 1) nil $names $days $ca -}}
+{{- $ca := genCAWithKey (printf "%s-ca" (index . 1)) $days (genPrivateKey "ecdsa") -}}
+{{- $made := genSignedCertWithKey (index . 1) nil $names $days $ca (genPrivateKey "ecdsa") -}}
 {{- $renewAfter = add (int64 (now | unixEpoch)) (div (mul $days 86400 2) 3) -}}
 {{- dict "ca" $ca.Cert "cert" $made.Cert "key" $made.Key "renewAfter" (toString $renewAfter) | toJson -}}
 {{- end -}}

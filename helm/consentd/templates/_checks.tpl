@@ -101,6 +101,14 @@
 {{- $wrong = append $wrong "config.evidence.ship is `nats` and the ledger is on none: set config.evidence.ship_url, or config.evidence.ship to `none`." -}}
 {{- end -}}
 
+{{- /* Three files of the log, as consentd makes them ahead, and what waits. */ -}}
+{{- $segments := mul 3 (include "consentd.bytes" (default "64MiB" $evidence.segment_bytes) | int64) -}}
+{{- $size := include "consentd.bytes" $values.volume.size | int64 -}}
+{{- $waits := ternary (include "consentd.bytes" (default (printf "%d" (div $size 2)) $evidence.max_unshipped_bytes) | int64) (int64 0) (eq $ship "nats") -}}
+{{- if lt $size (add $segments $waits | int64) -}}
+{{- $wrong = append $wrong (printf "volume.size `%v` does not hold the evidence, %d bytes: three times config.evidence.segment_bytes and config.evidence.max_unshipped_bytes. A volume that is full takes the pod with it." $values.volume.size (add $segments $waits)) -}}
+{{- end -}}
+
 {{- /* Volumes. */ -}}
 {{- if ne $values.mode "deployment" -}}
 {{- if or $values.volume.persistent $values.volume.existingClaim $values.volume.storageClass -}}

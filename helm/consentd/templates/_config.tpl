@@ -8,6 +8,14 @@
 {{- printf "%s://%s-nats.%s.svc:4222" (ternary "nats" "tls" .Values.ledger.plaintext) (include "consentd.fullname" .) .Release.Namespace -}}
 {{- end -}}
 
+{{/* An amount in bytes, spelt as Kubernetes does (`1Gi`) or as consentd does (`1GiB`). */}}
+{{- define "consentd.bytes" -}}
+{{- $text := kindIs "float64" . | ternary (printf "%.0f" (float64 .)) (toString .) | trimSuffix "B" -}}
+{{- $number := regexFind "^[0-9.]+" $text -}}
+{{- $factors := dict "" 1 "k" 1e3 "K" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 -}}
+{{- mulf (float64 $number) (float64 (default 1 (index $factors (trimPrefix $number $text)))) | int64 -}}
+{{- end -}}
+
 {{/* consentd's configuration as JSON: what the values say, and what follows from where it runs. */}}
 {{- define "consentd.config" -}}
 {{- $config := deepCopy .Values.config -}}
@@ -38,6 +46,12 @@
 {{- $_ := set $admin "plaintext" true -}}
 {{- $_ := set $config "admin" $admin -}}
 {{- $_ := set $config "data_dir" "/var/lib/consentd" -}}
+{{- $evidence := deepCopy (default dict $config.evidence) -}}
+{{- if and (eq (default "none" $evidence.ship) "nats") (not (hasKey $evidence "max_unshipped_bytes")) -}}
+{{- /* The default may be more than the volume holds, and a volume that is full takes the pod with it. */ -}}
+{{- $_ := set $evidence "max_unshipped_bytes" (printf "%dB" (div (include "consentd.bytes" .Values.volume.size | int64) 2)) -}}
+{{- end -}}
+{{- $_ := set $config "evidence" $evidence -}}
 {{- end -}}
 {{- toJson $config -}}
 {{- end -}}

@@ -143,7 +143,7 @@ topologySpreadConstraints:
 {{/* The metadata of a pod's template: a list of the root, the part, and what the pod must be made anew for. */}}
 {{- define "consentd.podMetadata" -}}
 {{- $root := index . 0 -}}
-{{- $annotations := merge (dict "consentd.io/config" (index . 2 | sha256sum)) $root.Values.podAnnotations -}}
+{{- $annotations := merge (dict "checksum/config" (index . 2 | sha256sum)) $root.Values.podAnnotations -}}
 annotations:
   {{- toYaml $annotations | nindent 2 }}
 labels:
