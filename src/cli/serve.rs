@@ -25,7 +25,8 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: Args) -> Outcome {
-    let Loaded { config, warnings, .. } = Config::load(&args.config.into_sources())?;
+    let loaded = Config::load(&args.config.into_sources())?;
+    let Loaded { config, warnings, .. } = &loaded;
     let clock = Clock::system();
     logs::init(&config.log.level, log_format(config.log.format), &clock)?;
     for warning in warnings {
@@ -33,7 +34,7 @@ pub(super) fn run(args: Args) -> Outcome {
     }
     allow_open_files(config.server.max_connections);
     runtime(config.server.workers)?.block_on(async {
-        let bound = app::build(&config, clock).await?;
+        let bound = app::build(config, clock).await?.showing(loaded.effective());
         tracing::info!(
             tcp = bound.tcp.map(tracing::field::display),
             uds = bound.uds.as_deref().map(|path| tracing::field::display(path.display())),
