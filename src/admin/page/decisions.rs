@@ -97,6 +97,11 @@ fn name(reason: Reason) -> String {
     format!("{} {reason}", reason.verdict())
 }
 
+/// A reason that may be broken where its words end.
+fn breakable(reason: Reason) -> String {
+    reason.as_str().replace('_', "_<wbr>")
+}
+
 const fn step(range: Range) -> &'static str {
     match range {
         Range::Minute => "second",
@@ -158,7 +163,8 @@ fn sums(page: &mut String, seen: &Seen) {
         };
         let _ = writeln!(
             page,
-            "<tr><th scope=\"row\">{reason}</th><td class=\"text verdict {class}\">{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr><th scope=\"row\">{}</th><td class=\"text verdict {class}\">{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            breakable(reason),
             reason.verdict(),
             grouped(sum),
             share(sum, of_range),
