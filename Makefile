@@ -19,6 +19,7 @@ test: ## Set up and run every test: unit, golden, properties, integration, docum
 	.ci/python-tools clients >/dev/null
 	.ci/python-tools schema >/dev/null
 	.ci/browser
+	.ci/promtool >/dev/null
 	.ci/node-clients >/dev/null
 	PATH="$$(.ci/python-tools):$$(.ci/python-tools envoy):$$(.ci/python-tools rotel):$$PATH:$$(.ci/node)" \
 		cargo test --locked --all-features --all-targets
