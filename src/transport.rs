@@ -310,16 +310,30 @@ fn show(metrics: &Metrics, counts: &Counts, tls: Option<&Arc<Renewed>>) {
     metrics.observe_gauge("consentd_connections", "Connections of callers.", "", move || {
         u32::try_from(own.open()).map_or(f64::INFINITY, f64::from)
     });
+    let help = "How many connections of callers there may be.";
+    metrics.observe_gauge("consentd_connections_max", help, "", move || {
+        u32::try_from(max_connections).map_or(f64::INFINITY, f64::from)
+    });
+    let renewed = tls.cloned();
+    let help = "When the TLS certificate begins, in Unix time; 0 without TLS.";
+    metrics.observe_gauge("consentd_tls_begins_timestamp_seconds", help, "s", move || {
+        renewed.as_ref().map_or(0.0, |renewed| unix_seconds(renewed.begins()))
+    });
     let renewed = tls.cloned();
     let help = "When the TLS certificate ends, in Unix time; 0 without TLS.";
     metrics.observe_gauge("consentd_tls_ends_timestamp_seconds", help, "s", move || {
-        renewed.as_ref().map_or(0.0, |renewed| renewed.ends().since(Time::from_unix_millis(0)).as_secs_f64())
+        renewed.as_ref().map_or(0.0, |renewed| unix_seconds(renewed.ends()))
     });
     let renewed = tls.cloned();
     let help = "1 when the TLS files as they are now cannot be used, else 0.";
     metrics.observe_gauge("consentd_tls_renewal_failing", help, "", move || {
         f64::from(renewed.as_ref().is_some_and(|renewed| renewed.is_failing()))
     });
+}
+
+/// A time as metrics have it; what was before 1970 is 0.
+fn unix_seconds(time: Time) -> f64 {
+    time.since(Time::from_unix_millis(0)).as_secs_f64()
 }
 
 /// Done once the value is true, or nobody can make it so any more.
