@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -B
 """Tries the chart and the webhook against a real API server, and says what was found; ends at the first thing wrong.
 
     check.py KUBERNETES_PROGRAMS HELM CONSENTD

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -B
 """Records what a real API server asks a mutating webhook: creates every shape with kubectl, and keeps the AdmissionReviews.
 
     record.py PROGRAMS FOLDER
