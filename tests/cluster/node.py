@@ -53,9 +53,14 @@ class Running:
         self.is_ready = False
         self.started = now()
         self.lay_out()
-        arguments = [self._local(argument) for argument in self.container["args"]]
-        with open(folder / "log", "wb") as log:
-            self.process = subprocess.Popen([program, *arguments], stdout=log, stderr=subprocess.STDOUT)
+        self.command = [program, *(self._local(argument) for argument in self.container["args"])]
+        self.process = None
+        self.begin()
+
+    def begin(self):
+        """Starts the process, the first time or again."""
+        with open(self.folder / "log", "ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=subprocess.STDOUT)
 
     def _local(self, argument):
         for mount in self.container["volumeMounts"]:
@@ -127,14 +132,16 @@ class Running:
         }
 
     def end(self):
-        """Ends the process as a kubelet does, without its grace period's end."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        """Ends the process, if it runs."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
 
 
 class Node:
@@ -148,8 +155,8 @@ class Node:
         self.folder = Path(folder)
         self.running = {}
         self.addresses = 0
-        # While it is cut off its pods run on and are not ready: no readiness is looked at.
-        self.is_cut_off = False
+        # While it is away the containers of its pods do not run.
+        self.is_away = False
         # While it keeps volumes a changed Secret or ConfigMap does not reach its pods.
         self.keeps_volumes = False
         self.failure = None
@@ -217,9 +224,13 @@ class Node:
     def _watch(self, running):
         if not self.keeps_volumes:
             running.lay_out()
-        if running.process.poll() is not None:
+        if self.is_away:
+            running.end()
+        elif running.process is None:
+            running.begin()
+        elif running.process.poll() is not None:
             raise Failed(f"{running.name} ended with {running.process.returncode}\n{self.logs()}")
-        is_ready = running.probe() and not self.is_cut_off
+        is_ready = running.probe()
         if is_ready != running.is_ready:
             running.is_ready = is_ready
             self._say(running)

@@ -96,7 +96,6 @@ class Release:
             return is_seen and counts == [wanted] * 3
 
         self.cluster.until("the webhook's rollout", rolled_out, seconds=90)
-        addresses = {running.address for running in node.running.values()}
 
         def has_endpoints():
             slices = self.cluster.list(NAMESPACE, "endpointslices", f"--selector={SELECTOR}")
@@ -107,21 +106,27 @@ class Release:
                 if endpoint["conditions"].get("ready")
                 for address in endpoint["addresses"]
             }
-            return ready == addresses
+            return ready == {running.address for running in node.running.values()}
 
         self.cluster.until("the webhook's endpoints", has_endpoints, seconds=60)
 
     def until_asked(self, node, pod):
         """Waits until the API server injects: it reads endpoints and configurations with some delay."""
 
+        said = []
+
         def injected():
             node.check()
-            code, out, _ = self.cluster.try_kubectl(
+            code, out, err = self.cluster.try_kubectl(
                 "create", "--namespace=default", "--dry-run=server", "--output=json", "--filename=-", stdin=json.dumps(pod)
             )
+            said[:] = [err or out]
             return code == 0 and "consentd" in names(json.loads(out)["spec"].get("initContainers"))
 
-        self.cluster.until("the API server's first injected pod", injected)
+        try:
+            self.cluster.until("the API server's first injected pod", injected, seconds=30)
+        except Failed as failed:
+            raise Failed(f"{failed}: {said[0]}") from failed
 
 
 def names(items):

@@ -115,15 +115,15 @@ def restricted(manifest):
 def injected(release, manifest, namespace):
     """A pod that gets consentd: it is what it would have been without, and consentd besides."""
     name = manifest["metadata"].get("name") or manifest["metadata"]["generateName"]
-    code, stored, err = create(release, manifest, namespace)
-    if code != 0:
-        raise Failed(f"the pod `{name}` was refused\n{err}")
-    examine(stored)
     without = copy.deepcopy(manifest)
     without["metadata"]["annotations"]["consentd.io/inject"] = "false"
     code, without, err = create(release, without, namespace, "--dry-run=server")
     if code != 0:
         raise Failed(f"the pod `{name}` was refused without consentd\n{err}")
+    code, stored, err = create(release, manifest, namespace)
+    if code != 0:
+        raise Failed(f"the pod `{name}` was refused\n{err}")
+    examine(stored)
     difference = different(bare(stored), bare(without))
     if difference:
         raise Failed(f"the pod `{name}` has more changed than consentd added: {difference}")

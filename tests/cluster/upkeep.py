@@ -32,7 +32,7 @@ def rights(release):
 def away(release, node):
     """No webhook is ready: `Fail` refuses, `Ignore` lets through."""
     secret, bundle = certificate(release)
-    cut_off(release, node, True)
+    take_away(release, node, True)
     code, _, err = create(release, pod("away-fail"), "later")
     is_told = "failed calling webhook" in err and "consentd.io" in err
     hold(code != 0 and is_told, f"while the webhook is away `Fail` refuses a pod that asks: {err.strip()}", err)
@@ -42,23 +42,24 @@ def away(release, node):
     is_plain = code == 0 and "consentd" not in names(stored["spec"].get("initContainers"))
     hold(is_plain, "while the webhook is away `Ignore` starts a pod that asks without consentd", err)
     hold(certificate(release) == (secret, bundle), "an upgrade keeps the certificate that is there")
-    cut_off(release, node, False)
+    take_away(release, node, False)
     release.upgrade()
     time.sleep(KNOWN_SECONDS)
     gets(release, "back", "once the webhook is back it adds consentd again")
 
 
-def cut_off(release, node, is_cut_off):
-    """Takes the webhook's pods away from their Service, or gives them back, and waits until the API server knows."""
-    node.is_cut_off = is_cut_off
+def take_away(release, node, is_away):
+    """Ends the programs of the webhook's pods, or starts them again, and waits until the API server knows."""
+    node.is_away = is_away
 
     def known():
+        node.check()
         slices = release.cluster.list(NAMESPACE, "endpointslices")
         ready = [each["conditions"].get("ready") for found in slices for each in found.get("endpoints") or []]
-        return bool(ready) and all(state is not is_cut_off for state in ready)
+        return bool(ready) and all(state is not is_away for state in ready)
 
     release.cluster.until("endpoints as they should be", known)
-    time.sleep(1)
+    time.sleep(KNOWN_SECONDS)
 
 
 def certificate(release):
