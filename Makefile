@@ -18,6 +18,8 @@ help: ## Say what there is.
 test: ## Set up and run every test: unit, golden, properties, integration, documentation; benchmarks run once each.
 	.ci/python-tools clients >/dev/null
 	.ci/python-tools schema >/dev/null
+	.ci/python-tools helm >/dev/null
+	.ci/python-tools admission >/dev/null
 	.ci/browser
 	.ci/node-clients >/dev/null
 	PATH="$$(.ci/python-tools):$$(.ci/python-tools envoy):$$(.ci/python-tools rotel):$$PATH:$$(.ci/node)" \

@@ -7,6 +7,7 @@ mod shown;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -19,7 +20,7 @@ use tonic_health::server::HealthReporter;
 use crate::admin;
 use crate::authzen;
 use crate::clock::Clock;
-use crate::config::{self, CentralLedger, Config, EvidenceStage, NatsServer, ReplicaMode};
+use crate::config::{self, CentralLedger, Config, EvidenceStage, NatsServer, ReplicaMode, Settled};
 use crate::enforcer::{Enforcer, Past};
 use crate::evidence::{self, EvidenceLog};
 use crate::explain::History;
@@ -27,6 +28,7 @@ use crate::ext_authz::{self, Checker};
 use crate::grpc::{Enforcement, EnforcementServiceServer};
 use crate::ledger;
 use crate::lifecycle::{LOOK_INTERVAL, Lifecycle};
+use crate::machine::Machine;
 use crate::nats;
 use crate::proto::v1::enforcement_service_server::EnforcementService;
 use crate::replica::{self, Replica, Running, SourceFactory};
@@ -118,6 +120,14 @@ pub struct Bound {
 /// # Errors
 /// If the configuration asks for what cannot be had: a folder, a key, an address.
 pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
+    build_settled(config, &config.settle(&Machine::look()), clock).await
+}
+
+/// As [`build`], with what is left to the machine settled by whoever has looked at it.
+///
+/// # Errors
+/// As [`build`].
+pub async fn build_settled(config: &Config, settled: &Settled, clock: Clock) -> Result<Bound, StartError> {
     let folder = &config.data_dir;
     std::fs::create_dir_all(folder).map_err(|source| StartError::DataFolder { path: folder.clone(), source })?;
     let metrics = Metrics::new()?;
@@ -129,13 +139,13 @@ pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
 
     // Last what writes: a second sidecar on the same addresses has failed by now.
     let evidence = EvidenceLog::open(evidence_config(config), &clock)?;
-    let (replica, running) = start_replica(config, &clock)?;
+    let (replica, running) = start_replica(config, settled, &clock)?;
     let lifecycle = shown::lifecycle(&replica, &evidence);
     shown::register(&metrics, &replica, &evidence, &lifecycle);
     let (traces, exporter) = otlp::start(otlp_config(config, &evidence), &metrics, &clock)?;
     let enforcer = Enforcer::new(replica, evidence.clone(), metrics.clone(), clock, config.replica.max_wait);
     let past = Past::new(evidence_config(config).dir, history(config));
-    let enforcer = enforcer.traced(traces).remembering(past);
+    let enforcer = enforcer.traced(traces).remembering(past).remembering_strings_in(settled.strings_bytes);
     Ok(Bound {
         tcp: transport.tcp(),
         uds: config.server.uds.clone(),
@@ -257,7 +267,7 @@ fn connection(server: &NatsServer) -> nats::Config {
     }
 }
 
-fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), StartError> {
+fn start_replica(config: &Config, settled: &Settled, clock: &Clock) -> Result<(Replica, Running), StartError> {
     // Subjects are known here by the same name as in the ledger, where that names them.
     let central = config.ledger.central.as_ref();
     let key_file = central.map_or(&config.replica.key_file, |central| &central.subject_key_file);
@@ -273,7 +283,7 @@ fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), S
         let on_demand = replica::OnDemandConfig {
             folder,
             ledger: central_config(central),
-            cache_bytes: config.replica.cache_bytes,
+            cache_bytes: settled.cache_bytes,
             secret,
             patience: config.replica.load_timeout,
         };
@@ -282,8 +292,8 @@ fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), S
     }
     let replica_config = replica::Config {
         folder,
-        cache_bytes: config.replica.cache_bytes,
-        store_cache_bytes: config.replica.store_cache_bytes,
+        cache_bytes: settled.cache_bytes,
+        store_cache_bytes: settled.store_cache_bytes,
         secret,
     };
     Replica::start(replica_config, sources, clock.clone()).map_err(StartError::Thread)
@@ -339,8 +349,8 @@ impl Bound {
         &self.metrics
     }
 
-    /// Answers until `stop` is done, then drains: not ready any more, what is in flight is finished within the drain
-    /// timeout, the evidence is flushed and the local copy closed.
+    /// Answers until `stop` is done, then drains: not ready any more and, after the drain delay, no new connections; what is
+    /// in flight is finished within the drain timeout, the evidence is flushed and the local copy closed.
     ///
     /// # Errors
     /// If a listener failed.
@@ -358,7 +368,7 @@ impl Bound {
             let mut stopped = stopped.clone();
             // Ends as well when nobody can say so any more.
             let stop = async move { _ = stopped.wait_for(|stopped| *stopped).await };
-            let page = admin::serve(listener, self.lifecycle.clone(), self.metrics.clone(), stop);
+            let page = admin::serve(listener, admin::probes(self.lifecycle.clone(), self.metrics.clone()), stop);
             serving.spawn(async { page.await.map_err(ServeError::from) });
         }
         let reporting = reporter.clone();
@@ -371,13 +381,15 @@ impl Bound {
             () = stop => None,
             ended = serving.join_next() => ended,
         };
-        tracing::info!("stopping: no new connections, what is in flight is finished");
+        tracing::info!(answering = ?self.drain_delay(), "told to stop: not ready any more");
         self.lifecycle.drain();
         // Who watches the health is told before the connections close. `watching` may be about to say otherwise.
         watching.abort();
         let _ = watching.await;
         report(&reporter, false).await;
-        tokio::time::sleep(LOOK_INTERVAL * 2).await;
+        // Those who connect now were sent here by somebody who does not know yet, and are answered.
+        tokio::time::sleep(self.drain_delay()).await;
+        tracing::info!("stopping: no new connections, what is in flight is finished");
         let _ = stopping.send(true);
         // Ends the watches, which would go on for as long as there is something to say.
         for service in SERVICES {
@@ -393,6 +405,11 @@ impl Bound {
             Some(Ok(Err(error))) => Err(error),
             Some(Ok(Ok(())) | Err(_)) | None => Ok(()),
         }
+    }
+
+    /// How long answers go on after the end was asked for: at least until it was said to all who watch.
+    fn drain_delay(&self) -> Duration {
+        self.server.drain_delay.max(LOOK_INTERVAL * 2)
     }
 
     /// Every wire that questions come over.

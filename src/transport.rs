@@ -73,6 +73,10 @@ pub struct Config {
     pub max_connection_age_grace: Duration,
 }
 
+/// The certificate that connections begin with, as it is renewed.
+#[derive(Debug, Clone)]
+pub struct Certificate(Arc<Renewed>);
+
 /// Why a listener cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on `{address}`")]
@@ -165,15 +169,34 @@ impl Transport {
         unlimited: Router,
         stopped: watch::Receiver<bool>,
     ) -> Result<(), ServeError> {
-        let Self { listeners, tls, metrics, clock, config, .. } = self;
         // Questions alone are held back: a probe that waits behind them would have a busy sidecar killed.
-        let in_flight = GlobalConcurrencyLimitLayer::new(config.max_in_flight);
+        let in_flight = GlobalConcurrencyLimitLayer::new(self.config.max_in_flight);
         let questions = Routes::from(questions.into_axum_router().layer(in_flight).merge(unlimited));
         let reflect =
             || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(proto::DESCRIPTORS);
         let routes =
             questions.add_service(health).add_service(reflect().build_v1()?).add_service(reflect().build_v1alpha()?);
+        self.serve_routes(routes, stopped).await;
+        Ok(())
+    }
 
+    /// Serves what is no gRPC, like [`serve`](Self::serve), each request within the limits.
+    ///
+    /// # Cancel safety
+    /// When it is dropped, so are the connections.
+    pub async fn serve_plainly(self, router: Router, stopped: watch::Receiver<bool>) {
+        let in_flight = GlobalConcurrencyLimitLayer::new(self.config.max_in_flight);
+        self.serve_routes(Routes::from(router.layer(in_flight)), stopped).await;
+    }
+
+    /// The certificate that connections begin with; `None` without TLS.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Certificate> {
+        self.tls.as_ref().map(|(renewed, _)| Certificate(Arc::clone(renewed)))
+    }
+
+    async fn serve_routes(self, routes: Routes, stopped: watch::Receiver<bool>) {
+        let Self { listeners, tls, metrics, clock, config, .. } = self;
         let places = Arc::new(Semaphore::new(config.max_connections));
         let accepted = Arc::new(AtomicU64::new(0));
         show(&metrics, config.max_connections, &places, &accepted, tls.as_ref().map(|(renewed, _)| renewed));
@@ -195,7 +218,14 @@ impl Transport {
         }
         // A panic there has been told by whoever panicked.
         while accepting.join_next().await.is_some() {}
-        Ok(())
+    }
+}
+
+impl Certificate {
+    /// When it ends.
+    #[must_use]
+    pub fn ends(&self) -> Time {
+        self.0.ends()
     }
 }
 

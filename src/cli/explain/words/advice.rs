@@ -26,8 +26,8 @@ const fn both(reason: Reason) -> (&'static str, &'static str) {
             "Rıza gerekmez. Yalnızca bu hukuki sebebin kapsadığını yapın; ötesi ayrı bir işleme amacıdır.",
         ),
         Reason::NoCatalogue => (
-            "Publish a catalogue: `consentd ledger publish FILE`.",
-            "Bir katalog yayımlayın: `consentd ledger publish DOSYA`.",
+            "Publish a catalogue: `consentd ledger catalogue FILE`.",
+            "Bir katalog yayımlayın: `consentd ledger catalogue DOSYA`.",
         ),
         Reason::UnknownPurpose | Reason::UnknownChannel | Reason::ChannelNotUsed => (
             "Check the spelling in the question, or publish a catalogue that allows for it.",
