@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -B
 """Records what a real API server asks a mutating webhook: creates every shape with kubectl, and keeps the AdmissionReviews.
 
     record.py PROGRAMS FOLDER
@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from control_plane import ControlPlane, Failed
+from node import join
 from reviews import Reviews
 
 HERE = Path(__file__).resolve().parent
@@ -25,7 +26,6 @@ LIMITS = {
     "metadata": {"name": "limits"},
     "spec": {"limits": [{"type": "Container", "default": {"memory": "256Mi"}, "defaultRequest": {"cpu": "100m"}}]},
 }
-NODE = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1", "labels": {"kubernetes.io/os": "linux"}}}
 
 
 class Recording:
@@ -228,7 +228,7 @@ def main():
             print(cluster.kubectl("version"))
             cluster.namespace(NAMESPACE)
             cluster.namespace("restricted", **{"pod-security.kubernetes.io/enforce": "restricted"})
-            cluster.kubectl("create", "--filename=-", stdin=json.dumps(NODE))
+            join(cluster)
             may = ["--verb=create,get,list,delete", "--resource=pods", "--namespace", NAMESPACE]
             cluster.kubectl("create", "role", "developers", *may)
             bound = ["--role=developers", "--group=developers", "--namespace", NAMESPACE]
