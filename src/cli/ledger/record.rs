@@ -6,9 +6,8 @@ use pbjson_types::Timestamp;
 use super::{Common, new_event_id, parse_time, timestamp};
 use crate::cli::{Failure, Outcome};
 use crate::clock::Clock;
-use crate::domain::catalogue::ANY;
 use crate::domain::{LegalBasis, Status, Subject};
-use crate::ledger::import::default_channel;
+use crate::ledger::import::{default_channel, default_recipient};
 use crate::proto::v1;
 use crate::proto::v1::ledger_event::Event;
 
@@ -234,8 +233,7 @@ pub(super) fn refusal(args: RefusalArgs, refusal: Refusal, common: &Common, cloc
         subject: Some(subject(&args.subject)?),
         purpose: args.purpose,
         channel,
-        // Whoever says no and names nobody means everybody; a narrower no has to be asked for.
-        recipient: args.recipient.unwrap_or_else(|| ANY.to_owned()),
+        recipient: args.recipient.unwrap_or_else(|| default_recipient(status).to_owned()),
         status: v1::ConsentStatus::from(status).into(),
         legal_basis: v1::LegalBasis::from(args.basis.unwrap_or(basis)).into(),
         collection: present(v1::Collection { method: args.facts.method, ..v1::Collection::default() }),
