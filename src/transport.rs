@@ -310,9 +310,10 @@ fn show(metrics: &Metrics, counts: &Counts, tls: Option<&Arc<Renewed>>) {
     metrics.observe_gauge("consentd_connections", "Connections of callers.", "", move || {
         u32::try_from(own.open()).map_or(f64::INFINITY, f64::from)
     });
+    let own = counts.clone();
     let help = "How many connections of callers there may be.";
     metrics.observe_gauge("consentd_connections_max", help, "", move || {
-        u32::try_from(max_connections).map_or(f64::INFINITY, f64::from)
+        u32::try_from(own.open_max()).map_or(f64::INFINITY, f64::from)
     });
     let renewed = tls.cloned();
     let help = "When the TLS certificate begins, in Unix time; 0 without TLS.";
