@@ -4,6 +4,7 @@
 {{- $evidence := default "CONSENT_EVIDENCE" (default dict .Values.config.evidence).ship_stream -}}
 {{- $follow := list
   (printf "$JS.API.STREAM.INFO.%s" $ledger)
+  (printf "$JS.API.CONSUMER.CREATE.%s" $ledger)
   (printf "$JS.API.CONSUMER.CREATE.%s.>" $ledger)
   (printf "$JS.API.CONSUMER.MSG.NEXT.%s.>" $ledger) -}}
 {{- $sidecar := concat $follow (list
