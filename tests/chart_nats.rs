@@ -141,7 +141,7 @@ fn catalogue(version: u64, purpose: &str) -> Value {
 
 fn render(users: &Users, catalogue: &Value) -> Vec<Value> {
     let values = json!({
-        "mode": "deployment", "nats": {"enabled": true, "users": users.values}, "ledger": {"plaintext": true},
+        "mode": "deployment", "nats": {"enabled": true, "users": users.values}, "allow": {"plaintextLedger": true},
         "catalogue": catalogue, "config": {"evidence": {"ship": "nats"}, "server": {"plaintext": true}},
         "certificates": {"kind": "none"},
     });
