@@ -2,11 +2,14 @@
 //!
 //! [`build`] returns [`Bound`] with the addresses that were really bound, so that tests start the real thing on port 0.
 
+mod page;
 mod shown;
 
+use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -19,7 +22,7 @@ use tonic_health::server::HealthReporter;
 use crate::admin;
 use crate::authzen;
 use crate::clock::Clock;
-use crate::config::{self, CentralLedger, Config, EvidenceStage, NatsServer, ReplicaMode};
+use crate::config::{self, CentralLedger, Config, EvidenceStage, NatsServer, ReplicaMode, Settled};
 use crate::enforcer::{Enforcer, Past};
 use crate::evidence::{self, EvidenceLog};
 use crate::explain::History;
@@ -27,6 +30,7 @@ use crate::ext_authz::{self, Checker};
 use crate::grpc::{Enforcement, EnforcementServiceServer};
 use crate::ledger;
 use crate::lifecycle::{LOOK_INTERVAL, Lifecycle};
+use crate::machine::Machine;
 use crate::nats;
 use crate::proto::v1::enforcement_service_server::EnforcementService;
 use crate::replica::{self, Replica, Running, SourceFactory};
@@ -92,7 +96,6 @@ pub enum ServeError {
 }
 
 /// A sidecar with everything bound, not yet answering.
-#[derive(Debug)]
 pub struct Bound {
     /// The TCP address that questions are answered on.
     pub tcp: Option<SocketAddr>,
@@ -106,6 +109,10 @@ pub struct Bound {
     metrics: Metrics,
     exporter: Option<Exporter>,
     running: Running,
+    look: admin::Look,
+    settings: Vec<admin::Setting>,
+    page_asks: bool,
+    clock: Clock,
     transport: Option<Transport>,
     admin_listener: Option<TcpListener>,
     server: config::Server,
@@ -118,6 +125,14 @@ pub struct Bound {
 /// # Errors
 /// If the configuration asks for what cannot be had: a folder, a key, an address.
 pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
+    build_settled(config, &config.settle(&Machine::look()), clock).await
+}
+
+/// As [`build`], with what is left to the machine settled by whoever has looked at it.
+///
+/// # Errors
+/// As [`build`].
+pub async fn build_settled(config: &Config, settled: &Settled, clock: Clock) -> Result<Bound, StartError> {
     let folder = &config.data_dir;
     std::fs::create_dir_all(folder).map_err(|source| StartError::DataFolder { path: folder.clone(), source })?;
     let metrics = Metrics::new()?;
@@ -129,13 +144,15 @@ pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
 
     // Last what writes: a second sidecar on the same addresses has failed by now.
     let evidence = EvidenceLog::open(evidence_config(config), &clock)?;
-    let (replica, running) = start_replica(config, &clock)?;
+    let (replica, running) = start_replica(config, settled, &clock)?;
     let lifecycle = shown::lifecycle(&replica, &evidence);
     shown::register(&metrics, &replica, &evidence, &lifecycle);
     let (traces, exporter) = otlp::start(otlp_config(config, &evidence), &metrics, &clock)?;
-    let enforcer = Enforcer::new(replica, evidence.clone(), metrics.clone(), clock, config.replica.max_wait);
+    let look = page::look(config, settled.cache_bytes, &replica, &evidence, transport.counts());
+    let max_wait = config.replica.max_wait;
+    let enforcer = Enforcer::new(replica, evidence.clone(), metrics.clone(), clock.clone(), max_wait);
     let past = Past::new(evidence_config(config).dir, history(config));
-    let enforcer = enforcer.traced(traces).remembering(past);
+    let enforcer = enforcer.traced(traces).remembering(past).remembering_strings_in(settled.strings_bytes);
     Ok(Bound {
         tcp: transport.tcp(),
         uds: config.server.uds.clone(),
@@ -146,6 +163,10 @@ pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
         metrics,
         exporter,
         running,
+        look,
+        settings: Vec::new(),
+        page_asks: config.page_asks(),
+        clock,
         transport: Some(transport),
         admin_listener,
         server: config.server.clone(),
@@ -257,7 +278,7 @@ fn connection(server: &NatsServer) -> nats::Config {
     }
 }
 
-fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), StartError> {
+fn start_replica(config: &Config, settled: &Settled, clock: &Clock) -> Result<(Replica, Running), StartError> {
     // Subjects are known here by the same name as in the ledger, where that names them.
     let central = config.ledger.central.as_ref();
     let key_file = central.map_or(&config.replica.key_file, |central| &central.subject_key_file);
@@ -273,7 +294,7 @@ fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), S
         let on_demand = replica::OnDemandConfig {
             folder,
             ledger: central_config(central),
-            cache_bytes: config.replica.cache_bytes,
+            cache_bytes: settled.cache_bytes,
             secret,
             patience: config.replica.load_timeout,
         };
@@ -282,8 +303,8 @@ fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), S
     }
     let replica_config = replica::Config {
         folder,
-        cache_bytes: config.replica.cache_bytes,
-        store_cache_bytes: config.replica.store_cache_bytes,
+        cache_bytes: settled.cache_bytes,
+        store_cache_bytes: settled.store_cache_bytes,
         secret,
     };
     Replica::start(replica_config, sources, clock.clone()).map_err(StartError::Thread)
@@ -319,6 +340,15 @@ fn central_config(central: &CentralLedger) -> ledger::nats::Config {
     ledger::nats::Config { connection: connection(&central.server), stream, subject_key_file }
 }
 
+impl fmt::Debug for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tcp, uds, admin, lifecycle, .. } = self;
+        let mut shown = f.debug_struct("Bound");
+        shown.field("tcp", tcp).field("uds", uds).field("admin", admin).field("lifecycle", lifecycle);
+        shown.finish_non_exhaustive()
+    }
+}
+
 impl From<transport::BindError> for StartError {
     fn from(error: transport::BindError) -> Self {
         match error {
@@ -339,8 +369,14 @@ impl Bound {
         &self.metrics
     }
 
-    /// Answers until `stop` is done, then drains: not ready any more, what is in flight is finished within the drain
-    /// timeout, the evidence is flushed and the local copy closed.
+    /// One whose local page shows the configuration in effect.
+    #[must_use]
+    pub fn showing(self, effective: &config::Effective) -> Self {
+        Self { settings: page::settings(effective), ..self }
+    }
+
+    /// Answers until `stop` is done, then drains: not ready any more and, after the drain delay, no new connections; what is
+    /// in flight is finished within the drain timeout, the evidence is flushed and the local copy closed.
     ///
     /// # Errors
     /// If a listener failed.
@@ -355,10 +391,11 @@ impl Bound {
             serving.spawn(async { questions.await.map_err(ServeError::from) });
         }
         if let Some(listener) = self.admin_listener.take() {
+            let page = self.page(&stopped);
             let mut stopped = stopped.clone();
             // Ends as well when nobody can say so any more.
             let stop = async move { _ = stopped.wait_for(|stopped| *stopped).await };
-            let page = admin::serve(listener, self.lifecycle.clone(), self.metrics.clone(), stop);
+            let page = page.serve(listener, stop);
             serving.spawn(async { page.await.map_err(ServeError::from) });
         }
         let reporting = reporter.clone();
@@ -371,13 +408,15 @@ impl Bound {
             () = stop => None,
             ended = serving.join_next() => ended,
         };
-        tracing::info!("stopping: no new connections, what is in flight is finished");
+        tracing::info!(answering = ?self.drain_delay(), "told to stop: not ready any more");
         self.lifecycle.drain();
         // Who watches the health is told before the connections close. `watching` may be about to say otherwise.
         watching.abort();
         let _ = watching.await;
         report(&reporter, false).await;
-        tokio::time::sleep(LOOK_INTERVAL * 2).await;
+        // Those who connect now were sent here by somebody who does not know yet, and are answered.
+        tokio::time::sleep(self.drain_delay()).await;
+        tracing::info!("stopping: no new connections, what is in flight is finished");
         let _ = stopping.send(true);
         // Ends the watches, which would go on for as long as there is something to say.
         for service in SERVICES {
@@ -395,11 +434,33 @@ impl Bound {
         }
     }
 
+    /// How long answers go on after the end was asked for: at least until it was said to all who watch.
+    fn drain_delay(&self) -> Duration {
+        self.server.drain_delay.max(LOOK_INTERVAL * 2)
+    }
+
+    /// The service that answers over gRPC.
+    fn enforcement(&self, stopped: &watch::Receiver<bool>) -> Enforcement {
+        let (enforcer, metrics) = (self.enforcer.clone(), self.metrics.clone());
+        Enforcement::new(enforcer, metrics, self.server.max_batch, stopped.clone())
+    }
+
+    /// The local page.
+    fn page(&self, stopped: &watch::Receiver<bool>) -> admin::Page<Enforcement> {
+        let asking = || admin::Asking { service: self.enforcement(stopped), runtime: Handle::current() };
+        admin::Page {
+            lifecycle: self.lifecycle.clone(),
+            metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
+            look: self.look.clone(),
+            settings: self.settings.clone(),
+            asking: self.page_asks.then(asking),
+        }
+    }
+
     /// Every wire that questions come over.
     fn questions(&self, stopped: &watch::Receiver<bool>) -> Routes {
-        let (enforcer, metrics) = (self.enforcer.clone(), self.metrics.clone());
-        let enforcement = Enforcement::new(enforcer, metrics, self.server.max_batch, stopped.clone());
-        let mut routes = Routes::new(enforcement_server(enforcement, &self.server));
+        let mut routes = Routes::new(enforcement_server(self.enforcement(stopped), &self.server));
         if let Some(config) = self.authzen.clone() {
             let authzen = authzen::router(self.enforcer.clone(), self.metrics.clone(), config);
             routes = Routes::from(routes.into_axum_router().merge(authzen));

@@ -26,6 +26,13 @@ pub(super) struct Sidecar {
     /// The sidecar: `127.0.0.1:7311` or `unix:/path/to/socket`.
     #[arg(short, long, default_value = DEFAULT_ADDRESS)]
     address: Address,
+    #[command(flatten)]
+    tls: TlsFiles,
+}
+
+/// How TLS is spoken to a sidecar, as flags say it.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct TlsFiles {
     /// Speak TLS to it: the authorities that its certificate is signed by, in PEM.
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
@@ -40,18 +47,31 @@ pub(super) struct Sidecar {
 impl Sidecar {
     /// The files of TLS: authorities, certificate, key.
     pub(super) fn tls_files(&self) -> [Option<PathBuf>; 3] {
-        [self.tls_ca.clone(), self.tls_cert.clone(), self.tls_key.clone()]
+        let TlsFiles { tls_ca, tls_cert, tls_key } = &self.tls;
+        [tls_ca.clone(), tls_cert.clone(), tls_key.clone()]
     }
 
     /// The address, and how it is spoken to.
     pub(super) fn address(&self) -> Address {
-        match (&self.address, &self.tls_ca) {
+        self.tls.spoken_to(&self.address)
+    }
+}
+
+impl TlsFiles {
+    /// An address, and how it is spoken to.
+    pub(super) fn spoken_to(&self, address: &Address) -> Address {
+        match (address, &self.tls_ca) {
             (Address::Tcp(address), Some(ca)) => {
                 let shown = self.tls_cert.clone().zip(self.tls_key.clone());
                 Address::Tls(address.clone(), Tls { ca: ca.clone(), shown })
             }
             (address, _) => address.clone(),
         }
+    }
+
+    /// Whether TLS is to be spoken.
+    pub(super) const fn is_given(&self) -> bool {
+        self.tls_ca.is_some()
     }
 }
 

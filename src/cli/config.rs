@@ -8,6 +8,7 @@ use clap::Subcommand;
 use super::config_flags::ConfigFlags;
 use super::{Outcome, say};
 use crate::config::{Config, Problems, schema};
+use crate::machine::Machine;
 
 /// Check the configuration, or print what is in effect or possible.
 #[derive(Debug, clap::Args)]
@@ -40,8 +41,11 @@ pub(super) fn run(args: Args) -> Outcome {
         }
         Command::Print(flags) => {
             let (effective, result) = Config::examine(&flags.into_sources());
-            write!(std::io::stdout(), "{effective}")?;
-            report(result.map(|loaded| loaded.warnings))
+            let settled = result.as_ref().ok().map(|loaded| loaded.config.settle(&Machine::look()));
+            let shown = settled.as_ref().map_or(effective.clone(), |settled| effective.settled(settled));
+            write!(std::io::stdout(), "{shown}")?;
+            let of_machine = settled.map(|settled| settled.warnings).unwrap_or_default();
+            report(result.map(|loaded| [loaded.warnings, of_machine].concat()))
         }
         Command::Schema => {
             say(format_args!("{:#}", schema()));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tonic::transport::Uri;
 
+use super::keys::CacheBytes;
 use super::problem::{Origin, Problem};
 use super::schema::{ADDRESS, DURATION, SERVERS, SIZE, Shape};
 use super::sources::{Raw, Setting, Settings, variable};
@@ -20,6 +21,8 @@ use crate::nats::Servers;
 const COLLECTOR_PORT: u16 = 4317;
 /// The word that turns a listener off.
 pub(super) const OFF: &str = "off";
+/// The word for what the machine suggests.
+pub(super) const AUTO: &str = "auto";
 
 /// A declared key and the value in effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub(super) struct Entry {
     pub(super) shape: Shape,
     /// The value as TOML; `None` where it is missing or wrong.
     pub(super) value: Option<String>,
+    /// What the value comes to here, for people, where it does not say so itself.
+    pub(super) here: Option<String>,
     pub(super) origin: Origin,
 }
 
@@ -80,6 +85,29 @@ impl Reader {
             within(parse_size(text)?, &range, format_size)
         };
         self.value(key, meaning, &limits, SIZE, default, parse, |size| quote(&format_size(*size)))
+    }
+
+    /// An amount of bytes, or "auto".
+    pub(super) fn size_or_auto(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        default: CacheBytes,
+        range: RangeInclusive<u64>,
+    ) -> CacheBytes {
+        let limits = format!("\"{AUTO}\", or {} to {}", format_size(*range.start()), format_size(*range.end()));
+        let parse = |raw: &Raw| {
+            if *raw == Raw::Text(AUTO.to_owned()) {
+                return Ok(CacheBytes::Auto);
+            }
+            let text = quoted(raw, "a size in quotes, such as \"64MiB\", or \"auto\"", parse_size)?;
+            within(parse_size(text)?, &range, format_size).map(CacheBytes::Fixed)
+        };
+        let shape = Shape::Either(vec![Shape::Words(vec![AUTO]), SIZE]);
+        self.value(key, meaning, &limits, shape, default, parse, |size| match size {
+            CacheBytes::Auto => quote(AUTO),
+            CacheBytes::Fixed(bytes) => quote(&format_size(*bytes)),
+        })
     }
 
     /// A whole number.
@@ -325,7 +353,7 @@ impl Reader {
             origin = setting.origin;
         }
         let shown = sound.then(|| show(&value)).filter(|shown| !shown.is_empty());
-        self.entries.push(Entry { key, meaning, limits, shape, value: shown, origin });
+        self.entries.push(Entry { key, meaning, limits, shape, value: shown, here: None, origin });
         value
     }
 

@@ -1,20 +1,19 @@
 //! The report as one page that needs nothing else: no scripts, no fonts, no pictures from anywhere. It is read by eyes in
 //! light and dark, by keyboards, by screen readers and on paper; behind each plot stands its table.
 
-mod plot;
-
 use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat};
 
 use super::table::{percent, sentences};
 use super::{DEFINITIONS, Figures, Report, Series, Unit};
-use plot::{Line, Plot, Scale};
+use crate::html::plot::{self, Line, Plot, Scale};
+use crate::html::{self, escaped, grouped};
 
 /// Purposes that have plots of their own; the others stand in the table.
 const PURPOSES_MAX: usize = 60;
-/// Lines of one plot that can be told apart.
-const LINES_MAX: usize = 8;
+/// Points of a line that are marked each; more would be one band of marks.
+const MARKS: usize = 60;
 /// The headings of the tables' figures.
 const COLUMNS: [&str; 11] = [
     "opt-in rate",
@@ -42,7 +41,8 @@ pub fn html(report: &Report) -> String {
          content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<meta \
          http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src \
          data:\">\n<meta name=\"referrer\" content=\"no-referrer\">\n<link rel=\"icon\" href=\"data:,\">\n\
-         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n"
+         <title>{title}</title>\n<style>\n{}{STYLE}</style>\n</head>\n<body>\n",
+        html::STYLE
     );
     page.push_str("<a class=\"skip\" href=\"#purposes\">To the figures by purpose</a>\n<main>\n");
     let _ = write!(
@@ -116,9 +116,17 @@ fn overview(page: &mut String, report: &Report) {
         Line { name: "withdrawal rate".to_owned(), values: of_each(&totals, Figures::withdrawal_rate) },
     ];
     page.push_str("<div class=\"plots\">\n");
-    let plot = Plot { id: "all-rates", title: "Rates", labels: &labels, lines: &rates, scale: Scale::Rate };
+    let plot =
+        Plot { id: "all-rates", title: "Rates", labels: &labels, marks: MARKS, lines: &rates, scale: Scale::Rate };
     page.push_str(&plot.svg());
-    let plot = Plot { id: "all-counts", title: "What was said", labels: &labels, lines: &answers, scale: Scale::Count };
+    let plot = Plot {
+        id: "all-counts",
+        title: "What was said",
+        labels: &labels,
+        marks: MARKS,
+        lines: &answers,
+        scale: Scale::Count,
+    };
     page.push_str(&plot.svg());
     page.push_str("</div>\n");
     let rows = labels.iter().cloned().zip(totals);
@@ -149,7 +157,7 @@ fn purpose(page: &mut String, report: &Report, labels: &[String], number: usize,
     let title = escaped(&first.purpose);
     let _ = write!(page, "<section aria-labelledby=\"p{number}\">\n<h3 id=\"p{number}\">{title}</h3>\n");
     let lines = |figure: fn(&Figures) -> Option<f64>| {
-        let lines = series.iter().take(LINES_MAX).map(|series| {
+        let lines = series.iter().take(plot::LINES_MAX).map(|series| {
             let figures: Vec<Option<&Figures>> = series.periods.iter().map(Option::as_ref).collect();
             Line { name: channel(&series.channel).to_owned(), values: of_each(&figures, figure) }
         });
@@ -159,14 +167,14 @@ fn purpose(page: &mut String, report: &Report, labels: &[String], number: usize,
     let (rates, standing) = (lines(Figures::opt_in_rate), lines(|figures| Some(as_f64(figures.standing))));
     let (rate_id, standing_id) = (format!("p{number}-rate"), format!("p{number}-standing"));
     let title = format!("Opt-in rate of {}", first.purpose);
-    let plot = Plot { id: &rate_id, title: &title, labels, lines: &rates, scale: Scale::Rate };
+    let plot = Plot { id: &rate_id, title: &title, labels, marks: MARKS, lines: &rates, scale: Scale::Rate };
     page.push_str(&plot.svg());
     let title = format!("Standing consents to {}", first.purpose);
-    let plot = Plot { id: &standing_id, title: &title, labels, lines: &standing, scale: Scale::Count };
+    let plot = Plot { id: &standing_id, title: &title, labels, marks: MARKS, lines: &standing, scale: Scale::Count };
     page.push_str(&plot.svg());
     page.push_str("</div>\n");
-    if series.len() > LINES_MAX {
-        let more = series.len() - LINES_MAX;
+    if series.len() > plot::LINES_MAX {
+        let more = series.len() - plot::LINES_MAX;
         let _ = writeln!(page, "<p class=\"note\">{more} more channels stand in the table only.</p>");
     }
     for series in series {
@@ -253,49 +261,7 @@ fn channel(channel: &str) -> &str {
     if channel == "*" { "all channels at once" } else { channel }
 }
 
-/// A count with its thousands apart, by a narrow space that does not break.
-fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut grouped = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            grouped.push('\u{202f}');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-/// A text that stands for itself in HTML.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
-}
-
 #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
 const fn as_f64(count: u64) -> f64 {
     count as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_are_grouped_and_words_are_escaped() {
-        for (count, shown) in [(0, "0"), (999, "999"), (1000, "1\u{202f}000"), (1_234_567, "1\u{202f}234\u{202f}567")] {
-            assert_eq!(grouped(count), shown);
-        }
-        assert_eq!(escaped("<a href='x'>&\""), "&lt;a href=&#39;x&#39;&gt;&amp;&quot;");
-    }
 }

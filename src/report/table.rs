@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{DEFINITIONS, Figures, Report, Unit};
+use crate::html;
 
 /// The columns of figures, with their widths.
 const COLUMNS: [(&str, usize); 11] = [
@@ -103,7 +104,7 @@ fn channel(channel: &str) -> &str {
 
 /// A rate as people read it.
 pub(super) fn percent(rate: Option<f64>) -> String {
-    rate.map_or_else(|| "-".to_owned(), |rate| format!("{:.1} %", rate * 100.0))
+    rate.map_or_else(|| "-".to_owned(), html::percent)
 }
 
 fn notes(text: &mut String, report: &Report) {

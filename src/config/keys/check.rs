@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::config::reader::Reader;
-use crate::config::{Config, LedgerKind, ReplicaMode, ShipKind, Telemetry};
+use crate::config::{Config, LedgerKind, PageAsks, ReplicaMode, ShipKind, Telemetry};
 
 impl Config {
     /// What only several keys together can be wrong about.
@@ -61,6 +61,24 @@ impl Config {
         }
     }
 
+    /// Whether somebody on this machine may ask on the local page.
+    ///
+    /// Left to itself it opens no door that is not open already: who may ask is then not told apart, and a socket that
+    /// every user of this machine may use, or a port of the loopback, is there beside it.
+    #[must_use]
+    pub fn page_asks(&self) -> bool {
+        match self.admin.ask {
+            PageAsks::Fixed(asks) => asks,
+            PageAsks::Auto => self.callers.is_empty() && self.everybody_here_may_ask(),
+        }
+    }
+
+    fn everybody_here_may_ask(&self) -> bool {
+        let proves_nothing = self.server.tls.as_ref().is_none_or(|tls| tls.client_ca_file.is_none());
+        let over_tcp = self.server.tcp.is_some() && proves_nothing;
+        over_tcp || self.server.uds.is_some() && self.server.uds_mode & 0o002 != 0
+    }
+
     /// What is allowed and yet deserves a second look.
     pub(in crate::config) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -83,6 +101,13 @@ impl Config {
             warnings.push(format!(
                 "ext_authz.purpose: `{source}` stands in the request: unless the proxy sets it, a client chooses what is asked"
             ));
+        }
+        if self.admin.tcp.is_some() && self.page_asks() && (!self.callers.is_empty() || !self.everybody_here_may_ask())
+        {
+            warnings.push(
+                "admin.ask: whoever reaches the page from this machine may ask about everything, and need not show who they are"
+                    .to_owned(),
+            );
         }
         if self.server.uds.is_some() && self.server.uds_mode & 0o002 != 0 {
             let mode = self.server.uds_mode;

@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::{PATH_BYTES_MAX, UDS_PATH_BYTES_MAX};
-use crate::config::keys::{self, Admin, Authzen, Server, WORKERS_MAX, Workers};
-use crate::config::reader::{Reader, number, quote, text};
+use crate::config::keys::{self, Admin, Authzen, PageAsks, Server, WORKERS_MAX, Workers};
+use crate::config::reader::{AUTO, Reader, boolean, number, quote, text};
 use crate::config::schema::Shape;
 use crate::config::sources::Raw;
 use crate::transport::{Tls, TlsVersion};
@@ -75,6 +75,12 @@ impl Server {
                 keys::DEFAULT_REQUEST_TIMEOUT,
                 Duration::from_millis(10)..=Duration::from_mins(5),
             ),
+            drain_delay: reader.duration(
+                "server.drain_delay",
+                "How long new connections are taken and answered after the sidecar was told to stop and is not ready any more.",
+                keys::DEFAULT_DRAIN_DELAY,
+                Duration::ZERO..=Duration::from_hours(1),
+            ),
             drain_timeout: reader.duration(
                 "server.drain_timeout",
                 "How long calls in flight may take to finish when the sidecar stops.",
@@ -95,13 +101,13 @@ impl Server {
             ),
             workers: reader.value(
                 "server.workers",
-                "How many threads answer; \"auto\" follows the CPU quota.",
+                "How many threads answer; \"auto\" is half of the processors that the process may use.",
                 &format!("\"auto\", or 1 to {WORKERS_MAX}"),
-                Shape::Either(vec![Shape::Words(vec!["auto"]), Shape::Whole { least: 1, most: WORKERS_MAX }]),
+                Shape::Either(vec![Shape::Words(vec![AUTO]), Shape::Whole { least: 1, most: WORKERS_MAX }]),
                 Workers::Auto,
                 parse_workers,
                 |workers| match workers {
-                    Workers::Auto => quote("auto"),
+                    Workers::Auto => quote(AUTO),
                     Workers::Fixed(count) => count.to_string(),
                 },
             ),
@@ -147,6 +153,18 @@ impl Admin {
                 "admin.plaintext",
                 "Whether they may be shown beyond this machine, which is always in plain text.",
                 false,
+            ),
+            ask: reader.value(
+                "admin.ask",
+                "Whether somebody on this machine may ask and explain there; \"auto\" is where anybody on it may ask anyway.",
+                "\"auto\", true or false",
+                Shape::Either(vec![Shape::Words(vec![AUTO]), Shape::Truth]),
+                PageAsks::Auto,
+                parse_page_asks,
+                |asks| match asks {
+                    PageAsks::Auto => quote(AUTO),
+                    PageAsks::Fixed(is) => is.to_string(),
+                },
             ),
         }
     }
@@ -200,8 +218,15 @@ fn parse_mode(raw: &Raw) -> Result<u32, String> {
         .ok_or_else(|| format!("`{text}` is not an octal mode such as `0660`, which lets at least the owner in"))
 }
 
+fn parse_page_asks(raw: &Raw) -> Result<PageAsks, String> {
+    if *raw == Raw::Text(AUTO.to_owned()) {
+        return Ok(PageAsks::Auto);
+    }
+    boolean(raw).map(PageAsks::Fixed).map_err(|what| format!("{what}, nor `auto`"))
+}
+
 fn parse_workers(raw: &Raw) -> Result<Workers, String> {
-    if *raw == Raw::Text("auto".to_owned()) {
+    if *raw == Raw::Text(AUTO.to_owned()) {
         return Ok(Workers::Auto);
     }
     let count = number(raw).map_err(|what| format!("{what}, nor `auto`"))?;

@@ -3,8 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{escaped, grouped};
-use crate::report::table::percent;
+use super::{escaped, grouped, percent};
 
 /// The plot's size, in units that the page scales.
 const WIDTH: f64 = 640.0;
@@ -14,39 +13,50 @@ const LEFT: f64 = 72.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 36.0;
-/// Points that are marked each; more would be one band of marks.
-const MARKED_MAX: usize = 60;
+/// Lines of one plot that can be told apart.
+pub const LINES_MAX: usize = 8;
 /// Labels under the plot that do not touch each other.
 const LABELS_MAX: usize = 6;
 
 /// One plot.
-pub(super) struct Plot<'a> {
+#[derive(Debug)]
+pub struct Plot<'a> {
     /// Unique on the page.
-    pub(super) id: &'a str,
-    pub(super) title: &'a str,
+    pub id: &'a str,
+    /// Its heading.
+    pub title: &'a str,
     /// The periods.
-    pub(super) labels: &'a [String],
-    pub(super) lines: &'a [Line],
-    pub(super) scale: Scale,
+    pub labels: &'a [String],
+    /// The most points of a line that are marked. Of more each second is, or each third, and those without neighbours.
+    pub marks: usize,
+    /// At most [`LINES_MAX`].
+    pub lines: &'a [Line],
+    /// What the values are.
+    pub scale: Scale,
 }
 
 /// A value for each period; `None` leaves a gap.
-pub(super) struct Line {
-    pub(super) name: String,
-    pub(super) values: Vec<Option<f64>>,
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// What it is of.
+    pub name: String,
+    /// In the order of the periods.
+    pub values: Vec<Option<f64>>,
 }
 
 /// What the values are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scale {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
     /// Parts of 1.
     Rate,
+    /// Whole numbers.
     Count,
 }
 
 impl Plot<'_> {
     /// The plot with its heading and the names of its lines.
-    pub(super) fn svg(&self) -> String {
+    #[must_use]
+    pub fn svg(&self) -> String {
         let mut out = String::new();
         let Self { id, lines, .. } = self;
         let title = escaped(self.title);
@@ -150,13 +160,14 @@ impl Plot<'_> {
         }
         let _ = writeln!(out, "<g class=\"l{number}\"><path class=\"line\" d=\"{path}\"/>");
         let known = line.values.iter().flatten().count();
+        let step = known.div_ceil(self.marks.max(1)).max(1);
         for (place, value) in line.values.iter().enumerate() {
             let Some(value) = value else { continue };
             // Without neighbours a point would not be seen.
             let neighbour =
                 |place: Option<usize>| place.and_then(|place| line.values.get(place)).is_some_and(Option::is_some);
             let is_alone = !neighbour(place.checked_sub(1)) && !neighbour(place.checked_add(1));
-            if known > MARKED_MAX && !is_alone {
+            if !place.is_multiple_of(step) && !is_alone {
                 continue;
             }
             let label = self.labels.get(place).map_or("", String::as_str);
@@ -176,7 +187,7 @@ impl Plot<'_> {
 
     fn shown(&self, value: f64) -> String {
         match self.scale {
-            Scale::Rate => percent(Some(value)),
+            Scale::Rate => percent(value),
             Scale::Count => grouped(rounded(value)),
         }
     }
@@ -257,7 +268,7 @@ mod tests {
     fn a_gap_is_not_bridged_and_lone_points_are_seen() {
         let labels: Vec<String> = (0..3).map(|place| place.to_string()).collect();
         let lines = [Line { name: "<one>".to_owned(), values: vec![Some(0.5), None, Some(1.0)] }];
-        let plot = Plot { id: "x", title: "t", labels: &labels, lines: &lines, scale: Scale::Rate };
+        let plot = Plot { id: "x", title: "t", labels: &labels, marks: 60, lines: &lines, scale: Scale::Rate };
         let svg = plot.svg();
         assert_eq!(svg.matches("<circle").count(), 3, "two points and the legend's");
         assert!(!svg.contains('L'), "{svg}");
