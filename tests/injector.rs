@@ -11,6 +11,8 @@
 
 #[path = "support/admission.rs"]
 mod admission;
+#[path = "injector/properties.rs"]
+mod properties;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
