@@ -20,7 +20,7 @@ use hyper::body::Bytes;
 use hyper::{Request, Version};
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
-use sidecar::{Home, Sidecar, eventually, given, newsletter, now_ms, said, token_at, until_reason, withdrawn};
+use sidecar::{Home, Process, Sidecar, eventually, given, newsletter, now_ms, said, token_at, until_reason, withdrawn};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
@@ -498,4 +498,46 @@ async fn nobody_alone_keeps_probes_out() {
     });
     assert_eq!(said.await.expect("no panic"), "HTTP/1.1 431");
     sidecar.stop().await;
+}
+
+/// The processor time of a process's threads, in the kernel's ticks: of the page's, and of all others.
+fn ticks(pid: u32) -> (u64, u64) {
+    let (mut page, mut others) = (0, 0);
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).expect("threads") {
+        // One may end meanwhile.
+        let Ok(stat) = std::fs::read_to_string(thread.expect("a thread").path().join("stat")) else { continue };
+        let (name, figures) = stat.rsplit_once(')').expect("a name");
+        let figures: Vec<i64> = figures.split(' ').filter_map(|figure| figure.parse().ok()).collect();
+        // User and system time. The state, which is no number, stands before them. Source: proc(5), fields 14 and 15.
+        let taken = u64::try_from(figures[10] + figures[11]).expect("not negative");
+        if name.ends_with("(consentd-admin") { page += taken } else { others += taken }
+    }
+    (page, others)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_looked_at_takes_nothing_from_those_that_answer() {
+    const LOOKS: usize = 1500;
+    let home = Home::with_catalogue();
+    let mut process = Process::spawn(&home, &[("admin.tcp", "127.0.0.1:0"), ("server.workers", "1")]);
+    sidecar::until_serving(&process.connect().await).await;
+    let admin = home.admin();
+    // What is done at the start is done.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let idle = ticks(process.pid());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = ticks(process.pid());
+    let began = Instant::now();
+    let mut tab = Http::tcp(admin, Version::HTTP_11).await;
+    for look in 0..LOOKS {
+        let path = ["/live?range=day", "/metrics", "/"][look % 3];
+        assert_eq!(tab.ask("GET", path, &[], b"").await.status, 200);
+    }
+    let after = ticks(process.pid());
+    let page = after.0 - before.0;
+    // What the others do while nobody looks, for as long.
+    let idle_share = (before.1 - idle.1) as f64 * began.elapsed().as_secs_f64() / 2.0;
+    let others = (after.1 - before.1) as f64 - idle_share;
+    assert!(page > 20, "{page} ticks are too few to tell");
+    assert!(others < page as f64 / 10.0 + 5.0, "{LOOKS} looks: {page} ticks of the page's thread, {others} of others");
 }
