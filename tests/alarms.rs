@@ -10,8 +10,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use consentd::domain::{Reason, Status, Verdict};
 use serde_json::Value;
@@ -26,7 +27,7 @@ mod sidecar;
 
 use prometheus::{Prometheus, promtool};
 use promql::Names;
-use sidecar::{Client, Home, Process, newsletter, reason, until_serving};
+use sidecar::{Client, Home, Process, eventually, newsletter, reason, until_serving};
 
 const RULES: &str = include_str!("../helm/consentd/rules/consentd.yaml");
 const DASHBOARD: &str = include_str!("../helm/consentd/dashboards/consentd.json");
@@ -65,20 +66,42 @@ fn shown(page: &str) -> BTreeMap<String, Labels> {
     shown
 }
 
-/// The injector's metrics, as it was agreed that they are.
-fn injector() -> BTreeMap<String, Labels> {
-    let outcomes = ["injected", "unchanged", "refused", "let_through", "unreadable"].map(str::to_owned);
-    let outcome = BTreeMap::from([("outcome".to_owned(), BTreeSet::from(outcomes))]);
-    let le = BTreeMap::from([("le".to_owned(), BTreeSet::new())]);
-    BTreeMap::from([
-        ("consentd_injector_reviews_total".to_owned(), outcome),
-        ("consentd_injector_review_duration_seconds_bucket".to_owned(), le),
-    ])
+/// The metrics of a real injector.
+async fn injector() -> BTreeMap<String, Labels> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name);
+    let settings = "image = \"consentd\"\n[config]\nledger.url = \"tls://nats:4222\"\nevidence.ship = \"nats\"\n";
+    fs::write(file("injector.toml"), settings).expect("written");
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("signed");
+    fs::write(file("tls.crt"), certificate.cert.pem()).expect("written");
+    fs::write(file("tls.key"), certificate.signing_key.serialize_pem()).expect("written");
+    let log = fs::File::create(file("log")).expect("a log");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_consentd"))
+        .args(["injector", "--config=injector.toml", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0"])
+        .args(["--tls-cert-file=tls.crt", "--tls-key-file=tls.key"])
+        .current_dir(folder.path())
+        .env_clear()
+        .stderr(log)
+        .spawn()
+        .expect("it starts");
+    let log = || fs::read_to_string(file("log")).expect("a log");
+    let address = async || {
+        let log = log();
+        let (_, address) = log.split_once("admin=")?;
+        address.split_whitespace().next()?.parse::<SocketAddr>().ok()
+    };
+    let address = eventually("the injector listens", address).await;
+    let page = page(address);
+    let _ = child.kill();
+    let _ = child.wait();
+    let certificate = page.lines().find_map(|line| line.strip_prefix("consentd_tls_begins_timestamp_seconds "));
+    assert!(certificate.is_some_and(|begins| begins != "0"), "{page}");
+    shown(&page)
 }
 
-/// The metrics of a sidecar, as a scrape gets them.
-fn page(home: &Home) -> String {
-    let mut stream = TcpStream::connect(home.admin()).expect("it listens");
+/// The metrics at an address, as a scrape gets them.
+fn page(address: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
     stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").expect("asked");
     let mut page = String::new();
     stream.read_to_string(&mut page).expect("answered");
@@ -99,7 +122,7 @@ async fn sidecar() -> (Home, Process, Client) {
 async fn everything() -> BTreeMap<String, Labels> {
     let (home, _process, mut client) = sidecar().await;
     reason(&mut client, newsletter("crm:1")).await;
-    let mut all = shown(&page(&home));
+    let mut all = shown(&page(home.admin()));
     // What has not occurred is not shown; these sets are closed in the program itself.
     for (metric, label, words) in [
         ("consentd_decisions_total", "reason", Reason::ALL.iter().map(ToString::to_string).collect()),
@@ -110,7 +133,10 @@ async fn everything() -> BTreeMap<String, Labels> {
         assert!(labels.contains_key(label), "`{metric}` has no `{label}`");
         labels.insert(label.to_owned(), words);
     }
-    all.extend(injector());
+    // What both show, such as the certificate, keeps the labels that the sidecar has.
+    for (metric, labels) in injector().await {
+        all.entry(metric).or_insert(labels);
+    }
     all
 }
 
