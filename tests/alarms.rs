@@ -341,6 +341,53 @@ fn the_dashboard_is_one() {
     assert_eq!(variables, ["datasource", "namespace", "pod"]);
 }
 
+/// The types that Grafana itself is written with say what may stand where: of the dashboard as a whole, and of the
+/// options of each kind of panel. There is no Grafana to be had here that could draw it.
+#[test]
+fn the_dashboard_is_of_the_types_that_grafana_reads() {
+    const TYPES: &str = "@grafana/schema/dist/types/raw";
+    const KINDS: [&str; 5] = ["timeseries", "stat", "table", "state-timeline", "heatmap"];
+    let binary = Path::new(env!("CARGO_BIN_EXE_consentd"));
+    let modules = binary.ancestors().nth(2).expect("a target folder").join("node-clients-grafana/node_modules");
+    assert!(modules.is_dir(), "{} is missing: run `.ci/node-clients grafana`", modules.display());
+
+    let folder = tempfile::tempdir().expect("a folder");
+    std::os::unix::fs::symlink(&modules, folder.path().join("node_modules")).expect("linked");
+    // In JSON a value of an enumeration is its text.
+    let mut source = format!(
+        "import * as whole from './node_modules/{TYPES}/dashboard/x/types.gen';\n\
+         type Plain<T> = T extends string ? `${{T}}` : T extends number | boolean | null | undefined ? T\n\
+         : T extends Array<infer U> ? Array<Plain<U>> : T extends object ? {{[K in keyof T]: Plain<T[K]>}} : T;\n\
+         export const dashboard: Plain<whole.Dashboard> = {DASHBOARD};\n"
+    );
+    for kind in KINDS {
+        let name = kind.replace('-', "");
+        let line = format!("import * as {name} from './node_modules/{TYPES}/composable/{name}/panelcfg/x/types.gen';\n");
+        source.insert_str(0, &line);
+    }
+    for panel in panels() {
+        let kind = panel["type"].as_str().filter(|kind| KINDS.contains(kind)).expect("a kind").replace('-', "");
+        let (id, options) = (&panel["id"], &panel["options"]);
+        let options = format!("export const options{id}: Plain<Partial<{kind}.Options>> = {options};\n");
+        source.push_str(&options);
+        if let Some(custom) = panel.pointer("/fieldConfig/defaults/custom") {
+            let custom = format!("export const custom{id}: Plain<Partial<{kind}.FieldConfig>> = {custom};\n");
+            source.push_str(&custom);
+        }
+    }
+    let check = |source: &str| {
+        fs::write(folder.path().join("check.ts"), source).expect("written");
+        let mut command = Command::new("node");
+        command.arg("node_modules/typescript/bin/tsc").args(["--noEmit", "--strict", "--skipLibCheck"]);
+        command.args(["--target", "es2022", "--module", "esnext", "--moduleResolution", "bundler", "check.ts"]);
+        let output = command.current_dir(folder.path()).output().expect("node runs");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    assert_eq!(check(&source), "");
+    let wrong = source.replacen("\"displayMode\":\"list\"", "\"displayMode\":\"lists\"", 1);
+    assert!(check(&wrong).contains("\"lists\"' is not assignable"), "a wrong option is taken");
+}
+
 #[test]
 fn promtool_takes_every_rule_and_every_query() {
     let Some(said) = promtool(&["check", "rules", "helm/consentd/rules/consentd.yaml"], root()) else { return };
