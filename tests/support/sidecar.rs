@@ -195,7 +195,13 @@ impl Process {
         Self::spawn_by(shell, home, more, &[])
     }
 
-    fn spawn_by(mut command: Command, home: &Home, more: &[(&str, &str)], environment: &[(&str, &str)]) -> Self {
+    /// Starts the binary by a command that takes its arguments.
+    pub(crate) fn spawn_by(
+        mut command: Command,
+        home: &Home,
+        more: &[(&str, &str)],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let log = OpenOptions::new().append(true).create(true).open(home.log()).expect("a log");
         command.arg("serve").env_clear().envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
