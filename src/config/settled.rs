@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use super::units::format_size;
-use super::{CacheBytes, Config, Workers};
+use super::{CacheBytes, Config, ReplicaMode, Workers};
 use crate::machine::{ENOUGH_BYTES, Machine, Shares};
 
 /// What a configuration comes to on a machine.
@@ -27,7 +27,7 @@ impl Config {
     /// Settles what is left to the machine.
     #[must_use]
     pub fn settle(&self, machine: &Machine) -> Settled {
-        let shares = Shares::of(machine.memory.as_ref());
+        let shares = Shares::of(machine.memory.as_ref(), self.replica.mode == ReplicaMode::Full);
         let mut shown = Vec::new();
         let workers = match self.server.workers {
             Workers::Fixed(count) => count,
