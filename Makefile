@@ -21,7 +21,9 @@ test: ## Set up and run every test: unit, golden, properties, integration, docum
 	.ci/python-tools helm >/dev/null
 	.ci/python-tools admission >/dev/null
 	.ci/browser
+	.ci/promtool >/dev/null
 	.ci/node-clients >/dev/null
+	.ci/node-clients page >/dev/null
 	PATH="$$(.ci/python-tools):$$(.ci/python-tools envoy):$$(.ci/python-tools rotel):$$PATH:$$(.ci/node)" \
 		cargo test --locked --all-features --all-targets
 	cargo test --locked --all-features --doc

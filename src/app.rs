@@ -2,8 +2,10 @@
 //!
 //! [`build`] returns [`Bound`] with the addresses that were really bound, so that tests start the real thing on port 0.
 
+mod page;
 mod shown;
 
+use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -94,7 +96,6 @@ pub enum ServeError {
 }
 
 /// A sidecar with everything bound, not yet answering.
-#[derive(Debug)]
 pub struct Bound {
     /// The TCP address that questions are answered on.
     pub tcp: Option<SocketAddr>,
@@ -108,6 +109,10 @@ pub struct Bound {
     metrics: Metrics,
     exporter: Option<Exporter>,
     running: Running,
+    look: admin::Look,
+    settings: Vec<admin::Setting>,
+    page_asks: bool,
+    clock: Clock,
     transport: Option<Transport>,
     admin_listener: Option<TcpListener>,
     server: config::Server,
@@ -143,7 +148,9 @@ pub async fn build_settled(config: &Config, settled: &Settled, clock: Clock) -> 
     let lifecycle = shown::lifecycle(&replica, &evidence);
     shown::register(&metrics, &replica, &evidence, &lifecycle);
     let (traces, exporter) = otlp::start(otlp_config(config, &evidence), &metrics, &clock)?;
-    let enforcer = Enforcer::new(replica, evidence.clone(), metrics.clone(), clock, config.replica.max_wait);
+    let look = page::look(config, settled.cache_bytes, &replica, &evidence, transport.counts());
+    let max_wait = config.replica.max_wait;
+    let enforcer = Enforcer::new(replica, evidence.clone(), metrics.clone(), clock.clone(), max_wait);
     let past = Past::new(evidence_config(config).dir, history(config));
     let enforcer = enforcer.traced(traces).remembering(past).remembering_strings_in(settled.strings_bytes);
     Ok(Bound {
@@ -156,6 +163,10 @@ pub async fn build_settled(config: &Config, settled: &Settled, clock: Clock) -> 
         metrics,
         exporter,
         running,
+        look,
+        settings: Vec::new(),
+        page_asks: config.page_asks(),
+        clock,
         transport: Some(transport),
         admin_listener,
         server: config.server.clone(),
@@ -329,6 +340,15 @@ fn central_config(central: &CentralLedger) -> ledger::nats::Config {
     ledger::nats::Config { connection: connection(&central.server), stream, subject_key_file }
 }
 
+impl fmt::Debug for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tcp, uds, admin, lifecycle, .. } = self;
+        let mut shown = f.debug_struct("Bound");
+        shown.field("tcp", tcp).field("uds", uds).field("admin", admin).field("lifecycle", lifecycle);
+        shown.finish_non_exhaustive()
+    }
+}
+
 impl From<transport::BindError> for StartError {
     fn from(error: transport::BindError) -> Self {
         match error {
@@ -349,6 +369,12 @@ impl Bound {
         &self.metrics
     }
 
+    /// One whose local page shows the configuration in effect.
+    #[must_use]
+    pub fn showing(self, effective: &config::Effective) -> Self {
+        Self { settings: page::settings(effective), ..self }
+    }
+
     /// Answers until `stop` is done, then drains: not ready any more and, after the drain delay, no new connections; what is
     /// in flight is finished within the drain timeout, the evidence is flushed and the local copy closed.
     ///
@@ -365,10 +391,11 @@ impl Bound {
             serving.spawn(async { questions.await.map_err(ServeError::from) });
         }
         if let Some(listener) = self.admin_listener.take() {
+            let page = self.page(&stopped);
             let mut stopped = stopped.clone();
             // Ends as well when nobody can say so any more.
             let stop = async move { _ = stopped.wait_for(|stopped| *stopped).await };
-            let page = admin::serve(listener, admin::probes(self.lifecycle.clone(), self.metrics.clone()), stop);
+            let page = page.serve(listener, stop);
             serving.spawn(async { page.await.map_err(ServeError::from) });
         }
         let reporting = reporter.clone();
@@ -412,11 +439,28 @@ impl Bound {
         self.server.drain_delay.max(LOOK_INTERVAL * 2)
     }
 
+    /// The service that answers over gRPC.
+    fn enforcement(&self, stopped: &watch::Receiver<bool>) -> Enforcement {
+        let (enforcer, metrics) = (self.enforcer.clone(), self.metrics.clone());
+        Enforcement::new(enforcer, metrics, self.server.max_batch, stopped.clone())
+    }
+
+    /// The local page.
+    fn page(&self, stopped: &watch::Receiver<bool>) -> admin::Page<Enforcement> {
+        let asking = || admin::Asking { service: self.enforcement(stopped), runtime: Handle::current() };
+        admin::Page {
+            lifecycle: self.lifecycle.clone(),
+            metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
+            look: self.look.clone(),
+            settings: self.settings.clone(),
+            asking: self.page_asks.then(asking),
+        }
+    }
+
     /// Every wire that questions come over.
     fn questions(&self, stopped: &watch::Receiver<bool>) -> Routes {
-        let (enforcer, metrics) = (self.enforcer.clone(), self.metrics.clone());
-        let enforcement = Enforcement::new(enforcer, metrics, self.server.max_batch, stopped.clone());
-        let mut routes = Routes::new(enforcement_server(enforcement, &self.server));
+        let mut routes = Routes::new(enforcement_server(self.enforcement(stopped), &self.server));
         if let Some(config) = self.authzen.clone() {
             let authzen = authzen::router(self.enforcer.clone(), self.metrics.clone(), config);
             routes = Routes::from(routes.into_axum_router().merge(authzen));

@@ -88,6 +88,21 @@ impl Loaded {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effective(Vec<Entry>);
 
+/// A key with the value in effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InEffect<'a> {
+    /// The key.
+    pub key: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+    /// The value as TOML; empty where it is missing or wrong.
+    pub value: &'a str,
+    /// What it comes to here, for people, where it is left to the machine.
+    pub here: Option<&'a str>,
+    /// What set it.
+    pub origin: &'a Origin,
+}
+
 impl Effective {
     /// The same, with what it comes to on a machine beside what depends on it.
     #[must_use]
@@ -105,6 +120,17 @@ impl Effective {
     #[must_use]
     pub fn count_set(&self) -> usize {
         self.0.iter().filter(|entry| entry.origin != Origin::Default).count()
+    }
+
+    /// All keys with their values, in the order of declaration.
+    pub fn values(&self) -> impl Iterator<Item = InEffect<'_>> {
+        self.0.iter().map(|entry| InEffect {
+            key: entry.key,
+            meaning: entry.meaning,
+            value: entry.value.as_deref().unwrap_or_default(),
+            here: entry.here.as_deref(),
+            origin: &entry.origin,
+        })
     }
 
     /// All keys and their environment variables, in the order of declaration.

@@ -112,9 +112,42 @@ pub struct Transport {
     tcp: Option<SocketAddr>,
     listeners: Vec<Listener>,
     tls: Option<(Arc<Renewed>, Fingerprint)>,
+    counts: Counts,
     metrics: Metrics,
     clock: Clock,
     config: Config,
+}
+
+/// How many connections there are; clones share it.
+#[derive(Debug, Clone)]
+pub struct Counts {
+    places: Arc<Semaphore>,
+    open_max: usize,
+    accepted: Arc<AtomicU64>,
+}
+
+impl Counts {
+    fn new(open_max: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(open_max)), open_max, accepted: Arc::default() }
+    }
+
+    /// The connections now.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open_max.saturating_sub(self.places.available_permits())
+    }
+
+    /// The most at once.
+    #[must_use]
+    pub const fn open_max(&self) -> usize {
+        self.open_max
+    }
+
+    /// The connections since the start.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
 }
 
 impl Transport {
@@ -138,13 +171,20 @@ impl Transport {
             let failed = |source| ListenError { address: path.display().to_string(), source };
             listeners.push(Listener::Uds(listening.map_err(failed)?));
         }
-        Ok(Self { tcp, listeners, tls, metrics, clock: clock.clone(), config })
+        let counts = Counts::new(config.max_connections);
+        Ok(Self { tcp, listeners, tls, counts, metrics, clock: clock.clone(), config })
     }
 
     /// The TCP address that was really bound.
     #[must_use]
     pub const fn tcp(&self) -> Option<SocketAddr> {
         self.tcp
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts.clone()
     }
 
     /// The Unix socket.
@@ -196,10 +236,8 @@ impl Transport {
     }
 
     async fn serve_routes(self, routes: Routes, stopped: watch::Receiver<bool>) {
-        let Self { listeners, tls, metrics, clock, config, .. } = self;
-        let places = Arc::new(Semaphore::new(config.max_connections));
-        let accepted = Arc::new(AtomicU64::new(0));
-        show(&metrics, config.max_connections, &places, &accepted, tls.as_ref().map(|(renewed, _)| renewed));
+        let Self { listeners, tls, counts, metrics, clock, config, .. } = self;
+        show(&metrics, &counts, tls.as_ref().map(|(renewed, _)| renewed));
         let mut beside = JoinSet::new();
         let tls = tls.map(|(renewed, fingerprint)| {
             beside.spawn(Arc::clone(&renewed).watch(fingerprint));
@@ -208,13 +246,7 @@ impl Transport {
         let connections = Arc::new(Connections::new(&config, routes, tls, metrics, clock));
         let mut accepting = JoinSet::new();
         for listener in listeners {
-            accepting.spawn(accept(
-                listener,
-                Arc::clone(&connections),
-                Arc::clone(&places),
-                Arc::clone(&accepted),
-                stopped.clone(),
-            ));
+            accepting.spawn(accept(listener, Arc::clone(&connections), counts.clone(), stopped.clone()));
         }
         // A panic there has been told by whoever panicked.
         while accepting.join_next().await.is_some() {}
@@ -233,13 +265,7 @@ impl Certificate {
 /// one waits, accepted and not yet read from, and the others in the kernel.
 ///
 /// The place is taken after accepting: taken before, a listener to which nobody comes would keep a place of the others.
-async fn accept(
-    listener: Listener,
-    connections: Arc<Connections>,
-    places: Arc<Semaphore>,
-    accepted: Arc<AtomicU64>,
-    stopped: watch::Receiver<bool>,
-) {
+async fn accept(listener: Listener, connections: Arc<Connections>, counts: Counts, stopped: watch::Receiver<bool>) {
     let mut serving = JoinSet::new();
     let accepting = async {
         loop {
@@ -249,8 +275,8 @@ async fn accept(
             };
             match carrier {
                 Ok(carrier) => {
-                    accepted.fetch_add(1, Ordering::Relaxed);
-                    let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+                    counts.accepted.fetch_add(1, Ordering::Relaxed);
+                    let Ok(place) = Arc::clone(&counts.places).acquire_owned().await else { return };
                     let (connections, stopped) = (Arc::clone(&connections), stopped.clone());
                     serving.spawn(async move {
                         connections.serve(carrier, stopped).await;
@@ -276,31 +302,39 @@ async fn accept(
 }
 
 /// Shows how connections do.
-fn show(
-    metrics: &Metrics,
-    max_connections: usize,
-    places: &Arc<Semaphore>,
-    accepted: &Arc<AtomicU64>,
-    tls: Option<&Arc<Renewed>>,
-) {
-    let accepted = Arc::clone(accepted);
+fn show(metrics: &Metrics, counts: &Counts, tls: Option<&Arc<Renewed>>) {
+    let own = counts.clone();
     let help = "Connections of callers since the start.";
-    metrics.observe_counter("consentd_connections_total", help, "", move || accepted.load(Ordering::Relaxed));
-    let places = Arc::clone(places);
+    metrics.observe_counter("consentd_connections_total", help, "", move || own.accepted());
+    let own = counts.clone();
     metrics.observe_gauge("consentd_connections", "Connections of callers.", "", move || {
-        let taken = max_connections.saturating_sub(places.available_permits());
-        u32::try_from(taken).map_or(f64::INFINITY, f64::from)
+        u32::try_from(own.open()).map_or(f64::INFINITY, f64::from)
+    });
+    let own = counts.clone();
+    let help = "How many connections of callers there may be.";
+    metrics.observe_gauge("consentd_connections_max", help, "", move || {
+        u32::try_from(own.open_max()).map_or(f64::INFINITY, f64::from)
+    });
+    let renewed = tls.cloned();
+    let help = "When the TLS certificate begins, in Unix time; 0 without TLS.";
+    metrics.observe_gauge("consentd_tls_begins_timestamp_seconds", help, "s", move || {
+        renewed.as_ref().map_or(0.0, |renewed| unix_seconds(renewed.begins()))
     });
     let renewed = tls.cloned();
     let help = "When the TLS certificate ends, in Unix time; 0 without TLS.";
     metrics.observe_gauge("consentd_tls_ends_timestamp_seconds", help, "s", move || {
-        renewed.as_ref().map_or(0.0, |renewed| renewed.ends().since(Time::from_unix_millis(0)).as_secs_f64())
+        renewed.as_ref().map_or(0.0, |renewed| unix_seconds(renewed.ends()))
     });
     let renewed = tls.cloned();
     let help = "1 when the TLS files as they are now cannot be used, else 0.";
     metrics.observe_gauge("consentd_tls_renewal_failing", help, "", move || {
         f64::from(renewed.as_ref().is_some_and(|renewed| renewed.is_failing()))
     });
+}
+
+/// A time as metrics have it; what was before 1970 is 0.
+fn unix_seconds(time: Time) -> f64 {
+    time.since(Time::from_unix_millis(0)).as_secs_f64()
 }
 
 /// Done once the value is true, or nobody can make it so any more.

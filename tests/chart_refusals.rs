@@ -104,8 +104,8 @@ fn refused() -> Vec<(Value, &'static str)> {
             "the servers of nats.enabled have other names",
         ),
         (
-            nats(json!({"nats": {"anonymous": true, "tlsSecret": "nats-tls"}, "ledger": {"plaintext": true}})),
-            "ledger.plaintext speaks without TLS, and nats.tlsSecret names a certificate",
+            nats(json!({"nats": {"anonymous": true, "tlsSecret": "nats-tls"}, "allow": {"plaintextLedger": true}})),
+            "allow.plaintextLedger speaks without TLS, and nats.tlsSecret names a certificate",
         ),
         (with("injector", json!({"nats": {"users": user}})), "are of the servers that nats.enabled runs here"),
         // Evidence.
@@ -266,9 +266,8 @@ fn all_that_is_wrong_is_said_at_once() {
 #[test]
 fn what_is_asked_for_aloud_is_given() {
     let plain = json!({"mode": "deployment", "config": {"ledger": {"url": "nats://n:4222"}, "server": {"plaintext": true},
-        "evidence": {"ship": "none"}}, "certificates": {"kind": "none"}, "ledger": {"plaintext": true},
-        "evidence": {"mayBeLost": true}});
-    let anonymous = json!({"nats": {"enabled": true, "anonymous": true}, "ledger": {"plaintext": true}});
+        "evidence": {"ship": "none"}}, "certificates": {"kind": "none"}, "allow": {"plaintextLedger": true, "lostEvidence": true}});
+    let anonymous = json!({"nats": {"enabled": true, "anonymous": true}, "allow": {"plaintextLedger": true}});
     for values in [plain, anonymous] {
         let rendered = Helm::start(Major::Four).template(&chart(), "1.31.0", &values);
         assert!(rendered.is_ok(), "{}", rendered.expect_err("an error"));

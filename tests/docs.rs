@@ -157,6 +157,19 @@ fn every_reason_is_told_under_its_verdict() {
     }
 }
 
+/// Of each reason, who acts on it.
+#[test]
+fn every_reason_has_somebody_to_act_on_it() {
+    let told = section(OPERATIONS, "## Reasons");
+    assert_eq!(set(first_cells(told)), set(Reason::ALL.iter().map(|reason| reason.as_str())), "docs/operations.md");
+    let who = ["operator", "caller", "writer", "privacy", "nobody", "by `failed_reason`"];
+    for row in told.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [_, acts, what] = cells.as_slice() else { panic!("not a row of the table: {row}") };
+        assert!(acts.split(", ").all(|one| who.contains(&one)) && what.len() > 10, "{row}");
+    }
+}
+
 #[test]
 fn every_refusal_of_a_check_is_told() {
     let told = first_cells(section(MESH, "## What Envoy is answered")).filter(|cell| !cell.starts_with("x-consentd-"));

@@ -11,6 +11,8 @@
 
 #[path = "support/admission.rs"]
 mod admission;
+#[path = "injector/properties.rs"]
+mod properties;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -50,7 +52,11 @@ fn told(reviewed: &Reviewed, plain: &Value) -> String {
             None => writeln!(text, "+ {path}\n      {value}").expect("written"),
             Some(container) => {
                 writeln!(text, "+ {path}").expect("written");
-                let shown = if container == plain { "the container of `plain`\n".to_owned() } else { differing(container, plain) };
+                let shown = if container == plain {
+                    "the container of `plain`\n".to_owned()
+                } else {
+                    differing(container, plain)
+                };
                 for line in shown.lines() {
                     writeln!(text, "      {line}").expect("written");
                 }
@@ -189,10 +195,16 @@ fn what_is_no_review_is_an_error() {
         (String::new(), "the body is not a review of `admission.k8s.io/v1`: EOF"),
         ("[]".to_owned(), "the body is not a review of `admission.k8s.io/v1`: "),
         ("{}".to_owned(), "the body is `` of ``, not `AdmissionReview` of `admission.k8s.io/v1`"),
-        (with("apiVersion", json!("admission.k8s.io/v1beta1")), "the body is `AdmissionReview` of `admission.k8s.io/v1beta1`, not "),
+        (
+            with("apiVersion", json!("admission.k8s.io/v1beta1")),
+            "the body is `AdmissionReview` of `admission.k8s.io/v1beta1`, not ",
+        ),
         (with("kind", json!("ConversionReview")), "the body is `ConversionReview` of "),
         (with("request", Value::Null), "the review has no request"),
-        (with("request", json!({"operation": "CREATE"})), "the body is not a review of `admission.k8s.io/v1`: missing field `uid`"),
+        (
+            with("request", json!({"operation": "CREATE"})),
+            "the body is not a review of `admission.k8s.io/v1`: missing field `uid`",
+        ),
     ] {
         let error = consentd::injector::answer(&settings, body.as_bytes()).expect_err("no review").to_string();
         assert!(error.starts_with(why), "{body}: {error}");

@@ -101,7 +101,7 @@ fn each_verb_writes_an_event_that_the_ledger_reads() {
     ]);
     assert!(told.starts_with("crm:42  marketing over email: given (consent)\n  at_least_as_fresh: 1"), "{told}");
     shop.ok(&["withdraw", "crm:42", "marketing"]);
-    shop.ok(&["refuse", "crm:42", "marketing", "--recipient", "*", "--channel", "sms"]);
+    shop.ok(&["refuse", "crm:42", "marketing", "--recipient", "", "--channel", "sms"]);
     shop.ok(&["object", "crm:42", "profiling"]);
     shop.ok(&["link", "crm:42", "device:9"]);
     shop.ok(&["link", "crm:42", "device:9", "--undo"]);
@@ -147,9 +147,9 @@ fn each_verb_writes_an_event_that_the_ledger_reads() {
         [
             "catalogue 1",
             "crm:42 marketing email `` GIVEN CONSENT",
-            "crm:42 marketing * `` WITHDRAWN CONSENT",
-            "crm:42 marketing sms `*` REFUSED CONSENT",
-            "crm:42 profiling * `` REFUSED LEGITIMATE_INTEREST",
+            "crm:42 marketing * `*` WITHDRAWN CONSENT",
+            "crm:42 marketing sms `` REFUSED CONSENT",
+            "crm:42 profiling * `*` REFUSED LEGITIMATE_INTEREST",
             "link false",
             "link true",
             "restriction crm:42 `` false",

@@ -197,7 +197,7 @@ fn permissions_of_the_iys_are_imported_and_shown_before() {
         "row 1 (line 2):\n  \
          2018-02-10T06:50:02Z  email:ayse@example.com  iys.bireysel over email: given (consent)\n\
          row 2 (line 4):\n  \
-         2024-02-10T06:50:02Z  phone:+905813334455  iys.bireysel over call: withdrawn (consent)\n\
+         2024-02-10T06:50:02Z  phone:+905813334455  iys.bireysel over call for *: withdrawn (consent)\n\
          2 rows: 2 events, 0 rejected; nothing was written\n"
     );
     assert!(!shop.ledger().exists());
@@ -244,7 +244,7 @@ fn a_customer_table_is_imported_by_its_mapping() {
          2026-01-04T21:00:00Z  crm:1 is the same person as email:a@example.com\n  \
          2026-01-04T21:00:00Z  crm:1  marketing over email: given (consent)\n\
          row 2 (line 3):\n  \
-         2026-01-05T20:59:59.999Z  crm:2  marketing over email: withdrawn (consent)\n\
+         2026-01-05T20:59:59.999Z  crm:2  marketing over email for *: withdrawn (consent)\n\
          2 rows: 3 events, 0 rejected; nothing was written\n"
     );
     assert_eq!(shop.counts(0, &[&file, "--mapping", &mapping]), [3, 0, 0]);

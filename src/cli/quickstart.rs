@@ -145,6 +145,7 @@ async fn demonstrate(
     let Addresses { tcp, admin, taken } = addresses;
     page.step("The sidecar, with its own copy of it")?;
     page.fact("questions", format_args!("{tcp} (gRPC)"))?;
+    page.fact("page", format_args!("http://{admin}/"))?;
     page.fact("metrics", format_args!("http://{admin}/metrics"))?;
     for address in taken {
         page.say(format_args!("Something else listens on {address}; another port was taken instead."))?;
@@ -184,9 +185,9 @@ async fn start(args: &Args, folder: &Folder, clock: &Clock) -> Result<Started, F
     let mut admin = args.admin.unwrap_or(keys::DEFAULT_ADMIN_TCP);
     let mut taken = Vec::new();
     loop {
-        let Loaded { config, .. } = configuration(folder, listen, admin)?;
-        let error = match app::build(&config, clock.clone()).await {
-            Ok(bound) => return Ok(Started { bound, taken }),
+        let loaded = configuration(folder, listen, admin)?;
+        let error = match app::build(&loaded.config, clock.clone()).await {
+            Ok(bound) => return Ok(Started { bound: bound.showing(loaded.effective()), taken }),
             Err(error) => error,
         };
         let StartError::Listen(ListenError { address, source }) = &error else { return Err(error.into()) };

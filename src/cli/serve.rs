@@ -28,7 +28,8 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: Args) -> Outcome {
-    let Loaded { config, warnings, .. } = Config::load(&args.config.into_sources())?;
+    let loaded = Config::load(&args.config.into_sources())?;
+    let Loaded { config, warnings, .. } = &loaded;
     let clock = Clock::system();
     logs::init(&config.log.level, log_format(config.log.format), &clock)?;
     for warning in warnings {
@@ -53,7 +54,7 @@ pub(super) fn run(args: Args) -> Outcome {
         // Before anything is built: to process 1 of a container nothing is done by a signal that it does not listen to, and
         // whoever stops a sidecar that is just starting would wait until the time comes to kill it.
         let told = Told::listen()?;
-        let bound = app::build_settled(&config, &settled, clock).await?;
+        let bound = app::build_settled(config, &settled, clock).await?.showing(&loaded.effective().settled(&settled));
         tracing::info!(
             tcp = bound.tcp.map(tracing::field::display),
             uds = bound.uds.as_deref().map(|path| tracing::field::display(path.display())),

@@ -1,5 +1,7 @@
 //! The field's words as closed sets: verdict, reason, status, legal basis.
 
+mod advice;
+
 /// Declares a fieldless enum together with its list of values and their upper-case names.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal,)+ }) => {

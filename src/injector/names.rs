@@ -14,6 +14,8 @@ pub(super) const DATA_VOLUME: &str = "consentd-data";
 pub(super) const KEYS_VOLUME: &str = "consentd-keys";
 /// An empty volume that stands where the token of the pod's service account would.
 pub(super) const NO_TOKEN_VOLUME: &str = "consentd-no-token";
+/// The volumes.
+pub(super) const VOLUMES: [&str; 4] = [SOCKET_VOLUME, DATA_VOLUME, NO_TOKEN_VOLUME, KEYS_VOLUME];
 /// The folder of the socket, in the sidecar and in whoever asks.
 pub(super) const SOCKET_DIR: &str = "/run/consentd";
 /// The socket.

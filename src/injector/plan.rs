@@ -7,9 +7,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::names::{CONTAINER, KEYS_VOLUME, SOCKET_DIR, SOCKET_VOLUME, TARGET_VARIABLE};
+use super::names::{CONTAINER, KEYS_VOLUME, SOCKET_DIR, SOCKET_VOLUME, TARGET_VARIABLE, VOLUMES};
 use super::patch::{Patch, escaped};
-use super::pod::{Container, Pod, Spec, Volume, place};
+use super::pod::{Container, Mount, Pod, Spec, Volume, place};
 use super::quantity::Quantity;
 use super::settings::Settings;
 use super::sidecar::Sidecar;
@@ -73,8 +73,15 @@ pub(super) fn plan(pod: &Pod, settings: &Settings) -> Plan {
     if pod.spec.is_windows() {
         planning.problems.push("the pod runs on Windows, for which there is no consentd".to_owned());
     }
+    if pod.spec.is_on_host_network() && wishes.admin_port.is_some() {
+        planning.problems.push(format!(
+            "the annotation `{}`: the pod is on its node's network, where consentd has no port",
+            wishes::ADMIN_PORT
+        ));
+    }
     let own = planning.own_container();
     planning.volumes(own);
+    planning.others_mounts();
     planning.askers(own);
     planning.container(own);
     if !planning.problems.is_empty() {
@@ -111,7 +118,7 @@ impl Planning<'_> {
         let (at, container) =
             self.spec.init_containers().iter().enumerate().find(|(_, container)| container.name == CONTAINER)?;
         // Others may have changed it since, such as its image.
-        let shares = container.mounts().iter().any(|mount| is_own_mount(&mount.name, &mount.mount_path));
+        let shares = container.mounts().iter().any(is_at_the_socket);
         if !(self.wishes.is_injected && container.is_sidecar() && shares) {
             self.problems.push(format!(
                 "an init container is called `{CONTAINER}` and is not the sidecar: rename it, or take `{}` off",
@@ -137,6 +144,22 @@ impl Planning<'_> {
             }
         }
         self.patch.add_all("/spec/volumes", self.spec.volumes.is_some(), None, missing);
+    }
+
+    /// Evidence and keys are nobody else's, and nobody else may put another socket where that of the sidecar is.
+    fn others_mounts(&mut self) {
+        let all = self.spec.containers().iter().chain(self.spec.init_containers());
+        for container in all.filter(|container| container.name != CONTAINER) {
+            let is_ours = |mount: &&Mount| VOLUMES.contains(&mount.name.as_str()) && !is_mount_of_askers(mount);
+            for mount in container.mounts().iter().filter(is_ours) {
+                let (name, path) =
+                    (on_one_line(&container.name, NAME_CHARS_MAX), on_one_line(&mount.mount_path, NAME_CHARS_MAX));
+                self.problems.push(format!(
+                    "the container `{name}` mounts the volume `{}` at `{path}`, which is the sidecar's: take it out",
+                    mount.name
+                ));
+            }
+        }
     }
 
     /// Shows the socket to the containers that ask.
@@ -174,7 +197,7 @@ impl Planning<'_> {
     }
 
     fn asker(&mut self, path: &str, container: &Container) {
-        let is_mounted = container.mounts().iter().any(|mount| is_own_mount(&mount.name, &mount.mount_path));
+        let is_mounted = container.mounts().iter().any(is_mount_of_askers);
         if let Some(problem) = taken(container, self.spec) {
             self.problems.push(problem);
         } else if !is_mounted {
@@ -217,8 +240,12 @@ fn place_among(inits: &[Container]) -> usize {
     inits.iter().rposition(is_proxy).map_or(0, |at| at + 1)
 }
 
-fn is_own_mount(volume: &str, path: &str) -> bool {
-    volume == SOCKET_VOLUME && place(path) == Path::new(SOCKET_DIR)
+fn is_at_the_socket(mount: &Mount) -> bool {
+    mount.name == SOCKET_VOLUME && place(&mount.mount_path) == Path::new(SOCKET_DIR)
+}
+
+fn is_mount_of_askers(mount: &Mount) -> bool {
+    is_at_the_socket(mount) && mount.read_only == Some(true)
 }
 
 fn is_of_our_kind(volume: &Volume) -> bool {
@@ -237,7 +264,8 @@ fn taken(container: &Container, pod: &Spec) -> Option<String> {
             on_one_line(&mount.mount_path, NAME_CHARS_MAX),
             place(&mount.mount_path),
         );
-        if is_own_mount(&mount.name, &mount.mount_path) {
+        // What is ours was looked at.
+        if VOLUMES.contains(&mount.name.as_str()) {
             continue;
         }
         if at.starts_with(ours) {

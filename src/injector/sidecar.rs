@@ -26,6 +26,8 @@ const STARTUP_PERIOD: u32 = 1;
 const STARTUP_FAILURES: u32 = 600;
 /// Between two looks at whether it is ready, in seconds.
 const READINESS_PERIOD: u32 = 5;
+/// Looks that may fail before it is taken for not ready, and the pod with it: one may be a node's doing.
+const READINESS_FAILURES: u32 = 2;
 /// Between two looks at whether it lives, in seconds.
 const LIVENESS_PERIOD: u32 = 10;
 /// Looks that may fail before it is taken for dead.
@@ -86,7 +88,7 @@ impl<'s> Sidecar<'s> {
             "env": self.environment(),
             "volumeMounts": self.mounts(),
             "startupProbe": self.probe(self.startup(), STARTUP_PERIOD, STARTUP_FAILURES),
-            "readinessProbe": self.probe(Startup::Ready, READINESS_PERIOD, 1),
+            "readinessProbe": self.probe(Startup::Ready, READINESS_PERIOD, READINESS_FAILURES),
             "livenessProbe": self.probe(Startup::Live, LIVENESS_PERIOD, LIVENESS_FAILURES),
             "terminationMessagePolicy": "FallbackToLogsOnError",
             "securityContext": {

@@ -98,6 +98,18 @@ impl Decisions {
         self.0.load().row(purpose, Reason::Consent).clone()
     }
 
+    /// What has been counted, by reason alone.
+    pub(super) fn by_reason(&self) -> [u64; Reason::ALL.len()] {
+        let table = self.0.load();
+        let mut sums = [0; Reason::ALL.len()];
+        for row in table.rows.values().chain([&table.other, &table.unknown]) {
+            for (sum, counter) in sums.iter_mut().zip(row.0.iter()) {
+                *sum += counter.load(Ordering::Relaxed);
+            }
+        }
+        sums
+    }
+
     /// What has been counted, by purpose and reason: what is not zero, and what is watched.
     pub(super) fn lines(&self) -> Vec<Line> {
         let table = self.0.load();
@@ -196,6 +208,10 @@ mod tests {
             counted(&decisions),
             ["a.b CONSENT 1", "a.b WITHDRAWN 1", "b CONSENT 42", "(unknown) UNKNOWN_PURPOSE 1"]
         );
+        let sums = decisions.by_reason();
+        let of = |reason: Reason| sums.get(reason.index()).copied();
+        assert_eq!([Reason::Consent, Reason::UnknownPurpose, Reason::Expired].map(of), [Some(43), Some(1), Some(0)]);
+        assert_eq!(sums.iter().sum::<u64>(), 45);
     }
 
     #[test]

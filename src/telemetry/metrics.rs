@@ -124,6 +124,12 @@ impl Metrics {
         self.0.decisions.add(purpose, reason);
     }
 
+    /// How many answers each reason has had, in the order of [`Reason::ALL`]. Falls where a new catalogue drops a purpose.
+    #[must_use]
+    pub fn by_reason(&self) -> [u64; Reason::ALL.len()] {
+        self.0.decisions.by_reason()
+    }
+
     /// The counts of one purpose, for a batch or for many questions of one purpose.
     #[must_use]
     pub fn row(&self, purpose: &str) -> Row {

@@ -13,6 +13,8 @@ pub enum Wire {
     ExtAuthz,
     /// A request of `AuthZEN`.
     Authzen,
+    /// A question asked on the local page.
+    Admin,
 }
 
 /// Why it was refused.
@@ -27,7 +29,7 @@ pub enum Refusal {
 }
 
 /// All that can be refused, and why.
-const ALL: [(Wire, Refusal); 7] = [
+const ALL: [(Wire, Refusal); 8] = [
     (Wire::Connection, Refusal::Handshake),
     (Wire::Grpc, Refusal::UnknownCaller),
     (Wire::Grpc, Refusal::NotPermitted),
@@ -35,6 +37,7 @@ const ALL: [(Wire, Refusal); 7] = [
     (Wire::ExtAuthz, Refusal::NotPermitted),
     (Wire::Authzen, Refusal::UnknownCaller),
     (Wire::Authzen, Refusal::NotPermitted),
+    (Wire::Admin, Refusal::UnknownCaller),
 ];
 
 impl Wire {
@@ -46,6 +49,7 @@ impl Wire {
             Self::Grpc => "grpc",
             Self::ExtAuthz => "ext_authz",
             Self::Authzen => "authzen",
+            Self::Admin => "admin",
         }
     }
 }

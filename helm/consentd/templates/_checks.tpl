@@ -60,13 +60,13 @@
 {{- $wrong = append $wrong "a ledger on NATS needs its subject key: keys.secret must name the Secret that holds it as `subject.key`." -}}
 {{- end -}}
 {{- end -}}
-{{- if and (not $values.nats.enabled) (contains "nats://" $url) (not (or $ledger.tls_ca_file $ledger.tls_cert_file)) (not $values.ledger.plaintext) -}}
-{{- $wrong = append $wrong "config.ledger.url speaks plain text beyond the node, and the ledger holds identifiers of people: use `tls://`, or set ledger.plaintext to true where something else encrypts." -}}
+{{- if and (not $values.nats.enabled) (contains "nats://" $url) (not (or $ledger.tls_ca_file $ledger.tls_cert_file)) (not $values.allow.plaintextLedger) -}}
+{{- $wrong = append $wrong "config.ledger.url speaks plain text beyond the node, and the ledger holds identifiers of people: use `tls://`, or set allow.plaintextLedger to true where something else encrypts." -}}
 {{- end -}}
 
 {{- $shipUrl := default "off" $evidence.ship_url -}}
-{{- if and (contains "nats://" $shipUrl) (not (or $evidence.ship_tls_ca_file $evidence.ship_tls_cert_file)) (not $values.ledger.plaintext) -}}
-{{- $wrong = append $wrong "config.evidence.ship_url speaks plain text beyond the node: use `tls://`, or set ledger.plaintext to true where something else encrypts." -}}
+{{- if and (contains "nats://" $shipUrl) (not (or $evidence.ship_tls_ca_file $evidence.ship_tls_cert_file)) (not $values.allow.plaintextLedger) -}}
+{{- $wrong = append $wrong "config.evidence.ship_url speaks plain text beyond the node: use `tls://`, or set allow.plaintextLedger to true where something else encrypts." -}}
 {{- end -}}
 
 {{- /* The servers of NATS. */ -}}
@@ -77,14 +77,14 @@
 {{- if and $values.nats.users $values.nats.anonymous -}}
 {{- $wrong = append $wrong "nats.anonymous lets everybody in, and nats.users says who may: set one of them." -}}
 {{- end -}}
-{{- if and (eq $values.certificates.kind "none") (not $values.ledger.plaintext) (not $values.nats.tlsSecret) -}}
-{{- $wrong = append $wrong "certificates.kind is `none` and so the NATS of nats.enabled has no certificate: set nats.tlsSecret, or ledger.plaintext to true." -}}
+{{- if and (eq $values.certificates.kind "none") (not $values.allow.plaintextLedger) (not $values.nats.tlsSecret) -}}
+{{- $wrong = append $wrong "certificates.kind is `none` and so the NATS of nats.enabled has no certificate: set nats.tlsSecret, or allow.plaintextLedger to true." -}}
 {{- end -}}
-{{- if and (eq $values.certificates.kind "secret") (not $values.ledger.plaintext) (not $values.nats.tlsSecret) -}}
+{{- if and (eq $values.certificates.kind "secret") (not $values.allow.plaintextLedger) (not $values.nats.tlsSecret) -}}
 {{- $wrong = append $wrong "certificates.kind is `secret`, and the servers of nats.enabled have other names than the webhook or the service: set nats.tlsSecret to a Secret with their certificate." -}}
 {{- end -}}
-{{- if and $values.ledger.plaintext $values.nats.tlsSecret -}}
-{{- $wrong = append $wrong "ledger.plaintext speaks without TLS, and nats.tlsSecret names a certificate: set one of them." -}}
+{{- if and $values.allow.plaintextLedger $values.nats.tlsSecret -}}
+{{- $wrong = append $wrong "allow.plaintextLedger speaks without TLS, and nats.tlsSecret names a certificate: set one of them." -}}
 {{- end -}}
 {{- else -}}
 {{- if or $values.nats.users $values.nats.anonymous $values.nats.tlsSecret -}}
@@ -93,9 +93,9 @@
 {{- end -}}
 
 {{- /* Evidence. */ -}}
-{{- if and (ne $ship "nats") (not $persists) (not $values.evidence.mayBeLost) -}}
+{{- if and (ne $ship "nats") (not $persists) (not $values.allow.lostEvidence) -}}
 {{- $where := ternary "a persistent volume (volume.persistent)" "a stream (config.evidence.ship `nats`)" (eq $values.mode "deployment") -}}
-{{- $wrong = append $wrong (printf "evidence would be lost with each pod: let it be kept by %s, or set evidence.mayBeLost to true and be unable to prove the answers." $where) -}}
+{{- $wrong = append $wrong (printf "evidence would be lost with each pod: let it be kept by %s, or set allow.lostEvidence to true and be unable to prove the answers." $where) -}}
 {{- end -}}
 {{- if and (eq $ship "nats") $isFile (eq (default "off" $evidence.ship_url) "off") -}}
 {{- $wrong = append $wrong "config.evidence.ship is `nats` and the ledger is on none: set config.evidence.ship_url, or config.evidence.ship to `none`." -}}

@@ -5,7 +5,7 @@
 
 {{/* Where the ledger's NATS of this release is. */}}
 {{- define "consentd.natsUrl" -}}
-{{- printf "%s://%s-nats.%s.svc:4222" (ternary "nats" "tls" .Values.ledger.plaintext) (include "consentd.fullname" .) .Release.Namespace -}}
+{{- printf "%s://%s-nats.%s.svc:4222" (ternary "nats" "tls" .Values.allow.plaintextLedger) (include "consentd.fullname" .) .Release.Namespace -}}
 {{- end -}}
 
 {{/* An amount in bytes, spelt as Kubernetes does (`1Gi`) or as consentd does (`1GiB`). */}}
@@ -22,7 +22,7 @@
 {{- $ledger := deepCopy (default dict $config.ledger) -}}
 {{- if .Values.nats.enabled -}}
 {{- $_ := set $ledger "url" (include "consentd.natsUrl" .) -}}
-{{- if not .Values.ledger.plaintext -}}{{- $_ := set $ledger "tls_ca_file" "/etc/consentd/keys/nats-ca.crt" -}}{{- end -}}
+{{- if not .Values.allow.plaintextLedger -}}{{- $_ := set $ledger "tls_ca_file" "/etc/consentd/keys/nats-ca.crt" -}}{{- end -}}
 {{- if not .Values.nats.anonymous -}}{{- $_ := set $ledger "creds_file" "/etc/consentd/keys/nats.creds" -}}{{- end -}}
 {{- end -}}
 {{- if and $ledger.url (ne $ledger.url "off") -}}

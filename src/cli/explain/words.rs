@@ -10,7 +10,6 @@ mod rules;
 
 use clap::ValueEnum;
 
-pub(super) use advice::advice;
 pub(super) use labels::Labels;
 pub(super) use rules::rule;
 
@@ -53,6 +52,14 @@ pub(super) const fn reason(language: Language, reason: Reason) -> &'static str {
     match language {
         Language::En => reason.sentence(),
         Language::Tr => reasons::turkish(reason),
+    }
+}
+
+/// What one can do about it, in a sentence or two.
+pub(super) const fn advice(language: Language, reason: Reason) -> &'static str {
+    match language {
+        Language::En => reason.advice(),
+        Language::Tr => advice::turkish(reason),
     }
 }
 

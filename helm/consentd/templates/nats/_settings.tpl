@@ -4,6 +4,7 @@
 {{- $evidence := default "CONSENT_EVIDENCE" (default dict .Values.config.evidence).ship_stream -}}
 {{- $follow := list
   (printf "$JS.API.STREAM.INFO.%s" $ledger)
+  (printf "$JS.API.CONSUMER.CREATE.%s" $ledger)
   (printf "$JS.API.CONSUMER.CREATE.%s.>" $ledger)
   (printf "$JS.API.CONSUMER.MSG.NEXT.%s.>" $ledger) -}}
 {{- $sidecar := concat $follow (list
@@ -32,7 +33,7 @@ jetstream {
   # What is acknowledged is on the disk of a majority.
   sync_interval: always
 }
-{{- if not .Values.ledger.plaintext }}
+{{- if not .Values.allow.plaintextLedger }}
 tls {
   cert_file: "/etc/nats/tls/tls.crt"
   key_file: "/etc/nats/tls/tls.key"
@@ -42,7 +43,7 @@ tls {
 cluster {
   name: {{ include "consentd.fullname" . | quote }}
   listen: {{ include "consentd.listen" (list . 6222) | quote }}
-  {{- if not .Values.ledger.plaintext }}
+  {{- if not .Values.allow.plaintextLedger }}
   tls {
     cert_file: "/etc/nats/tls/tls.crt"
     key_file: "/etc/nats/tls/tls.key"

@@ -17,7 +17,7 @@ projected:
     - secret:
         name: {{ . }}
     {{- end }}
-    {{- if and $root.Values.nats.enabled (not $root.Values.ledger.plaintext) }}
+    {{- if and $root.Values.nats.enabled (not $root.Values.allow.plaintextLedger) }}
     - secret:
         name: {{ include "consentd.natsTlsSecret" $root }}
         items:

@@ -51,9 +51,9 @@ fn an_answer_of_the_api_is_read_as_it_came() {
     let (events, kept) = run(Format::Iys(&default), LIST);
     assert_eq!(kept.told(), []);
     assert_eq!(told(&events), EXPECTED);
-    assert!(
-        consents(&events).iter().all(|(consent, _)| &*consent.jurisdiction == "TR" && consent.recipient.is_empty())
-    );
+    assert!(consents(&events).iter().all(|(consent, _)| &*consent.jurisdiction == "TR"));
+    let recipients: Vec<&str> = consents(&events).iter().map(|(consent, _)| &*consent.recipient).collect();
+    assert_eq!(recipients, ["", "*", "*"], "RET is of everybody");
     // The same as an array, and one after another.
     let (_, list) = LIST.split_once("\"list\":").expect("a list");
     let array = list.trim().strip_suffix('}').expect("an object");
