@@ -362,7 +362,8 @@ fn the_dashboard_is_of_the_types_that_grafana_reads() {
     );
     for kind in KINDS {
         let name = kind.replace('-', "");
-        let line = format!("import * as {name} from './node_modules/{TYPES}/composable/{name}/panelcfg/x/types.gen';\n");
+        let line =
+            format!("import * as {name} from './node_modules/{TYPES}/composable/{name}/panelcfg/x/types.gen';\n");
         source.insert_str(0, &line);
     }
     for panel in panels() {
