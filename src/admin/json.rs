@@ -17,6 +17,7 @@ pub(super) fn status(seen: &Seen, settings: Option<&[Setting]>) -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "at": time(seen.at),
+        "up_seconds": seen.up.as_secs(),
         "ready": seen.causes.is_empty(),
         "causes": causes.collect::<Vec<_>>(),
         "view": {
