@@ -592,3 +592,38 @@ fn what_is_left_to_the_machine_follows_it() {
     let unknown = auto.config.settle(&Machine { memory: None, ..machine(2000, 0) });
     assert_eq!(unknown.warnings, Vec::<String>::new());
 }
+
+#[test]
+fn the_page_asks_by_itself_only_where_everybody_may_ask_anyway() {
+    let caller = "[{ name = \"a\", uid = 7, purposes = [\"*\"], channels = [\"*\"] }]";
+    let certificates =
+        [("server.tls_cert_file", "c"), ("server.tls_key_file", "k"), ("server.tls_client_ca_file", "ca")];
+    let socket = [("server.tcp", "off"), ("server.uds", "s")];
+    let open_socket = [&socket[..], &[("server.uds_mode", "0666")]].concat();
+    for (set, asks) in [
+        (&[][..], true),
+        (&certificates[..2], true),
+        (&certificates, false),
+        (&socket, false),
+        (&open_socket, true),
+        (&[("callers", caller)], false),
+        (&[&open_socket[..], &[("callers", caller)]].concat(), false),
+    ] {
+        let with = |ask: &str| {
+            let flags = [&[("ledger.file", "l"), ("admin.ask", ask)], set].concat();
+            Config::load(&sources(None, &[], &flags)).expect("valid")
+        };
+        let warns = |loaded: &Loaded| loaded.warnings.iter().any(|warning| warning.starts_with("admin.ask: "));
+        let (auto, always, never) = (with("auto"), with("true"), with("false"));
+        assert_eq!((auto.config.page_asks(), warns(&auto)), (asks, false), "{set:?}");
+        // Who opens another door is told so.
+        assert_eq!((always.config.page_asks(), warns(&always)), (true, !asks), "{set:?}");
+        assert_eq!((never.config.page_asks(), warns(&never)), (false, false), "{set:?}");
+    }
+    let default = Config::load(&sources(None, &[], &[("ledger.file", "l")])).expect("valid");
+    assert_eq!(default.config.admin.ask, PageAsks::Auto);
+    assert_eq!(
+        problems_of_file("admin.ask = 'perhaps'"),
+        ["admin.ask: `perhaps` is not true or false, nor `auto` (f:1)"]
+    );
+}
