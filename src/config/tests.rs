@@ -569,12 +569,15 @@ fn what_is_left_to_the_machine_follows_it() {
     let printed = auto.effective().settled(&small).to_string();
     let worker = "\n# Here: 1, with 200m of a processor, by /cpu.max\nworkers = \"auto\"\n";
     assert!(printed.contains(worker), "{printed}");
-    assert_eq!(printed.matches("MiB of memory, by /memory.max\n").count(), 2, "{printed}");
+    assert_eq!(printed.matches("MiB of memory, by /memory.max\n").count(), 3, "{printed}");
+    assert!(printed.contains("\n# Here: 128, with 64 MiB of memory, by /memory.max\nmax_concurrent_streams = 1024\n"));
+    assert_eq!((small.max_concurrent_streams, small.bulk_at_once), (128, NonZeroUsize::new(2)));
+    assert_eq!((large.max_concurrent_streams, large.bulk_at_once), (1024, NonZeroUsize::new(32)));
     let file = file(&printed);
     assert_eq!(Config::load(&sources(Some(&file), &[], &[])).expect("reads back").config, auto.config);
 
     let fixed = [("ledger.file", "l"), ("server.workers", "3"), ("replica.cache_bytes", "60MiB")];
-    let fixed = [&fixed[..], &[("replica.store_cache_bytes", "4MiB")]].concat();
+    let fixed = [&fixed[..], &[("replica.store_cache_bytes", "4MiB"), ("server.max_concurrent_streams", "9")]].concat();
     let fixed = Config::load(&sources(None, &[], &fixed)).expect("valid");
     let settled = fixed.config.settle(&machine(200, 64));
     assert_eq!((settled.workers.get(), settled.cache_bytes, settled.store_cache_bytes), (3, 60 << 20, 4 << 20));
@@ -591,6 +594,7 @@ fn what_is_left_to_the_machine_follows_it() {
     );
     let unknown = auto.config.settle(&Machine { memory: None, ..machine(2000, 0) });
     assert_eq!(unknown.warnings, Vec::<String>::new());
+    assert_eq!((unknown.max_concurrent_streams, unknown.bulk_at_once), (1024, None));
 }
 
 #[test]
