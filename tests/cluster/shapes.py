@@ -25,6 +25,7 @@ REFUSED = {
     "ask-capital": "`True`",
     "ask-empty": "``",
     "ask-enabled": "`enabled`",
+    "ask-misspelt": "`consentd.io/injct`",
     "ask-one": "`1`",
     "ask-shouted": "`TRUE`",
     "ask-space-true": "` true`",

@@ -1,6 +1,7 @@
 {{/*
-A certificate made by Helm, as JSON: `ca`, `cert`, `key`, and `renewAfter` in seconds of Unix. What the Secret holds already is
-kept until a third of its days is left; without a cluster to look into, as in `helm template`, each rendering makes another.
+A certificate made by Helm, as JSON: `ca`, `cert`, `key`, `renewAfter` in seconds of Unix, and where it takes the place of
+another, `formerCa`. What the Secret holds already is kept until a third of its days is left; without a cluster to look into, as
+in `helm template`, each rendering makes another.
 A list of the root, the Secret's name, and the names in the certificate.
 */}}
 {{- define "consentd.selfMade" -}}
@@ -19,7 +20,8 @@ A list of the root, the Secret's name, and the names in the certificate.
 {{- $ca := genCAWithKey (printf "%s-ca" (index . 1)) $days (genPrivateKey "ecdsa") -}}
 {{- $made := genSignedCertWithKey (index . 1) nil $names $days $ca (genPrivateKey "ecdsa") -}}
 {{- $renewAfter = add (int64 (now | unixEpoch)) (div (mul $days 86400 2) 3) -}}
-{{- dict "ca" $ca.Cert "cert" $made.Cert "key" $made.Key "renewAfter" (toString $renewAfter) | toJson -}}
+{{- $formerCa := default "" (index $have "ca.crt") | b64dec -}}
+{{- dict "ca" $ca.Cert "cert" $made.Cert "key" $made.Key "renewAfter" (toString $renewAfter) "formerCa" $formerCa | toJson -}}
 {{- end -}}
 {{- end -}}
 
