@@ -191,7 +191,7 @@ fn what_is_no_review_is_refused_and_the_next_is_answered() {
     assert_eq!(answered(&webhook.curl(&format!("{url}/inject"), &["--data-binary", "{}"])).0, 415);
 
     // Plain text, an authority that is not believed, and TLS that is too old, do not get as far as that.
-    let plainly = webhook.curl(&format!("http://localhost:{}/inject", webhook.reviews.port()), &["--http0.9"]);
+    let plainly = webhook.curl(&format!("http://localhost:{}/inject", webhook.reviews.port()), &[]);
     assert!(!plainly.status.success(), "{}", String::from_utf8_lossy(&plainly.stdout));
     assert_eq!(webhook.curl(&url, &["--cacert", "/etc/ssl/certs/ca-certificates.crt"]).status.code(), Some(60));
     assert!(!webhook.curl(&url, &["--tls-max", "1.2"]).status.success());
