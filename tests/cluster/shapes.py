@@ -64,6 +64,7 @@ def check(release, node):
     limits(release)
     dry_run(release)
     refused_by_its_controller(release)
+    how_long(release)
 
 
 def manifests(cluster):
@@ -362,3 +363,14 @@ def refused_by_its_controller(release):
 
     message = release.cluster.until("an event of the ReplicaSet", event)
     hold("consentd.io/inject" in message, f"the pods of a Deployment are refused in an event: {message}")
+
+
+def how_long(release):
+    """How long the API server waited for the webhook, its connection and the way there included."""
+    name = "apiserver_admission_webhook_admission_duration_seconds"
+    sums = {"sum": 0.0, "count": 0.0}
+    for line in release.cluster.request("GET", "/metrics").splitlines():
+        for part in sums:
+            if line.startswith(f"{name}_{part}{{") and 'name="pods.injector.consentd.io"' in line and 'rejected="false"' in line:
+                sums[part] += float(line.split()[-1])
+    hold(sums["count"] > 0, f"{sums['count']:.0f} pods cost {1000 * sums['sum'] / max(sums['count'], 1):.1f} ms each on average")
