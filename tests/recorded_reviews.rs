@@ -1,6 +1,11 @@
 //! Reviews as a real API server sent them (`tests/cluster/recorded/`): each gets what it should, asked again it gets nothing,
 //! and nothing that is recorded is left out.
 
+#![allow(
+    clippy::expect_used,
+    reason = "a test may fail loudly; the exemption of clippy.toml does not reach its helpers"
+)]
+
 #[path = "support/admission.rs"]
 mod admission;
 

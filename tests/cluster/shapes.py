@@ -92,8 +92,16 @@ def create(release, manifest, namespace, *arguments):
 def before_anybody_answers(release):
     """The webhook is registered, and none of its pods is ready yet."""
     release.cluster.namespace("early")
-    code, _, err = create(release, pod("early"), "early")
-    hold(code != 0 and "failed calling webhook" in err, "without a webhook that answers, a pod that asks is refused", err)
+    said = []
+
+    def is_refused():
+        code, _, err = create(release, pod("early"), "early", "--dry-run=server")
+        said[:] = [err]
+        return code != 0
+
+    # The API server is told of a new webhook, and asks it a moment later.
+    release.cluster.until("the refusal of a pod that asks", is_refused, seconds=20)
+    hold("failed calling webhook" in said[0], "without a webhook that answers, a pod that asks is refused", said[0])
     plain = pod("plain")
     del plain["metadata"]["annotations"]
     code, _, err = create(release, plain, "early")
