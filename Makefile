@@ -24,6 +24,7 @@ test: ## Set up and run every test: unit, golden, properties, integration, docum
 	.ci/promtool >/dev/null
 	.ci/node-clients >/dev/null
 	.ci/node-clients page >/dev/null
+	.ci/node-clients grafana >/dev/null
 	PATH="$$(.ci/python-tools):$$(.ci/python-tools envoy):$$(.ci/python-tools rotel):$$PATH:$$(.ci/node)" \
 		cargo test --locked --all-features --all-targets
 	cargo test --locked --all-features --doc

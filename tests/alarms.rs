@@ -10,8 +10,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use consentd::domain::{Reason, Status, Verdict};
 use serde_json::Value;
@@ -26,7 +27,7 @@ mod sidecar;
 
 use prometheus::{Prometheus, promtool};
 use promql::Names;
-use sidecar::{Client, Home, Process, newsletter, reason, until_serving};
+use sidecar::{Client, Home, Process, eventually, newsletter, reason, until_serving};
 
 const RULES: &str = include_str!("../helm/consentd/rules/consentd.yaml");
 const DASHBOARD: &str = include_str!("../helm/consentd/dashboards/consentd.json");
@@ -65,20 +66,42 @@ fn shown(page: &str) -> BTreeMap<String, Labels> {
     shown
 }
 
-/// The injector's metrics, as it was agreed that they are.
-fn injector() -> BTreeMap<String, Labels> {
-    let outcomes = ["injected", "unchanged", "refused", "let_through", "unreadable"].map(str::to_owned);
-    let outcome = BTreeMap::from([("outcome".to_owned(), BTreeSet::from(outcomes))]);
-    let le = BTreeMap::from([("le".to_owned(), BTreeSet::new())]);
-    BTreeMap::from([
-        ("consentd_injector_reviews_total".to_owned(), outcome),
-        ("consentd_injector_review_duration_seconds_bucket".to_owned(), le),
-    ])
+/// The metrics of a real injector.
+async fn injector() -> BTreeMap<String, Labels> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name);
+    let settings = "image = \"consentd\"\n[config]\nledger.url = \"tls://nats:4222\"\nevidence.ship = \"nats\"\n";
+    fs::write(file("injector.toml"), settings).expect("written");
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("signed");
+    fs::write(file("tls.crt"), certificate.cert.pem()).expect("written");
+    fs::write(file("tls.key"), certificate.signing_key.serialize_pem()).expect("written");
+    let log = fs::File::create(file("log")).expect("a log");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_consentd"))
+        .args(["injector", "--config=injector.toml", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0"])
+        .args(["--tls-cert-file=tls.crt", "--tls-key-file=tls.key"])
+        .current_dir(folder.path())
+        .env_clear()
+        .stderr(log)
+        .spawn()
+        .expect("it starts");
+    let log = || fs::read_to_string(file("log")).expect("a log");
+    let address = async || {
+        let log = log();
+        let (_, address) = log.split_once("admin=")?;
+        address.split_whitespace().next()?.parse::<SocketAddr>().ok()
+    };
+    let address = eventually("the injector listens", address).await;
+    let page = page(address);
+    let _ = child.kill();
+    let _ = child.wait();
+    let certificate = page.lines().find_map(|line| line.strip_prefix("consentd_tls_begins_timestamp_seconds "));
+    assert!(certificate.is_some_and(|begins| begins != "0"), "{page}");
+    shown(&page)
 }
 
-/// The metrics of a sidecar, as a scrape gets them.
-fn page(home: &Home) -> String {
-    let mut stream = TcpStream::connect(home.admin()).expect("it listens");
+/// The metrics at an address, as a scrape gets them.
+fn page(address: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
     stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").expect("asked");
     let mut page = String::new();
     stream.read_to_string(&mut page).expect("answered");
@@ -99,7 +122,7 @@ async fn sidecar() -> (Home, Process, Client) {
 async fn everything() -> BTreeMap<String, Labels> {
     let (home, _process, mut client) = sidecar().await;
     reason(&mut client, newsletter("crm:1")).await;
-    let mut all = shown(&page(&home));
+    let mut all = shown(&page(home.admin()));
     // What has not occurred is not shown; these sets are closed in the program itself.
     for (metric, label, words) in [
         ("consentd_decisions_total", "reason", Reason::ALL.iter().map(ToString::to_string).collect()),
@@ -110,7 +133,10 @@ async fn everything() -> BTreeMap<String, Labels> {
         assert!(labels.contains_key(label), "`{metric}` has no `{label}`");
         labels.insert(label.to_owned(), words);
     }
-    all.extend(injector());
+    // What both show, such as the certificate, keeps the labels that the sidecar has.
+    for (metric, labels) in injector().await {
+        all.entry(metric).or_insert(labels);
+    }
     all
 }
 
@@ -313,6 +339,54 @@ fn the_dashboard_is_one() {
     let variables = dashboard["templating"]["list"].as_array().expect("variables").iter();
     let variables: Vec<&str> = variables.filter_map(|variable| variable["name"].as_str()).collect();
     assert_eq!(variables, ["datasource", "namespace", "pod"]);
+}
+
+/// The types that Grafana itself is written with say what may stand where: of the dashboard as a whole, and of the
+/// options of each kind of panel. There is no Grafana to be had here that could draw it.
+#[test]
+fn the_dashboard_is_of_the_types_that_grafana_reads() {
+    const TYPES: &str = "@grafana/schema/dist/types/raw";
+    const KINDS: [&str; 5] = ["timeseries", "stat", "table", "state-timeline", "heatmap"];
+    let binary = Path::new(env!("CARGO_BIN_EXE_consentd"));
+    let modules = binary.ancestors().nth(2).expect("a target folder").join("node-clients-grafana/node_modules");
+    assert!(modules.is_dir(), "{} is missing: run `.ci/node-clients grafana`", modules.display());
+
+    let folder = tempfile::tempdir().expect("a folder");
+    std::os::unix::fs::symlink(&modules, folder.path().join("node_modules")).expect("linked");
+    // In JSON a value of an enumeration is its text.
+    let mut source = format!(
+        "import * as whole from './node_modules/{TYPES}/dashboard/x/types.gen';\n\
+         type Plain<T> = T extends string ? `${{T}}` : T extends number | boolean | null | undefined ? T\n\
+         : T extends Array<infer U> ? Array<Plain<U>> : T extends object ? {{[K in keyof T]: Plain<T[K]>}} : T;\n\
+         export const dashboard: Plain<whole.Dashboard> = {DASHBOARD};\n"
+    );
+    for kind in KINDS {
+        let name = kind.replace('-', "");
+        let line =
+            format!("import * as {name} from './node_modules/{TYPES}/composable/{name}/panelcfg/x/types.gen';\n");
+        source.insert_str(0, &line);
+    }
+    for panel in panels() {
+        let kind = panel["type"].as_str().filter(|kind| KINDS.contains(kind)).expect("a kind").replace('-', "");
+        let (id, options) = (&panel["id"], &panel["options"]);
+        let options = format!("export const options{id}: Plain<Partial<{kind}.Options>> = {options};\n");
+        source.push_str(&options);
+        if let Some(custom) = panel.pointer("/fieldConfig/defaults/custom") {
+            let custom = format!("export const custom{id}: Plain<Partial<{kind}.FieldConfig>> = {custom};\n");
+            source.push_str(&custom);
+        }
+    }
+    let check = |source: &str| {
+        fs::write(folder.path().join("check.ts"), source).expect("written");
+        let mut command = Command::new("node");
+        command.arg("node_modules/typescript/bin/tsc").args(["--noEmit", "--strict", "--skipLibCheck"]);
+        command.args(["--target", "es2022", "--module", "esnext", "--moduleResolution", "bundler", "check.ts"]);
+        let output = command.current_dir(folder.path()).output().expect("node runs");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    assert_eq!(check(&source), "");
+    let wrong = source.replacen("\"displayMode\":\"list\"", "\"displayMode\":\"lists\"", 1);
+    assert!(check(&wrong).contains("\"lists\"' is not assignable"), "a wrong option is taken");
 }
 
 #[test]

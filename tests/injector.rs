@@ -21,9 +21,10 @@ use std::path::Path;
 use std::process::Command;
 
 use admission::{Reviewed, applied, folder, patch_of, review, settings, shapes};
-use consentd::injector::{ANNOTATIONS, Outcome};
+use consentd::injector::{ANNOTATIONS, Outcome, Settings};
 use serde_json::{Value, json};
 
+const DOCUMENT: &str = include_str!("../docs/injector.md");
 /// The shape whose container is shown whole; those of others are shown by what differs.
 const PLAIN: &str = "plain";
 
@@ -209,6 +210,51 @@ fn what_is_no_review_is_an_error() {
         let error = consentd::injector::answer(&settings, body.as_bytes()).expect_err("no review").to_string();
         assert!(error.starts_with(why), "{body}: {error}");
     }
+}
+
+#[test]
+fn every_annotation_is_told() {
+    let (_, told) = DOCUMENT.split_once("\n## What a pod can say\n").expect("a section");
+    let rows = told.split("\n## ").next().expect("its text").lines().filter_map(|line| line.strip_prefix("| `"));
+    let told: Vec<&str> = rows.filter_map(|row| row.split_once('`').map(|(name, _)| name)).collect();
+    let (mut told, mut known) = (told, ANNOTATIONS.to_vec());
+    told.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(told, known, "docs/injector.md");
+}
+
+/// The document shows a pod before and after, and the settings that it is for.
+#[test]
+fn the_pod_in_the_document_is_what_comes_of_it() {
+    let blocks = |language: &str| -> Vec<String> {
+        let begin = format!("```{language}\n");
+        DOCUMENT
+            .split(&begin)
+            .skip(1)
+            .filter_map(|rest| rest.split_once("```").map(|(block, _)| block.to_owned()))
+            .collect()
+    };
+    let yaml = blocks("yaml");
+    let pods: Vec<Value> = yaml.iter().map(|block| from_yaml(block)).collect();
+    let [before, after] = pods.as_slice() else { panic!("{} pods", pods.len()) };
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), blocks("toml").first().expect("settings")).expect("written");
+    let settings = Settings::load(file.path()).unwrap_or_else(|problems| panic!("{problems}")).settings;
+    let mut request = review(&settings, PLAIN).request;
+    request["request"]["object"] = before.clone();
+    let answered = admission::answer(&settings, &request);
+    let mut made = applied(before, &patch_of(&answered.answer["response"]));
+    let variables = made["spec"]["initContainers"][0]["env"].as_array_mut().expect("variables");
+    variables.sort_by_key(|variable| variable["name"].to_string());
+    assert_eq!(made, *after, "{made:#}");
+}
+
+/// YAML read by a reader that is not ours.
+fn from_yaml(text: &str) -> Value {
+    let reader = "import json, sys, yaml; json.dump(yaml.safe_load(sys.argv[1]), sys.stdout)";
+    let output = Command::new(admission::python()).args(["-c", reader, text]).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
 /// Others apply the patches, and validate the pods that come of it.

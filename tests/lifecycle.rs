@@ -8,6 +8,7 @@ mod pod;
 #[path = "support/sidecar.rs"]
 mod sidecar;
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -274,4 +275,39 @@ async fn an_app_of_another_user_asks_through_a_volume_that_is_read_only_for_it()
     let book = app.book();
     assert_eq!(answered(&book).count(), book.len(), "{:?}", book.iter().find(|noted| noted.came.is_err()));
     assert!(book.iter().any(pod::Noted::is_allow));
+}
+
+/// Every test that the page names is one, and every test of a pod is on the page.
+#[test]
+fn the_page_names_tests_that_exist() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/lifecycle.md")).expect("read");
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| moment"));
+    let last_cells: Vec<&str> =
+        rows.filter_map(|row| row.trim_end_matches(" |").rsplit_once("| ")).map(|row| row.1).collect();
+    let named: BTreeSet<&str> = last_cells.iter().flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(last_cells.len() > 20 && named.len() > 15, "{last_cells:?}");
+    let mut tests = BTreeSet::new();
+    let mut of_pods = BTreeSet::new();
+    for file in
+        sidecar::files(&root.join("tests")).iter().filter(|file| file.extension().is_some_and(|name| name == "rs"))
+    {
+        let text = std::fs::read_to_string(file).expect("read");
+        let is_pods = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("lifecycle"));
+        for function in text.split("\n#[tokio::test").chain(text.split("\n#[test]\n")).skip(1) {
+            let Some((_, name)) = function.split_once("fn ") else { continue };
+            let name = name.split('(').next().expect("a name").to_owned();
+            if is_pods {
+                of_pods.insert(name.clone());
+            }
+            tests.insert(name);
+        }
+    }
+    for name in &named {
+        assert!(tests.contains(*name), "`{name}` is on the page and no test");
+    }
+    for name in of_pods.iter().filter(|name| !["app_of_a_pod", "the_page_names_tests_that_exist"].contains(&&***name)) {
+        assert!(named.contains(&**name), "`{name}` is a test and not on the page");
+    }
+    assert!(last_cells.iter().all(|cell| cell.contains('`')), "{last_cells:?}");
 }

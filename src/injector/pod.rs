@@ -64,7 +64,8 @@ pub(super) struct Named {
 pub(super) struct Mount {
     /// That of the volume.
     pub(super) name: String,
-    pub(super) mount_path: String,
+    #[serde(rename = "mountPath")]
+    pub(super) path: String,
     pub(super) read_only: Option<bool>,
 }
 

@@ -143,7 +143,7 @@ pub fn answer(settings: &Settings, body: &[u8]) -> Result<Answered, Unreadable> 
                 metadata = pod.metadata;
                 verdict
             }
-            Err(error) => Verdict::impossible(format!("the pod cannot be read: {error}"), settings.on_error),
+            Err(error) => Verdict::impossible(&format!("the pod cannot be read: {error}"), settings.on_error),
         }
     } else {
         Verdict::nothing(Outcome::NotAsked)
@@ -185,12 +185,12 @@ impl Verdict {
         Self { outcome, patch: None, why: String::new() }
     }
 
-    fn impossible(why: String, on_error: OnError) -> Self {
+    fn impossible(why: &str, on_error: OnError) -> Self {
         let outcome = match on_error {
             OnError::Deny => Outcome::Refused,
             OnError::Allow => Outcome::LetThrough,
         };
-        Self { outcome, patch: None, why: on_one_line(&why, SENTENCE_CHARS_MAX) }
+        Self { outcome, patch: None, why: on_one_line(why, SENTENCE_CHARS_MAX) }
     }
 
     fn of(plan: Plan, on_error: OnError) -> Self {
@@ -198,10 +198,10 @@ impl Verdict {
             Plan::NotAsked => Self::nothing(Outcome::NotAsked),
             Plan::Complete => Self::nothing(Outcome::Complete),
             Plan::OutOfReach(why) => Self { outcome: Outcome::LetThrough, patch: None, why },
-            Plan::Impossible(problems) => Self::impossible(problems.join("; "), on_error),
+            Plan::Impossible(problems) => Self::impossible(&problems.join("; "), on_error),
             Plan::Patch { patch, warnings } => match serde_json::to_string(&patch) {
                 Ok(patch) => Self { outcome: Outcome::Injected, patch: Some(patch), why: warnings.join("; ") },
-                Err(error) => Self::impossible(format!("the patch cannot be written: {error}"), on_error),
+                Err(error) => Self::impossible(&format!("the patch cannot be written: {error}"), on_error),
             },
         }
     }

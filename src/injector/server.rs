@@ -39,9 +39,7 @@ pub(super) fn router(settings: Settings, tally: Tally) -> Router {
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    if !is_json(request.headers()) {
-        return refused(&shared, StatusCode::UNSUPPORTED_MEDIA_TYPE, "a review is `application/json`");
-    }
+    let is_json = is_json(request.headers());
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let too_large = || refused(&shared, StatusCode::PAYLOAD_TOO_LARGE, "the review is larger than 4 MiB");
     if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX as u64) {
@@ -49,6 +47,10 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     }
     // It fails by the limit, or with the connection, and then nobody is there to be told.
     let Ok(body) = to_bytes(request.into_body(), BODY_BYTES_MAX).await else { return too_large() };
+    // Only now: over HTTP/2 an answer to what was not read is lost to some clients.
+    if !is_json {
+        return refused(&shared, StatusCode::UNSUPPORTED_MEDIA_TYPE, "a review is `application/json`");
+    }
     let began = Instant::now();
     match review::answer(&shared.settings, &body) {
         Ok(answered) => {

@@ -44,9 +44,9 @@ pub(crate) fn shapes() -> Vec<String> {
 pub(crate) fn settings(keys: &str) -> Settings {
     let text = fs::read_to_string(folder().join("injector.toml")).expect("read");
     let replaced = |line: &&str| keys.lines().all(|key| key.split('=').next() != line.split('=').next());
-    let text: String = text.lines().filter(replaced).map(|line| format!("{line}\n")).collect();
+    let kept: Vec<&str> = text.lines().filter(replaced).collect();
     let file = tempfile::NamedTempFile::new().expect("a file");
-    fs::write(file.path(), format!("{keys}{text}")).expect("written");
+    fs::write(file.path(), format!("{keys}{}\n", kept.join("\n"))).expect("written");
     let Loaded { settings, warnings } = Settings::load(file.path()).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(warnings, Vec::<String>::new());
     settings
@@ -78,11 +78,11 @@ pub(crate) fn applied(document: &Value, patch: &[Value]) -> Value {
     for addition in patch {
         assert_eq!(addition["op"], "add", "{addition}");
         let path = addition["path"].as_str().expect("a path");
-        let (parent, name) = path.rsplit_once('/').expect("a place");
+        let (list, name) = path.rsplit_once('/').expect("a place");
         let name = name.replace("~1", "/").replace("~0", "~");
-        match document.pointer_mut(parent).unwrap_or_else(|| panic!("no {parent} for {path}")) {
-            Value::Array(list) if name == "-" => list.push(addition["value"].clone()),
-            Value::Array(list) => list.insert(name.parse().expect("a place"), addition["value"].clone()),
+        match document.pointer_mut(list).unwrap_or_else(|| panic!("no {list} for {path}")) {
+            Value::Array(elements) if name == "-" => elements.push(addition["value"].clone()),
+            Value::Array(elements) => elements.insert(name.parse().expect("a place"), addition["value"].clone()),
             Value::Object(fields) => _ = fields.insert(name, addition["value"].clone()),
             other => panic!("{path}: nothing can be added to {other}"),
         }

@@ -123,6 +123,10 @@ impl Drop for App {
 }
 
 impl Noted {
+    pub(crate) fn is_for(&self, wanted: Reason) -> bool {
+        self.came.as_ref().is_ok_and(|(reason, _)| *reason == wanted)
+    }
+
     pub(crate) fn is_allow(&self) -> bool {
         self.came.as_ref().is_ok_and(|(reason, _)| i32::from(*reason) < 100)
     }

@@ -19,12 +19,15 @@
 
 #![allow(clippy::panic, clippy::expect_used, reason = "tests may fail loudly")]
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tempfile::TempDir;
 
 /// How long a block may take: the client that is generated and installed takes the longest.
@@ -116,6 +119,8 @@ pub(crate) struct Reader {
     home: TempDir,
     page: &'static str,
     going_on: Vec<Child>,
+    /// Groups of processes that went on after the block that began them with `&`.
+    left: RefCell<Vec<Pid>>,
     /// A process that holds the network in which the blocks are run, so that no other sidecar of this machine is there.
     network: Option<Child>,
 }
@@ -124,7 +129,7 @@ impl Reader {
     pub(crate) fn of(page: &'static str) -> Self {
         let home = tempfile::tempdir().expect("a folder");
         let network = network();
-        Self { home, page, going_on: Vec::new(), network }
+        Self { home, page, going_on: Vec::new(), left: RefCell::default(), network }
     }
 
     /// Goes through the page, and gives how many blocks were run.
@@ -216,6 +221,10 @@ impl Reader {
             }
             std::thread::sleep(Duration::from_millis(5));
         };
+        let group = Pid::from_child(&child);
+        if test_kill_process_group(group).is_ok() {
+            self.left.borrow_mut().push(group);
+        }
         (status.code(), fs::read_to_string(&path).expect("UTF-8"))
     }
 
@@ -235,7 +244,7 @@ impl Reader {
             }
             None => Command::new("bash"),
         };
-        command.args(["-c", &whole]).current_dir(folder).stdin(Stdio::null());
+        command.args(["-c", &whole]).current_dir(folder).stdin(Stdio::null()).process_group(0);
         if is_alone {
             command.env_clear().env("HOME", self.home.path()).env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
         } else {
@@ -248,6 +257,9 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
+        for group in self.left.get_mut() {
+            let _ = kill_process_group(*group, Signal::KILL);
+        }
         for child in self.going_on.iter_mut().chain(&mut self.network) {
             let _ = child.kill();
             let _ = child.wait();
