@@ -118,7 +118,8 @@ impl<S: EnforcementService> Page<S> {
         let probes = probes(lifecycle.clone(), metrics.clone());
         let asks = asking.is_some();
         let desk = asking.map_or_else(Router::new, |asking| asking::router(asking, metrics.clone()));
-        let window = Window { lifecycle, metrics, clock, history, look };
+        let began = clock.boot();
+        let window = Window { lifecycle, metrics, clock, began, history, look };
         Router::new()
             .route("/", get(show_page))
             .route("/live", get(show_live))

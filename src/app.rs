@@ -2,12 +2,14 @@
 //!
 //! [`build`] returns [`Bound`] with the addresses that were really bound, so that tests start the real thing on port 0.
 
+mod bulk;
 mod page;
 mod shown;
 
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -118,6 +120,7 @@ pub struct Bound {
     server: config::Server,
     authzen: Option<authzen::Config>,
     mapping: Option<ext_authz::Mapping>,
+    bulk_at_once: Option<NonZeroUsize>,
 }
 
 /// Builds a sidecar. It begins to follow the ledger at once.
@@ -136,7 +139,7 @@ pub async fn build_settled(config: &Config, settled: &Settled, clock: Clock) -> 
     let folder = &config.data_dir;
     std::fs::create_dir_all(folder).map_err(|source| StartError::DataFolder { path: folder.clone(), source })?;
     let metrics = Metrics::new()?;
-    let transport = Transport::bind(transport_config(config), metrics.clone(), &clock).await?;
+    let transport = Transport::bind(transport_config(config, settled), metrics.clone(), &clock).await?;
     let admin_listener = match config.admin.tcp {
         Some(address) => Some(transport::listen(address)?),
         None => None,
@@ -172,12 +175,13 @@ pub async fn build_settled(config: &Config, settled: &Settled, clock: Clock) -> 
         server: config.server.clone(),
         authzen: config.authzen.enabled.then(|| authzen_config(config)),
         mapping: config.ext_authz.clone(),
+        bulk_at_once: settled.bulk_at_once,
     })
 }
 
 /// How connections come in.
 #[must_use]
-pub fn transport_config(config: &Config) -> transport::Config {
+pub fn transport_config(config: &Config, settled: &Settled) -> transport::Config {
     let server = &config.server;
     transport::Config {
         tcp: server.tcp,
@@ -186,7 +190,7 @@ pub fn transport_config(config: &Config) -> transport::Config {
         uds: server.uds.clone(),
         uds_mode: server.uds_mode,
         callers: config.callers.clone(),
-        max_concurrent_streams: server.max_concurrent_streams,
+        max_concurrent_streams: settled.max_concurrent_streams,
         max_connections: server.max_connections,
         max_in_flight: server.max_in_flight,
         request_timeout: server.request_timeout,
@@ -266,6 +270,7 @@ fn shipping(config: &Config) -> Option<evidence::ship::Config> {
         stream: ship.stream.clone(),
         max_unshipped_bytes: ship.max_unshipped_bytes,
         keep_shipped: ship.keep_shipped,
+        wait: ship.wait,
     })
 }
 
@@ -460,12 +465,11 @@ impl Bound {
 
     /// Every wire that questions come over.
     fn questions(&self, stopped: &watch::Receiver<bool>) -> Routes {
-        let mut routes = Routes::new(enforcement_server(self.enforcement(stopped), &self.server));
+        let mut routes = Routes::new(enforcement_server(self.enforcement(stopped), &self.server)).into_axum_router();
         if let Some(config) = self.authzen.clone() {
-            let authzen = authzen::router(self.enforcer.clone(), self.metrics.clone(), config);
-            routes = Routes::from(routes.into_axum_router().merge(authzen));
+            routes = routes.merge(authzen::router(self.enforcer.clone(), self.metrics.clone(), config));
         }
-        routes
+        Routes::from(bulk::held_back(routes, self.bulk_at_once))
     }
 
     /// Envoy's checks, each of which is answered, also where there are too many.
@@ -483,6 +487,8 @@ impl Bound {
     async fn close(self) {
         let Self { evidence, exporter, running, uds, .. } = self;
         let closing = tokio::task::spawn_blocking(move || {
+            // Beside the rest: the last evidence may wait for its servers until the process is killed.
+            let copy = std::thread::spawn(move || running.stop());
             // The last spans leave while the evidence reaches the device.
             if let Some(exporter) = &exporter {
                 exporter.stop();
@@ -490,7 +496,9 @@ impl Bound {
             if let Err(error) = evidence.close() {
                 tracing::error!(%error, "the evidence could not be closed in order");
             }
-            running.stop();
+            if copy.join().is_err() {
+                tracing::error!("closing panicked");
+            }
             if let Some(exporter) = exporter {
                 exporter.join();
             }

@@ -501,15 +501,15 @@ async fn nobody_alone_keeps_probes_out() {
 }
 
 /// The processor time of a process's threads, in the kernel's ticks: of the page's, and of all others.
-fn ticks(pid: u32) -> (u64, u64) {
-    let (mut page, mut others) = (0, 0);
+fn ticks(pid: u32) -> (f64, f64) {
+    let (mut page, mut others) = (0.0, 0.0);
     for thread in std::fs::read_dir(format!("/proc/{pid}/task")).expect("threads") {
         // One may end meanwhile.
         let Ok(stat) = std::fs::read_to_string(thread.expect("a thread").path().join("stat")) else { continue };
         let (name, figures) = stat.rsplit_once(')').expect("a name");
-        let figures: Vec<i64> = figures.split(' ').filter_map(|figure| figure.parse().ok()).collect();
+        let figures: Vec<i32> = figures.split(' ').take(16).filter_map(|figure| figure.parse().ok()).collect();
         // User and system time. The state, which is no number, stands before them. Source: proc(5), fields 14 and 15.
-        let taken = u64::try_from(figures[10] + figures[11]).expect("not negative");
+        let taken = f64::from(figures[10] + figures[11]);
         if name.ends_with("(consentd-admin") { page += taken } else { others += taken }
     }
     (page, others)
@@ -536,8 +536,8 @@ async fn what_is_looked_at_takes_nothing_from_those_that_answer() {
     let after = ticks(process.pid());
     let page = after.0 - before.0;
     // What the others do while nobody looks, for as long.
-    let idle_share = (before.1 - idle.1) as f64 * began.elapsed().as_secs_f64() / 2.0;
-    let others = (after.1 - before.1) as f64 - idle_share;
-    assert!(page > 20, "{page} ticks are too few to tell");
-    assert!(others < page as f64 / 10.0 + 5.0, "{LOOKS} looks: {page} ticks of the page's thread, {others} of others");
+    let idle_share = (before.1 - idle.1) * began.elapsed().as_secs_f64() / 2.0;
+    let others = after.1 - before.1 - idle_share;
+    assert!(page > 20.0, "{page} ticks are too few to tell");
+    assert!(others < page / 10.0 + 5.0, "{LOOKS} looks: {page} ticks of the page's thread, {others} of others");
 }

@@ -39,7 +39,7 @@ const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// How long an answer may take.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an explanation may take: deciding an earlier answer again reads the ledger.
-const EXPLANATION_PATIENCE: Duration = Duration::from_secs(60);
+const EXPLANATION_PATIENCE: Duration = Duration::from_mins(1);
 /// Questions at once: a person has one.
 const AT_ONCE_MAX: usize = 4;
 

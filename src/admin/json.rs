@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::Setting;
 use super::facts::{Facts, ShippingFacts};
 use super::seen::{Seen, todo};
-use crate::domain::{LedgerStanding, Reason, Time};
+use crate::domain::{Catalogue, LedgerStanding, Reason, Time};
 
 /// All that the page shows as one JSON object; the settings are null where they are not shown.
 pub(super) fn status(seen: &Seen, settings: Option<&[Setting]>) -> Value {
@@ -17,6 +17,7 @@ pub(super) fn status(seen: &Seen, settings: Option<&[Setting]>) -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "at": time(seen.at),
+        "up_seconds": seen.up.as_secs(),
         "ready": seen.causes.is_empty(),
         "causes": causes.collect::<Vec<_>>(),
         "view": {
@@ -28,7 +29,7 @@ pub(super) fn status(seen: &Seen, settings: Option<&[Setting]>) -> Value {
             "position": view.position,
             "token": &*view.token,
             "staleness_seconds": view.staleness.as_secs_f64(),
-            "catalogue_version": catalogue.map_or(0, |catalogue| catalogue.version()),
+            "catalogue_version": catalogue.map_or(0, Catalogue::version),
             "unreadable_events": view.quarantined,
         },
         "answers": { "per_second": seen.rate, "by_reason": by_reason(seen), "over_time": over_time(seen) },

@@ -1,8 +1,10 @@
 //! What one look at the sidecar sees.
 
+use std::time::Duration;
+
 use super::facts::{Facts, Look};
 use super::history::{Bucket, History, Range};
-use crate::clock::Clock;
+use crate::clock::{BootTime, Clock};
 use crate::domain::{Reason, Time, Verdict};
 use crate::lifecycle::{self, Cause, Lifecycle};
 use crate::telemetry::Metrics;
@@ -11,6 +13,8 @@ use crate::telemetry::Metrics;
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     pub(super) at: Time,
+    /// How long it has been up.
+    pub(super) up: Duration,
     /// Why it is not ready; empty when it is.
     pub(super) causes: Vec<Cause>,
     pub(super) facts: Facts,
@@ -28,6 +32,8 @@ pub(super) struct Window {
     pub(super) lifecycle: Lifecycle,
     pub(super) metrics: Metrics,
     pub(super) clock: Clock,
+    /// When it began to be shown.
+    pub(super) began: BootTime,
     pub(super) history: History,
     pub(super) look: Look,
 }
@@ -36,6 +42,7 @@ impl Window {
     pub(super) fn seen(&self, range: Range) -> Seen {
         Seen {
             at: self.clock.now(),
+            up: self.clock.boot().since(self.began),
             causes: self.lifecycle.causes(),
             facts: (self.look)(),
             range,

@@ -419,6 +419,7 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
         ("evidence.ship_tls_key_file", "/etc/consentd/key.pem"),
         ("evidence.max_unshipped_bytes", "16GiB"),
         ("evidence.keep_shipped", "2160h"),
+        ("evidence.ship_wait", "20s"),
         ("ext_authz.subject", "metadata:jwt/a%2Fb%2Cc/\"sub\", path:/a/*/{subject}/**, query:u"),
         ("ext_authz.subject_space", "crm"),
         ("ext_authz.purpose", "extension:purpose, value:marketing"),
@@ -569,12 +570,15 @@ fn what_is_left_to_the_machine_follows_it() {
     let printed = auto.effective().settled(&small).to_string();
     let worker = "\n# Here: 1, with 200m of a processor, by /cpu.max\nworkers = \"auto\"\n";
     assert!(printed.contains(worker), "{printed}");
-    assert_eq!(printed.matches("MiB of memory, by /memory.max\n").count(), 2, "{printed}");
+    assert_eq!(printed.matches("MiB of memory, by /memory.max\n").count(), 3, "{printed}");
+    assert!(printed.contains("\n# Here: 128, with 64 MiB of memory, by /memory.max\nmax_concurrent_streams = 1024\n"));
+    assert_eq!((small.max_concurrent_streams, small.bulk_at_once), (128, NonZeroUsize::new(2)));
+    assert_eq!((large.max_concurrent_streams, large.bulk_at_once), (1024, NonZeroUsize::new(32)));
     let file = file(&printed);
     assert_eq!(Config::load(&sources(Some(&file), &[], &[])).expect("reads back").config, auto.config);
 
     let fixed = [("ledger.file", "l"), ("server.workers", "3"), ("replica.cache_bytes", "60MiB")];
-    let fixed = [&fixed[..], &[("replica.store_cache_bytes", "4MiB")]].concat();
+    let fixed = [&fixed[..], &[("replica.store_cache_bytes", "4MiB"), ("server.max_concurrent_streams", "9")]].concat();
     let fixed = Config::load(&sources(None, &[], &fixed)).expect("valid");
     let settled = fixed.config.settle(&machine(200, 64));
     assert_eq!((settled.workers.get(), settled.cache_bytes, settled.store_cache_bytes), (3, 60 << 20, 4 << 20));
@@ -591,4 +595,40 @@ fn what_is_left_to_the_machine_follows_it() {
     );
     let unknown = auto.config.settle(&Machine { memory: None, ..machine(2000, 0) });
     assert_eq!(unknown.warnings, Vec::<String>::new());
+    assert_eq!((unknown.max_concurrent_streams, unknown.bulk_at_once), (1024, None));
+}
+
+#[test]
+fn the_page_asks_by_itself_only_where_everybody_may_ask_anyway() {
+    let caller = "[{ name = \"a\", uid = 7, purposes = [\"*\"], channels = [\"*\"] }]";
+    let certificates =
+        [("server.tls_cert_file", "c"), ("server.tls_key_file", "k"), ("server.tls_client_ca_file", "ca")];
+    let socket = [("server.tcp", "off"), ("server.uds", "s")];
+    let open_socket = [&socket[..], &[("server.uds_mode", "0666")]].concat();
+    for (set, asks) in [
+        (&[][..], true),
+        (&certificates[..2], true),
+        (&certificates, false),
+        (&socket, false),
+        (&open_socket, true),
+        (&[("callers", caller)], false),
+        (&[&open_socket[..], &[("callers", caller)]].concat(), false),
+    ] {
+        let with = |ask: &str| {
+            let flags = [&[("ledger.file", "l"), ("admin.ask", ask)], set].concat();
+            Config::load(&sources(None, &[], &flags)).expect("valid")
+        };
+        let warns = |loaded: &Loaded| loaded.warnings.iter().any(|warning| warning.starts_with("admin.ask: "));
+        let (auto, always, never) = (with("auto"), with("true"), with("false"));
+        assert_eq!((auto.config.page_asks(), warns(&auto)), (asks, false), "{set:?}");
+        // Who opens another door is told so.
+        assert_eq!((always.config.page_asks(), warns(&always)), (true, !asks), "{set:?}");
+        assert_eq!((never.config.page_asks(), warns(&never)), (false, false), "{set:?}");
+    }
+    let default = Config::load(&sources(None, &[], &[("ledger.file", "l")])).expect("valid");
+    assert_eq!(default.config.admin.ask, PageAsks::Auto);
+    assert_eq!(
+        problems_of_file("admin.ask = 'perhaps'"),
+        ["admin.ask: `perhaps` is not true or false, nor `auto` (f:1)"]
+    );
 }

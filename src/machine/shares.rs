@@ -28,6 +28,8 @@ pub struct Shares {
     pub store: u64,
     /// For strings of signals, in bytes.
     pub strings: u64,
+    /// For calls in flight, in bytes; `None` where nobody limits them.
+    pub calls: Option<u64>,
 }
 
 impl Shares {
@@ -41,7 +43,8 @@ impl Shares {
             Some(Memory { bytes, bound: Bound::Machine }) => bytes.saturating_sub(taken).min(UNLIMITED_BYTES),
         };
         let beside = (bytes / 8).clamp(LEAST_BYTES, BESIDE_BYTES);
-        Self { subjects: (bytes / 2).max(LEAST_BYTES), store: beside, strings: beside }
+        let calls = memory.filter(|memory| matches!(memory.bound, Bound::Group(_))).map(|memory| memory.bytes / 8);
+        Self { subjects: (bytes / 2).max(LEAST_BYTES), store: beside, strings: beside, calls }
     }
 }
 
@@ -50,7 +53,7 @@ mod tests {
     use super::*;
 
     fn shares(mebibytes: u64, bound: Bound, has_store: bool) -> [u64; 3] {
-        let Shares { subjects, store, strings } =
+        let Shares { subjects, store, strings, .. } =
             Shares::of(Some(&Memory { bytes: mebibytes * MIB, bound }), has_store);
         [subjects, store, strings].map(|bytes| bytes / MIB)
     }

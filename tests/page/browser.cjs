@@ -346,7 +346,7 @@ const scenarios = {
     const own = await browser();
     for (const colorScheme of ["light", "dark"]) {
       const { context, tab } = await opened(own, { colorScheme, viewport: { width: 1200, height: 900 } });
-      await tab.screenshot({ path: `${folder}/page-${colorScheme}.png`, clip: await clip(tab, "#now", "#evidence") });
+      await tab.screenshot({ path: `${folder}/page-${colorScheme}.png`, clip: await clip(tab, "#now", "#evidence"), fullPage: true });
       await tab.locator("#subject").fill(subject);
       await tab.locator("#purpose").fill(purpose);
       await tab.locator("#channel").fill(channel);
@@ -357,16 +357,19 @@ const scenarios = {
       await context.close();
     }
     const { tab } = await opened(own, { colorScheme: "dark", viewport: { width: 400, height: 900 } });
-    await tab.screenshot({ path: `${folder}/page-narrow.png` });
+    await tab.screenshot({ path: `${folder}/page-narrow.png`, clip: await clip(tab, "#now", "#decisions"), fullPage: true });
     await own.close();
   },
 };
 
 // The part of the page from one element to another.
 async function clip(tab, from, to) {
-  const [first, last] = await Promise.all([from, to].map((selector) => tab.locator(selector).boundingBox()));
-  const width = tab.viewportSize().width;
-  return { x: 0, y: Math.max(0, first.y - 24), width, height: last.y + last.height - first.y + 48 };
+  const [top, bottom] = await tab.evaluate(([from, to]) => {
+    const [first, last] = [from, to].map((selector) => document.querySelector(selector).getBoundingClientRect());
+    return [first.top + scrollY, last.bottom + scrollY];
+  }, [from, to]);
+  const y = Math.max(0, top - 24);
+  return { x: 0, y, width: tab.viewportSize().width, height: bottom - y + 24 };
 }
 
 scenarios[scenario]().then(() => process.exit(0), (error) => {

@@ -96,6 +96,7 @@ fn tiles(page: &mut String, seen: &Seen) {
             grouped(connections.open),
             format!("of {} at most; {} since the start", grouped(connections.open_max), grouped(connections.accepted)),
         ),
+        ("Up for", span(seen.up), "since the start of all counts".to_owned()),
     ];
     page.push_str("<dl class=\"tiles\">\n");
     for (name, value, more) in tiles {

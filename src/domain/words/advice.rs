@@ -5,7 +5,6 @@ use super::Reason;
 impl Reason {
     /// What one can do about it, in a sentence or two.
     #[must_use]
-    #[expect(clippy::too_many_lines, reason = "it is a table")]
     pub const fn advice(self) -> &'static str {
         match self {
             Self::Consent | Self::ExplicitConsent => {

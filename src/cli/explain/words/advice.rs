@@ -3,7 +3,6 @@
 use crate::domain::Reason;
 
 /// What one can do about it, in a sentence or two.
-#[expect(clippy::too_many_lines, reason = "it is a table")]
 pub(super) const fn turkish(reason: Reason) -> &'static str {
     match reason {
         Reason::Consent | Reason::ExplicitConsent => {

@@ -53,7 +53,7 @@ impl Server {
             ),
             max_concurrent_streams: reader.count(
                 "server.max_concurrent_streams",
-                "The most calls at once on one connection.",
+                "The most calls at once on one connection; fewer where memory is limited, and callers are told.",
                 keys::DEFAULT_MAX_CONCURRENT_STREAMS,
                 1..=65_536,
             ),
