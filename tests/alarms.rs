@@ -418,7 +418,8 @@ fn every_alarm_tells_how_bad_it_is_what_to_do_and_where_to_read_on() {
         assert!(told("summary").len() < 160 && !told("summary").ends_with('.'), "{name}: {}", told("summary"));
         assert!(told("description").ends_with('.'), "{name}: {}", told("description"));
         assert_eq!(told("runbook_url"), format!("{RUNBOOK}{}", name.to_lowercase()), "{name}");
-        assert!(OPERATIONS.contains(&format!("\n### {name}\n")), "docs/operations.md does not tell of {name}");
+        let heading = format!("\n### {name}\n\n*{severity}.* ");
+        assert!(OPERATIONS.contains(&heading), "docs/operations.md does not tell of {name} and how bad it is");
     }
     let (_, told) = OPERATIONS.split_once("\n## Alarms\n").expect("alarms are told of");
     let (told, _) = told.split_once("\n## ").expect("another section");
