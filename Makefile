@@ -10,20 +10,28 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(CARGO_TARGET_DIR)/cargo-tools/bin/cargo-deny
 
-.PHONY: help test lint fmt deny bench
+.PHONY: help test test-cluster lint fmt deny bench
 
 help: ## Say what there is.
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 test: ## Set up and run every test: unit, golden, properties, integration, documentation; benchmarks run once each.
 	.ci/python-tools clients >/dev/null
 	.ci/python-tools schema >/dev/null
+	.ci/python-tools helm >/dev/null
+	.ci/python-tools admission >/dev/null
 	.ci/browser
+	.ci/promtool >/dev/null
 	.ci/node-clients >/dev/null
 	.ci/node-clients page >/dev/null
+	.ci/node-clients grafana >/dev/null
+	test "$$(id -u)" -ne 0 || .ci/image >/dev/null
 	PATH="$$(.ci/python-tools):$$(.ci/python-tools envoy):$$(.ci/python-tools rotel):$$PATH:$$(.ci/node)" \
 		cargo test --locked --all-features --all-targets
 	cargo test --locked --all-features --doc
+
+test-cluster: ## Try the chart and the webhook against real API servers (needs Go; half an hour the first time).
+	tests/cluster/run.sh
 
 lint: ## Check formatting, the wire contract, and clippy with every warning denied.
 	cargo fmt --all --check

@@ -2,13 +2,16 @@
 //!
 //! [`build`] returns [`Bound`] with the addresses that were really bound, so that tests start the real thing on port 0.
 
+mod bulk;
 mod page;
 mod shown;
 
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -21,7 +24,7 @@ use tonic_health::server::HealthReporter;
 use crate::admin;
 use crate::authzen;
 use crate::clock::Clock;
-use crate::config::{self, CentralLedger, Config, EvidenceStage, NatsServer, ReplicaMode};
+use crate::config::{self, CentralLedger, Config, EvidenceStage, NatsServer, ReplicaMode, Settled};
 use crate::enforcer::{Enforcer, Past};
 use crate::evidence::{self, EvidenceLog};
 use crate::explain::History;
@@ -29,6 +32,7 @@ use crate::ext_authz::{self, Checker};
 use crate::grpc::{Enforcement, EnforcementServiceServer};
 use crate::ledger;
 use crate::lifecycle::{LOOK_INTERVAL, Lifecycle};
+use crate::machine::Machine;
 use crate::nats;
 use crate::proto::v1::enforcement_service_server::EnforcementService;
 use crate::replica::{self, Replica, Running, SourceFactory};
@@ -116,6 +120,7 @@ pub struct Bound {
     server: config::Server,
     authzen: Option<authzen::Config>,
     mapping: Option<ext_authz::Mapping>,
+    bulk_at_once: Option<NonZeroUsize>,
 }
 
 /// Builds a sidecar. It begins to follow the ledger at once.
@@ -123,10 +128,18 @@ pub struct Bound {
 /// # Errors
 /// If the configuration asks for what cannot be had: a folder, a key, an address.
 pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
+    build_settled(config, &config.settle(&Machine::look()), clock).await
+}
+
+/// As [`build`], with what is left to the machine settled by whoever has looked at it.
+///
+/// # Errors
+/// As [`build`].
+pub async fn build_settled(config: &Config, settled: &Settled, clock: Clock) -> Result<Bound, StartError> {
     let folder = &config.data_dir;
     std::fs::create_dir_all(folder).map_err(|source| StartError::DataFolder { path: folder.clone(), source })?;
     let metrics = Metrics::new()?;
-    let transport = Transport::bind(transport_config(config), metrics.clone(), &clock).await?;
+    let transport = Transport::bind(transport_config(config, settled), metrics.clone(), &clock).await?;
     let admin_listener = match config.admin.tcp {
         Some(address) => Some(transport::listen(address)?),
         None => None,
@@ -134,15 +147,15 @@ pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
 
     // Last what writes: a second sidecar on the same addresses has failed by now.
     let evidence = EvidenceLog::open(evidence_config(config), &clock)?;
-    let (replica, running) = start_replica(config, &clock)?;
+    let (replica, running) = start_replica(config, settled, &clock)?;
     let lifecycle = shown::lifecycle(&replica, &evidence);
     shown::register(&metrics, &replica, &evidence, &lifecycle);
     let (traces, exporter) = otlp::start(otlp_config(config, &evidence), &metrics, &clock)?;
-    let look = page::look(config, &replica, &evidence, transport.counts());
+    let look = page::look(config, settled.cache_bytes, &replica, &evidence, transport.counts());
     let max_wait = config.replica.max_wait;
     let enforcer = Enforcer::new(replica, evidence.clone(), metrics.clone(), clock.clone(), max_wait);
     let past = Past::new(evidence_config(config).dir, history(config));
-    let enforcer = enforcer.traced(traces).remembering(past);
+    let enforcer = enforcer.traced(traces).remembering(past).remembering_strings_in(settled.strings_bytes);
     Ok(Bound {
         tcp: transport.tcp(),
         uds: config.server.uds.clone(),
@@ -162,12 +175,13 @@ pub async fn build(config: &Config, clock: Clock) -> Result<Bound, StartError> {
         server: config.server.clone(),
         authzen: config.authzen.enabled.then(|| authzen_config(config)),
         mapping: config.ext_authz.clone(),
+        bulk_at_once: settled.bulk_at_once,
     })
 }
 
 /// How connections come in.
 #[must_use]
-pub fn transport_config(config: &Config) -> transport::Config {
+pub fn transport_config(config: &Config, settled: &Settled) -> transport::Config {
     let server = &config.server;
     transport::Config {
         tcp: server.tcp,
@@ -176,7 +190,7 @@ pub fn transport_config(config: &Config) -> transport::Config {
         uds: server.uds.clone(),
         uds_mode: server.uds_mode,
         callers: config.callers.clone(),
-        max_concurrent_streams: server.max_concurrent_streams,
+        max_concurrent_streams: settled.max_concurrent_streams,
         max_connections: server.max_connections,
         max_in_flight: server.max_in_flight,
         request_timeout: server.request_timeout,
@@ -256,6 +270,7 @@ fn shipping(config: &Config) -> Option<evidence::ship::Config> {
         stream: ship.stream.clone(),
         max_unshipped_bytes: ship.max_unshipped_bytes,
         keep_shipped: ship.keep_shipped,
+        wait: ship.wait,
     })
 }
 
@@ -268,7 +283,7 @@ fn connection(server: &NatsServer) -> nats::Config {
     }
 }
 
-fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), StartError> {
+fn start_replica(config: &Config, settled: &Settled, clock: &Clock) -> Result<(Replica, Running), StartError> {
     // Subjects are known here by the same name as in the ledger, where that names them.
     let central = config.ledger.central.as_ref();
     let key_file = central.map_or(&config.replica.key_file, |central| &central.subject_key_file);
@@ -284,7 +299,7 @@ fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), S
         let on_demand = replica::OnDemandConfig {
             folder,
             ledger: central_config(central),
-            cache_bytes: config.replica.cache_bytes,
+            cache_bytes: settled.cache_bytes,
             secret,
             patience: config.replica.load_timeout,
         };
@@ -293,8 +308,8 @@ fn start_replica(config: &Config, clock: &Clock) -> Result<(Replica, Running), S
     }
     let replica_config = replica::Config {
         folder,
-        cache_bytes: config.replica.cache_bytes,
-        store_cache_bytes: config.replica.store_cache_bytes,
+        cache_bytes: settled.cache_bytes,
+        store_cache_bytes: settled.store_cache_bytes,
         secret,
     };
     Replica::start(replica_config, sources, clock.clone()).map_err(StartError::Thread)
@@ -365,8 +380,8 @@ impl Bound {
         Self { settings: page::settings(effective), ..self }
     }
 
-    /// Answers until `stop` is done, then drains: not ready any more, what is in flight is finished within the drain
-    /// timeout, the evidence is flushed and the local copy closed.
+    /// Answers until `stop` is done, then drains: not ready any more and, after the drain delay, no new connections; what is
+    /// in flight is finished within the drain timeout, the evidence is flushed and the local copy closed.
     ///
     /// # Errors
     /// If a listener failed.
@@ -398,13 +413,15 @@ impl Bound {
             () = stop => None,
             ended = serving.join_next() => ended,
         };
-        tracing::info!("stopping: no new connections, what is in flight is finished");
+        tracing::info!(answering = ?self.drain_delay(), "told to stop: not ready any more");
         self.lifecycle.drain();
         // Who watches the health is told before the connections close. `watching` may be about to say otherwise.
         watching.abort();
         let _ = watching.await;
         report(&reporter, false).await;
-        tokio::time::sleep(LOOK_INTERVAL * 2).await;
+        // Those who connect now were sent here by somebody who does not know yet, and are answered.
+        tokio::time::sleep(self.drain_delay()).await;
+        tracing::info!("stopping: no new connections, what is in flight is finished");
         let _ = stopping.send(true);
         // Ends the watches, which would go on for as long as there is something to say.
         for service in SERVICES {
@@ -420,6 +437,11 @@ impl Bound {
             Some(Ok(Err(error))) => Err(error),
             Some(Ok(Ok(())) | Err(_)) | None => Ok(()),
         }
+    }
+
+    /// How long answers go on after the end was asked for: at least until it was said to all who watch.
+    fn drain_delay(&self) -> Duration {
+        self.server.drain_delay.max(LOOK_INTERVAL * 2)
     }
 
     /// The service that answers over gRPC.
@@ -443,12 +465,11 @@ impl Bound {
 
     /// Every wire that questions come over.
     fn questions(&self, stopped: &watch::Receiver<bool>) -> Routes {
-        let mut routes = Routes::new(enforcement_server(self.enforcement(stopped), &self.server));
+        let mut routes = Routes::new(enforcement_server(self.enforcement(stopped), &self.server)).into_axum_router();
         if let Some(config) = self.authzen.clone() {
-            let authzen = authzen::router(self.enforcer.clone(), self.metrics.clone(), config);
-            routes = Routes::from(routes.into_axum_router().merge(authzen));
+            routes = routes.merge(authzen::router(self.enforcer.clone(), self.metrics.clone(), config));
         }
-        routes
+        Routes::from(bulk::held_back(routes, self.bulk_at_once))
     }
 
     /// Envoy's checks, each of which is answered, also where there are too many.
@@ -466,6 +487,8 @@ impl Bound {
     async fn close(self) {
         let Self { evidence, exporter, running, uds, .. } = self;
         let closing = tokio::task::spawn_blocking(move || {
+            // Beside the rest: the last evidence may wait for its servers until the process is killed.
+            let copy = std::thread::spawn(move || running.stop());
             // The last spans leave while the evidence reaches the device.
             if let Some(exporter) = &exporter {
                 exporter.stop();
@@ -473,7 +496,9 @@ impl Bound {
             if let Err(error) = evidence.close() {
                 tracing::error!(%error, "the evidence could not be closed in order");
             }
-            running.stop();
+            if copy.join().is_err() {
+                tracing::error!("closing panicked");
+            }
             if let Some(exporter) = exporter {
                 exporter.join();
             }

@@ -45,6 +45,9 @@ use question::{Terms, TwoLedgers, question};
 use refusal::Refusal;
 use request::{ENTITIES, Evaluation};
 
+/// Where requests with many evaluations go. Source: section 10.1.
+pub(crate) const EVALUATIONS: &str = "/access/v1/evaluations";
+
 /// The identifier of a request, which its response bears too. Source: section 10.1.4.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -86,7 +89,7 @@ pub fn router(enforcer: Enforcer, metrics: Metrics, config: Config) -> Router {
     let service = Arc::new(Service { enforcer, metrics, config });
     Router::new()
         .route("/access/v1/evaluation", post(evaluation))
-        .route("/access/v1/evaluations", post(evaluations))
+        .route(EVALUATIONS, post(evaluations))
         .route("/access/{*rest}", any(async || Refusal::NotServed))
         .route("/.well-known/authzen-configuration", get(metadata))
         .route("/.well-known/authzen-configuration/{*rest}", get(metadata))

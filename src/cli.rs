@@ -1,7 +1,7 @@
 //! Arguments in, exit code out. Each subcommand has a file of its own with its `Args` and its `run`.
 //!
-//! Exit codes: 0 done (for `ask`: ALLOW), 1 a negative answer (for `ask`: DENY), 2 an error, said in one sentence on
-//! standard error.
+//! Exit codes: 0 done (for `ask`: ALLOW, for `health`: ready), 1 a negative answer (for `ask`: DENY, for `health`: not
+//! ready), 2 an error, said in one sentence on standard error.
 
 mod ask;
 mod bench;
@@ -11,6 +11,8 @@ mod config;
 mod config_flags;
 mod evidence;
 mod explain;
+mod health;
+mod injector;
 mod ledger;
 mod local;
 mod question;
@@ -42,12 +44,14 @@ enum Command {
     /// Ask one question; exit with 0 for ALLOW, 1 for DENY.
     Ask(ask::Args),
     Explain(Box<explain::Args>),
+    Health(health::Args),
     /// Check the configuration, or print what is in effect.
     Config(config::Args),
     Catalogue(catalogue::Args),
     Ledger(Box<ledger::Args>),
     Report(Box<report::Args>),
     Evidence(evidence::Evidence),
+    Injector(Box<injector::Args>),
     Bench(Box<bench::Args>),
 }
 
@@ -95,11 +99,13 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(*args),
         Command::Ask(args) => ask::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Health(args) => health::run(&args),
         Command::Config(args) => config::run(args),
         Command::Catalogue(args) => catalogue::run(args),
         Command::Ledger(args) => ledger::run(*args),
         Command::Report(args) => report::run(*args),
         Command::Evidence(args) => evidence::run(&args),
+        Command::Injector(args) => injector::run(*args),
         Command::Bench(args) => bench::run(*args),
     };
     outcome.unwrap_or_else(|Failure(sentence)| {

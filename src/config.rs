@@ -16,15 +16,19 @@ pub mod keys;
 mod print;
 mod problem;
 mod reader;
+mod schema;
+mod settled;
 mod sources;
 mod units;
 
 pub use keys::{
-    Admin, Authzen, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer, PageAsks,
-    Replica, ReplicaMode, Server, Ship, ShipKind, Telemetry, Workers,
+    Admin, Authzen, CacheBytes, CentralLedger, Evidence, EvidenceStage, Ledger, LedgerKind, Log, LogFormat, NatsServer,
+    PageAsks, Replica, ReplicaMode, Server, Ship, ShipKind, Telemetry, Workers,
 };
 pub use problem::{Origin, Problem, Problems};
-pub use sources::{CONFIG_BYTES_MAX, CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Flag, Sources};
+pub use schema::schema;
+pub use settled::Settled;
+pub use sources::{CONFIG_BYTES_MAX, CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Flag, Sources, TARGET_VARIABLE, variable};
 pub use units::parse_duration;
 
 use std::path::PathBuf;
@@ -93,11 +97,25 @@ pub struct InEffect<'a> {
     pub meaning: &'static str,
     /// The value as TOML; empty where it is missing or wrong.
     pub value: &'a str,
+    /// What it comes to here, for people, where it is left to the machine.
+    pub here: Option<&'a str>,
     /// What set it.
     pub origin: &'a Origin,
 }
 
 impl Effective {
+    /// The same, with what it comes to on a machine beside what depends on it.
+    #[must_use]
+    pub fn settled(&self, settled: &Settled) -> Self {
+        let mut entries = self.0.clone();
+        for (key, here) in settled.shown() {
+            for entry in entries.iter_mut().filter(|entry| entry.key == *key) {
+                entry.here = Some(here.clone());
+            }
+        }
+        Self(entries)
+    }
+
     /// How many keys some source has set.
     #[must_use]
     pub fn count_set(&self) -> usize {
@@ -110,6 +128,7 @@ impl Effective {
             key: entry.key,
             meaning: entry.meaning,
             value: entry.value.as_deref().unwrap_or_default(),
+            here: entry.here.as_deref(),
             origin: &entry.origin,
         })
     }
@@ -144,6 +163,22 @@ impl Config {
             Err(Problems(problems))
         };
         (effective, result)
+    }
+
+    /// Where a sidecar of these sources listens, for one who only wants to reach it: what else is wrong with them, such
+    /// as a key that the sidecar was given as a flag, is not asked.
+    ///
+    /// # Errors
+    /// What is wrong with the listeners, or if the file cannot be read.
+    pub fn listeners(sources: &Sources) -> Result<(Server, Admin), Problems> {
+        let mut problems = Vec::new();
+        let settings = Settings::gather(sources, &mut problems);
+        let mut reader = Reader::new(settings, problems);
+        let Self { server, admin, .. } = Self::read(&mut reader);
+        let (_, mut problems) = reader.finish();
+        let is_theirs = |key: &str| key.starts_with("server.") || key.starts_with("admin.");
+        problems.retain(|problem| problem.key.as_deref().is_none_or(is_theirs));
+        if problems.is_empty() { Ok((server, admin)) } else { Err(Problems(problems)) }
     }
 }
 

@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 use crate::clock::Clock;
 use crate::domain::{Freshness, Question, SubjectKey, SubjectView, Time, TokenStanding, Verdict, decide};
 use crate::evidence::record::EvidenceRecord;
-use crate::evidence::{AppendError, EvidenceLog, Month, Receipt};
+use crate::evidence::{self, AppendError, EvidenceLog, Month, Receipt};
 use crate::replica::{Cached, Loaded, Replica, View};
-use crate::signals::Listener;
+use crate::signals::{Listener, REMEMBERED_BYTES};
 use crate::telemetry::{Metrics, Row, Span, Timing, Told, TraceParent, Traces};
 use heard::HeardInCall;
 use heavy::Turns;
@@ -119,7 +119,7 @@ impl Enforcer {
             max_wait,
             counted: Arc::new(AtomicU64::new(0)),
             turns: Turns::new(),
-            listener: Listener::new(),
+            listener: listener(REMEMBERED_BYTES),
             past: None,
         }
     }
@@ -128,6 +128,12 @@ impl Enforcer {
     #[must_use]
     pub fn remembering(self, past: Past) -> Self {
         Self { past: Some(past), ..self }
+    }
+
+    /// One that remembers the strings of signals in so many bytes.
+    #[must_use]
+    pub fn remembering_strings_in(self, bytes: u64) -> Self {
+        Self { listener: listener(bytes), ..self }
     }
 
     /// One whose answers leave spans.
@@ -210,7 +216,7 @@ impl Enforcer {
         let seen = self.traces.moment(call.since);
         let states = self.states(&view, call, asks).await;
         let freshness = Freshness { ledger: view.ledger, staleness: view.staleness, token };
-        let heard = HeardInCall::new(&self.listener, asks);
+        let heard = HeardInCall::new(&self.listener, call, asks);
         Looked { view, states, heard, freshness, now: self.clock.now(), seen }
     }
 
@@ -297,14 +303,14 @@ impl Enforcer {
         answers: &[Answer],
         span: &Span<'_>,
     ) -> Result<Receipt, AppendError> {
-        let Looked { view, states, now, .. } = looked;
+        let Looked { view, states, heard, now, .. } = looked;
         let mut record = RECORD.take();
         let appended = loop {
             let month = match self.evidence.month(*now) {
                 Ok(month) => month,
                 Err(unavailable) => break Err(unavailable.into()),
             };
-            record::fill(&mut record, call, asks, answers, view, *now);
+            record::fill(&mut record, call, asks, answers, heard, view, *now);
             record.trace_id.clear();
             record.trace_id.extend(span.trace_id().into_iter().flatten());
             with_text(|text| write_tags(&mut record.subject_tags, &month, asks, states, text));
@@ -340,6 +346,11 @@ impl Enforcer {
             row.add(answer.reason, 1);
         }
     }
+}
+
+/// A listener that names strings as evidence does.
+fn listener(bytes: u64) -> Listener {
+    Listener::new(bytes, evidence::record::fingerprint)
 }
 
 fn write_tags(tags: &mut Vec<u8>, month: &Month, asks: &[Ask<'_>], states: &[State], text: &mut String) {
@@ -401,7 +412,7 @@ impl Looked {
 
     /// The question at a place of the call, with what its strings say.
     fn question<'l>(&'l self, place: usize, ask: &Ask<'l>) -> Question<'l> {
-        Question { heard: self.heard.at(place), ..ask.question }
+        Question { heard: self.heard.at(place).heard(), ..ask.question }
     }
 }
 

@@ -9,8 +9,10 @@
 //! - Memory does not grow with the number of subjects.
 
 mod comparison;
+mod sent;
 
 pub use comparison::{Change, Impact, Kind, Tally};
+pub use sent::Sent;
 
 use std::time::{Duration, Instant};
 

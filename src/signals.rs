@@ -16,7 +16,7 @@ mod sections;
 mod tcf;
 
 pub use gpp::read as read_gpp;
-pub use heard::{Listener, Understood};
+pub use heard::{Fingerprint, Listener, REMEMBERED_BYTES, Understood};
 pub use tcf::read as read_tcf;
 
 /// The longest string that is read, in bytes. Above what wires let through.

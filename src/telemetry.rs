@@ -20,7 +20,7 @@ mod traces;
 
 pub use decisions::{PURPOSES_MAX, Row};
 pub use latency::Call;
-pub use metrics::{CONSENT_EVENTS, Metrics, MetricsError, TABLE_ROWS_MAX};
+pub use metrics::{CONSENT_EVENTS, Durations, Metrics, MetricsError, TABLE_ROWS_MAX};
 pub use refusals::{Refusal, Wire};
 pub use trace::TraceParent;
 pub use traces::{Sampling, Span, Timing, Told, Traces};

@@ -73,6 +73,10 @@ pub struct Config {
     pub max_connection_age_grace: Duration,
 }
 
+/// The certificate that connections begin with, as it is renewed.
+#[derive(Debug, Clone)]
+pub struct Certificate(Arc<Renewed>);
+
 /// Why a listener cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on `{address}`")]
@@ -205,15 +209,34 @@ impl Transport {
         unlimited: Router,
         stopped: watch::Receiver<bool>,
     ) -> Result<(), ServeError> {
-        let Self { listeners, tls, counts, metrics, clock, config, .. } = self;
         // Questions alone are held back: a probe that waits behind them would have a busy sidecar killed.
-        let in_flight = GlobalConcurrencyLimitLayer::new(config.max_in_flight);
+        let in_flight = GlobalConcurrencyLimitLayer::new(self.config.max_in_flight);
         let questions = Routes::from(questions.into_axum_router().layer(in_flight).merge(unlimited));
         let reflect =
             || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(proto::DESCRIPTORS);
         let routes =
             questions.add_service(health).add_service(reflect().build_v1()?).add_service(reflect().build_v1alpha()?);
+        self.serve_routes(routes, stopped).await;
+        Ok(())
+    }
 
+    /// Serves what is no gRPC, like [`serve`](Self::serve), each request within the limits.
+    ///
+    /// # Cancel safety
+    /// When it is dropped, so are the connections.
+    pub async fn serve_plainly(self, router: Router, stopped: watch::Receiver<bool>) {
+        let in_flight = GlobalConcurrencyLimitLayer::new(self.config.max_in_flight);
+        self.serve_routes(Routes::from(router.layer(in_flight)), stopped).await;
+    }
+
+    /// The certificate that connections begin with; `None` without TLS.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Certificate> {
+        self.tls.as_ref().map(|(renewed, _)| Certificate(Arc::clone(renewed)))
+    }
+
+    async fn serve_routes(self, routes: Routes, stopped: watch::Receiver<bool>) {
+        let Self { listeners, tls, counts, metrics, clock, config, .. } = self;
         show(&metrics, &counts, tls.as_ref().map(|(renewed, _)| renewed));
         let mut beside = JoinSet::new();
         let tls = tls.map(|(renewed, fingerprint)| {
@@ -227,7 +250,14 @@ impl Transport {
         }
         // A panic there has been told by whoever panicked.
         while accepting.join_next().await.is_some() {}
-        Ok(())
+    }
+}
+
+impl Certificate {
+    /// When it ends.
+    #[must_use]
+    pub fn ends(&self) -> Time {
+        self.0.ends()
     }
 }
 
@@ -280,16 +310,31 @@ fn show(metrics: &Metrics, counts: &Counts, tls: Option<&Arc<Renewed>>) {
     metrics.observe_gauge("consentd_connections", "Connections of callers.", "", move || {
         u32::try_from(own.open()).map_or(f64::INFINITY, f64::from)
     });
+    let own = counts.clone();
+    let help = "How many connections of callers there may be.";
+    metrics.observe_gauge("consentd_connections_max", help, "", move || {
+        u32::try_from(own.open_max()).map_or(f64::INFINITY, f64::from)
+    });
+    let renewed = tls.cloned();
+    let help = "When the TLS certificate begins, in Unix time; 0 without TLS.";
+    metrics.observe_gauge("consentd_tls_begins_timestamp_seconds", help, "s", move || {
+        renewed.as_ref().map_or(0.0, |renewed| unix_seconds(renewed.begins()))
+    });
     let renewed = tls.cloned();
     let help = "When the TLS certificate ends, in Unix time; 0 without TLS.";
     metrics.observe_gauge("consentd_tls_ends_timestamp_seconds", help, "s", move || {
-        renewed.as_ref().map_or(0.0, |renewed| renewed.ends().since(Time::from_unix_millis(0)).as_secs_f64())
+        renewed.as_ref().map_or(0.0, |renewed| unix_seconds(renewed.ends()))
     });
     let renewed = tls.cloned();
     let help = "1 when the TLS files as they are now cannot be used, else 0.";
     metrics.observe_gauge("consentd_tls_renewal_failing", help, "", move || {
         f64::from(renewed.as_ref().is_some_and(|renewed| renewed.is_failing()))
     });
+}
+
+/// A time as metrics have it; what was before 1970 is 0.
+fn unix_seconds(time: Time) -> f64 {
+    time.since(Time::from_unix_millis(0)).as_secs_f64()
 }
 
 /// Done once the value is true, or nobody can make it so any more.

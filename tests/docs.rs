@@ -13,7 +13,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use consentd::config::{Config, Sources};
+use consentd::config::{CONFIG_VARIABLE, Config, Sources, TARGET_VARIABLE};
 use consentd::domain::{Position, Reason, Verdict};
 use consentd::ledger::LedgerFault;
 
@@ -129,10 +129,13 @@ fn metrics_and_the_quickstart_are_as_they_are_shown() {
     let shown = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
     let told = first_cells(section(OPERATIONS, "## Metrics"));
     assert_eq!(set(told), set(shown), "docs/operations.md and /metrics");
+    // `tests/injector_server.rs` compares this section with the webhook's page.
+    let webhook = set(first_cells(section(OPERATIONS, "## Metrics of the webhook")));
     for (path, text) in documents() {
         for metric in spans(&text).filter(|span| span.starts_with("consentd_")) {
             let name = metric.split('{').next().expect("a name");
-            assert!(page.contains(&format!("# TYPE {name} ")), "{}: `{metric}`", path.display());
+            let is_shown = webhook.contains(name) || page.contains(&format!("# TYPE {name} "));
+            assert!(is_shown, "{}: `{metric}`", path.display());
         }
     }
 
@@ -154,6 +157,19 @@ fn every_reason_is_told_under_its_verdict() {
     for (verdict, told) in [(Verdict::Allow, allow), (Verdict::Deny, deny)] {
         let reasons = Reason::ALL.iter().filter(|reason| reason.verdict() == verdict).map(|reason| reason.as_str());
         assert_eq!(set(first_cells(told)), set(reasons), "docs/protocol.md, {verdict}");
+    }
+}
+
+/// Of each reason, who acts on it.
+#[test]
+fn every_reason_has_somebody_to_act_on_it() {
+    let told = section(OPERATIONS, "## Reasons");
+    assert_eq!(set(first_cells(told)), set(Reason::ALL.iter().map(|reason| reason.as_str())), "docs/operations.md");
+    let who = ["operator", "caller", "writer", "privacy", "nobody", "by `failed_reason`"];
+    for row in told.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [_, acts, what] = cells.as_slice() else { panic!("not a row of the table: {row}") };
+        assert!(acts.split(", ").all(|one| who.contains(&one)) && what.len() > 10, "{row}");
     }
 }
 
@@ -195,22 +211,33 @@ fn every_ledger_fault_is_told() {
     assert_eq!(set(first_cells(section(OPERATIONS, "## Ledger faults"))), set(faults.iter().map(LedgerFault::name)));
 }
 
+/// What names of files end in that begin like a key: `ledger.jsonl`, `log.vkey`.
+const FILE_ENDINGS: [&str; 2] = ["jsonl", "vkey"];
+
 #[test]
 fn every_key_of_the_configuration_that_is_named_exists() {
     let (effective, _) = Config::examine(&Sources::default());
     let keys: Vec<(&str, String)> = effective.keys().collect();
     let mut sections = set(keys.iter().filter_map(|(key, _)| key.split_once('.').map(|(section, _)| section)));
     sections.insert("config");
+    // No keys: what is said to callers, and the webhook's flags.
+    let help = Command::new(env!("CARGO_BIN_EXE_consentd")).args(["injector", "--help"]).output().expect("it runs");
+    let help = String::from_utf8(help.stdout).expect("UTF-8");
+    let of_the_webhook = help.split("[env: ").skip(1).filter_map(|rest| rest.split(['=', ']']).next());
+    let others: Vec<&str> = of_the_webhook.chain([CONFIG_VARIABLE, TARGET_VARIABLE]).collect();
+    assert!(others.len() > 8, "{help}");
     let mut named = 0;
     for (path, text) in documents() {
         for span in spans(&text) {
             let is_key = span.split_once('.').is_some_and(|(section, key)| {
-                sections.contains(section) && key != "jsonl" && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+                sections.contains(section)
+                    && !FILE_ENDINGS.contains(&key)
+                    && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
             });
             if is_key {
                 named += 1;
                 assert!(keys.iter().any(|(key, _)| *key == span), "{}: `{span}`", path.display());
-            } else if span.starts_with("CONSENTD_") && span.len() > "CONSENTD_".len() && span != "CONSENTD_CONFIG" {
+            } else if span.starts_with("CONSENTD_") && span.len() > "CONSENTD_".len() && !others.contains(&span) {
                 assert!(keys.iter().any(|(_, variable)| variable == span), "{}: `{span}`", path.display());
             }
         }
@@ -221,11 +248,14 @@ fn every_key_of_the_configuration_that_is_named_exists() {
 /// Why the program does not take a command line, if it does not.
 fn refused(line: &str, folder: &Path) -> Option<String> {
     let at = folder.display().to_string();
+    // Where the output goes is the shell's matter.
+    let line = line.split(" | ").next().unwrap_or(line);
+    let line = line.split(" >").next().unwrap_or(line);
     let line = line.replace("/var/lib/consentd", &at).replace("/srv/consent", &at);
     let mut words: Vec<&str> = line.split_whitespace().skip(1).collect();
     match words.first() {
         // What would go on running is only parsed; help is shown once all before it was understood.
-        Some(&("serve" | "quickstart" | "bench")) => words.push("--help"),
+        Some(&("serve" | "quickstart" | "bench" | "injector")) => words.push("--help"),
         // Nobody listens there: what is asked here reaches no sidecar of this machine.
         Some(&("ask" | "explain")) if !words.contains(&"--address") => words.extend(["--address", "127.0.0.1:1"]),
         _ => {}

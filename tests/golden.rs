@@ -196,6 +196,7 @@ fn a_wrong_expectation_fails_with_the_rules_that_were_looked_at() {
         ("[expect]", "[expect]\nnotice = \"privacy 2\""),
         ("[expect]", "[expect]\nfailed_reason = \"NO_CONSENT\""),
         ("[expect]", "[expect]\nnot_before = 2026-06-02T05:00:00Z"),
+        ("[expect]", "[expect]\ndetail = \"the TCF string is damaged or of an unknown form\""),
     ] {
         assert!(problem_of(from, to).contains("decides allow"), "`{to}` for `{from}`");
     }

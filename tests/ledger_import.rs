@@ -73,6 +73,9 @@ impl Shop {
 
 const HEADER: &str = "subject,purpose,channel,status,event_time\n";
 
+/// Longer than anything here takes on a machine that is busy with something else.
+const PATIENCE: Duration = Duration::from_mins(2);
+
 #[test]
 fn one_bad_row_and_nothing_is_written_unless_that_is_asked_for() {
     let shop = Shop::new();
@@ -123,15 +126,23 @@ fn a_process_that_is_killed_leaves_what_the_next_one_completes() {
     let file = shop.write("export.csv", input);
     for kill in 1..=3 {
         let before = std::fs::metadata(shop.ledger()).map_or(0, |ledger| ledger.len());
-        let mut child = shop.command(&[&file]).spawn().expect("the binary runs");
-        let deadline = Instant::now() + Duration::from_mins(1);
-        while std::fs::metadata(shop.ledger()).map_or(0, |ledger| ledger.len()) <= before {
-            assert!(Instant::now() < deadline, "kill {kill}: nothing was written");
-            std::thread::sleep(Duration::from_millis(1));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut child = shop.command(&[&file]).spawn().expect("the binary runs");
+            while std::fs::metadata(shop.ledger()).map_or(0, |ledger| ledger.len()) <= before {
+                assert!(Instant::now() < deadline, "kill {kill}: nothing was written");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            // It may have ended by itself, where this process was not let run: then it came too late to show anything.
+            let _ = child.kill();
+            let was_killed = !child.wait().expect("it ends").success();
+            if was_killed && shop.lines("ledger.jsonl").len() < ROWS {
+                break;
+            }
+            assert!(Instant::now() < deadline, "kill {kill} came too late, time and again");
+            let ledger = std::fs::OpenOptions::new().write(true).open(shop.ledger()).expect("it opens");
+            ledger.set_len(before).expect("as it was");
         }
-        child.kill().expect("it runs");
-        assert!(!child.wait().expect("it ends").success());
-        assert!(shop.lines("ledger.jsonl").len() < ROWS, "kill {kill} came too late to show anything");
     }
     // As if the last one had died within a line.
     let mut text = std::fs::read(shop.ledger()).expect("it is read");
@@ -186,7 +197,7 @@ fn permissions_of_the_iys_are_imported_and_shown_before() {
         "row 1 (line 2):\n  \
          2018-02-10T06:50:02Z  email:ayse@example.com  iys.bireysel over email: given (consent)\n\
          row 2 (line 4):\n  \
-         2024-02-10T06:50:02Z  phone:+905813334455  iys.bireysel over call: withdrawn (consent)\n\
+         2024-02-10T06:50:02Z  phone:+905813334455  iys.bireysel over call for *: withdrawn (consent)\n\
          2 rows: 2 events, 0 rejected; nothing was written\n"
     );
     assert!(!shop.ledger().exists());
@@ -233,7 +244,7 @@ fn a_customer_table_is_imported_by_its_mapping() {
          2026-01-04T21:00:00Z  crm:1 is the same person as email:a@example.com\n  \
          2026-01-04T21:00:00Z  crm:1  marketing over email: given (consent)\n\
          row 2 (line 3):\n  \
-         2026-01-05T20:59:59.999Z  crm:2  marketing over email: withdrawn (consent)\n\
+         2026-01-05T20:59:59.999Z  crm:2  marketing over email for *: withdrawn (consent)\n\
          2 rows: 3 events, 0 rejected; nothing was written\n"
     );
     assert_eq!(shop.counts(0, &[&file, "--mapping", &mapping]), [3, 0, 0]);

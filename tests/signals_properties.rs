@@ -10,8 +10,8 @@ use consentd::domain::signal::{
     Gpp, GppSection, PublisherTc, SensitiveData, SmallSet, Tcf, TcfRestriction, TcfRestrictionKind, Vendors,
 };
 use consentd::domain::{
-    Catalogue, CatalogueParts, Decision, Freshness, Heard, LedgerStanding, LegalBasis, Purpose, Question, Reason,
-    Signals, SubjectState, SubjectView, Terms, Time, TokenStanding, Verdict, decide,
+    Catalogue, CatalogueParts, Collection, Decision, Freshness, Heard, LedgerStanding, LegalBasis, Position, Purpose,
+    Question, Reason, Record, Signals, Status, SubjectState, SubjectView, Terms, Time, TokenStanding, Verdict, decide,
 };
 use proptest::prelude::*;
 
@@ -162,8 +162,11 @@ fn opts_out(gpp: &Gpp, rule: &GppRule) -> bool {
         })
 }
 
-/// The answer about a purpose that is allowed on its own, but for the strings.
-fn answer(terms: Terms, recipient: &str, heard: Heard<'_>) -> (Verdict, Reason, bool) {
+/// What is compared of an answer: also until when it may be relied on.
+type Answered = (Verdict, Reason, &'static str, Option<Time>);
+
+/// The answer about a purpose that is allowed but for the strings, or, of somebody unknown, denied.
+fn answer(terms: Terms, recipient: &str, heard: Heard<'_>, is_known: bool) -> Answered {
     let terms = Terms { channels: vec!["web".into()], ..terms };
     let parts = CatalogueParts {
         version: 1,
@@ -192,9 +195,29 @@ fn answer(terms: Terms, recipient: &str, heard: Heard<'_>) -> (Verdict, Reason, 
         staleness: std::time::Duration::ZERO,
         token: TokenStanding::Reached,
     };
-    let state = SubjectState::default();
+    let agreed = Record {
+        event_time: Time::from_unix_millis(NOW.unix_millis() - 1),
+        status: Status::Given,
+        legal_basis: LegalBasis::ExplicitConsent,
+        collection: Collection::default(),
+        notice: None,
+        expires_at: None,
+        jurisdiction: "".into(),
+        proof: "".into(),
+        position: Position(1),
+    };
+    let state =
+        if is_known { SubjectState::of_record("ads", "web", recipient, agreed) } else { SubjectState::default() };
     let decision: Decision<'_> = decide(&question, SubjectView::State(&state), Some(&catalogue), &freshness, NOW);
-    (decision.verdict(), decision.reason, decision.rule == "signals")
+    (decision.verdict(), decision.reason, decision.rule, decision.valid_until)
+}
+
+/// What is answered without a string.
+fn silent(terms: &Terms, recipient: &str, is_known: bool) -> Answered {
+    let silent = answer(terms.clone(), recipient, Heard::default(), is_known);
+    let wanted = if is_known { Verdict::Allow } else { Verdict::Deny };
+    assert!(silent.0 == wanted && silent.2 != "signals", "nothing was sent: {silent:?}");
+    silent
 }
 
 proptest! {
@@ -203,36 +226,37 @@ proptest! {
     #[test]
     fn a_tcf_string_permits_what_a_slow_reading_of_the_standard_permits(
         tcf in tcf(), rule in rule(), basis in prop::sample::select(LegalBasis::ALL.to_vec()),
-        to_us in any::<bool>(), in_gpp in any::<bool>(),
+        to_us in any::<bool>(), in_gpp in any::<bool>(), is_known in any::<bool>(),
     ) {
         let (recipient, vendor) = if to_us { ("", None) } else { ("ours", Some(OURS)) };
         let permitted = permits(&tcf, &rule, basis, vendor);
         let gpp = Gpp { tcf: Some(Box::new(tcf.clone())), ..Gpp::default() };
         let heard = if in_gpp { Heard { tcf: None, gpp: Some(&gpp) } } else { Heard { tcf: Some(&tcf), gpp: None } };
         let terms = Terms { legal_basis: basis, tcf: Some(rule), ..Terms::default() };
-        let without = answer(terms.clone(), recipient, Heard::default());
-        let with = answer(terms.clone(), recipient, heard);
-        prop_assert_eq!(without.2, false, "nothing was sent");
+        let without = silent(&terms, recipient, is_known);
+        let with = answer(terms.clone(), recipient, heard, is_known);
         if permitted {
             prop_assert_eq!(with, without, "what permits changes nothing");
         } else {
-            prop_assert_eq!(with, (Verdict::Deny, Reason::SignalTcf, true));
+            prop_assert_eq!(with, (Verdict::Deny, Reason::SignalTcf, "signals", None));
         }
-        let unmapped = answer(Terms { tcf: None, ..terms }, recipient, heard);
+        let unmapped = answer(Terms { tcf: None, ..terms }, recipient, heard, is_known);
         prop_assert_eq!(unmapped, without, "what is not mapped changes nothing");
     }
 
     #[test]
     fn a_gpp_string_denies_what_a_section_opts_out_of_and_nothing_else(
         sections in prop::collection::vec(section(), 0..3), unknown in prop::option::weighted(0.1, 28_u16..60), rule in gpp_rule(),
+        is_known in any::<bool>(),
     ) {
         let gpp = Gpp { tcf: None, sections, unknown: unknown.into_iter().collect() };
         let heard = Heard { tcf: None, gpp: Some(&gpp) };
         let terms = Terms { gpp: Some(rule.clone()), ..Terms::default() };
-        let without = answer(terms.clone(), "", Heard::default());
-        let wanted = if opts_out(&gpp, &rule) { (Verdict::Deny, Reason::SignalGpp, true) } else { without };
-        prop_assert_eq!(answer(terms.clone(), "", heard), wanted);
-        prop_assert_eq!(answer(Terms { gpp: None, ..terms }, "", heard), without);
+        let without = silent(&terms, "", is_known);
+        let denied = (Verdict::Deny, Reason::SignalGpp, "signals", None);
+        let wanted = if opts_out(&gpp, &rule) { denied } else { without };
+        prop_assert_eq!(answer(terms.clone(), "", heard, is_known), wanted);
+        prop_assert_eq!(answer(Terms { gpp: None, ..terms }, "", heard, is_known), without);
     }
 
     #[test]

@@ -9,13 +9,18 @@ use crate::replica::Replica;
 use crate::transport::Counts;
 
 /// Looks at the rooms. All of it is read from atomics and published pointers, which no answer waits for.
-pub(super) fn look(config: &Config, replica: &Replica, evidence: &EvidenceLog, connections: Counts) -> Look {
+pub(super) fn look(
+    config: &Config,
+    cache_bytes_max: u64,
+    replica: &Replica,
+    evidence: &EvidenceLog,
+    connections: Counts,
+) -> Look {
     let awaited = match config.evidence.stage {
         EvidenceStage::Written => "written",
         EvidenceStage::Synced => "synced",
     };
     let (replica, evidence) = (replica.clone(), evidence.clone());
-    let cache_bytes_max = config.replica.cache_bytes;
     Arc::new(move || Facts {
         view: view(&replica),
         cache: cache(&replica, cache_bytes_max),
@@ -32,7 +37,7 @@ pub(super) fn look(config: &Config, replica: &Replica, evidence: &EvidenceLog, c
 pub(super) fn settings(effective: &Effective) -> Vec<Setting> {
     let setting = |own: crate::config::InEffect<'_>| Setting {
         key: own.key,
-        value: own.value.to_owned(),
+        value: own.here.map_or_else(|| own.value.to_owned(), |here| format!("{} (here: {here})", own.value)),
         meaning: own.meaning,
         set_by: (*own.origin != Origin::Default).then(|| own.origin.to_string()),
     };

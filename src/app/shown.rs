@@ -78,6 +78,9 @@ fn register_replica(metrics: &Metrics, replica: &Replica) {
     gauge("consentd_view_staleness_seconds", "Time since the view was last known to be complete.", "s", |replica| {
         replica.view().staleness.as_secs_f64()
     });
+    gauge("consentd_ledger_broken", "1 when the ledger cannot be trusted, else 0.", "", |replica| {
+        f64::from(replica.view().ledger == LedgerStanding::Broken)
+    });
     gauge("consentd_ledger_position", "The position of the ledger that the view has reached.", "", |replica| {
         as_f64(replica.view().published.position.0)
     });

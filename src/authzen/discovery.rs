@@ -4,6 +4,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
+use super::EVALUATIONS;
 use super::answer::{JSON, written};
 use super::refusal::Refusal;
 
@@ -26,7 +27,7 @@ pub(super) fn metadata(url: Option<&str>, path: &str) -> Result<Response, Refusa
     let metadata = Metadata {
         policy_decision_point: url,
         access_evaluation_endpoint: format!("{url}/access/v1/evaluation"),
-        access_evaluations_endpoint: format!("{url}/access/v1/evaluations"),
+        access_evaluations_endpoint: format!("{url}{EVALUATIONS}"),
     };
     Ok(([(CONTENT_TYPE, JSON)], written(&metadata)?).into_response())
 }

@@ -26,32 +26,52 @@ pub(super) struct Sidecar {
     /// The sidecar: `127.0.0.1:7311` or `unix:/path/to/socket`.
     #[arg(short, long, default_value = DEFAULT_ADDRESS)]
     address: Address,
+    #[command(flatten)]
+    tls: TlsFiles,
+}
+
+/// How TLS is spoken to a sidecar, as flags say it.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct TlsFiles {
     /// Speak TLS to it: the authorities that its certificate is signed by, in PEM.
-    #[arg(long, value_name = "FILE")]
-    tls_ca: Option<PathBuf>,
+    #[arg(id = "tls_ca", long = "tls-ca", value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// The certificate to show it, in PEM.
-    #[arg(long, value_name = "FILE", requires = "tls_ca", requires = "tls_key")]
-    tls_cert: Option<PathBuf>,
+    #[arg(id = "tls_cert", long = "tls-cert", value_name = "FILE", requires = "tls_ca", requires = "tls_key")]
+    cert: Option<PathBuf>,
     /// The key of that certificate, in PEM.
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    tls_key: Option<PathBuf>,
+    #[arg(id = "tls_key", long = "tls-key", value_name = "FILE", requires = "tls_cert")]
+    key: Option<PathBuf>,
 }
 
 impl Sidecar {
     /// The files of TLS: authorities, certificate, key.
     pub(super) fn tls_files(&self) -> [Option<PathBuf>; 3] {
-        [self.tls_ca.clone(), self.tls_cert.clone(), self.tls_key.clone()]
+        let TlsFiles { ca, cert, key } = &self.tls;
+        [ca.clone(), cert.clone(), key.clone()]
     }
 
     /// The address, and how it is spoken to.
     pub(super) fn address(&self) -> Address {
-        match (&self.address, &self.tls_ca) {
+        self.tls.spoken_to(&self.address)
+    }
+}
+
+impl TlsFiles {
+    /// An address, and how it is spoken to.
+    pub(super) fn spoken_to(&self, address: &Address) -> Address {
+        match (address, &self.ca) {
             (Address::Tcp(address), Some(ca)) => {
-                let shown = self.tls_cert.clone().zip(self.tls_key.clone());
+                let shown = self.cert.clone().zip(self.key.clone());
                 Address::Tls(address.clone(), Tls { ca: ca.clone(), shown })
             }
             (address, _) => address.clone(),
         }
+    }
+
+    /// Whether TLS is to be spoken.
+    pub(super) const fn is_given(&self) -> bool {
+        self.ca.is_some()
     }
 }
 

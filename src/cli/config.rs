@@ -1,15 +1,16 @@
-//! `consentd config`: whether the configuration is right, and what is in effect.
+//! `consentd config`: whether the configuration is right, what is in effect, and what it may be.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::Outcome;
 use super::config_flags::ConfigFlags;
-use crate::config::{Config, Problems};
+use super::{Outcome, say};
+use crate::config::{Config, Problems, schema};
+use crate::machine::Machine;
 
-/// Check the configuration, or print what is in effect.
+/// Check the configuration, or print what is in effect or possible.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -22,6 +23,8 @@ enum Command {
     Check(ConfigFlags),
     /// Print every key with its meaning, its value in effect and where that came from, as a configuration file.
     Print(ConfigFlags),
+    /// Print the JSON Schema (draft 2020-12) of a configuration file, or of whatever becomes one, such as values of a chart.
+    Schema,
 }
 
 /// Runs the command.
@@ -38,8 +41,15 @@ pub(super) fn run(args: Args) -> Outcome {
         }
         Command::Print(flags) => {
             let (effective, result) = Config::examine(&flags.into_sources());
-            write!(std::io::stdout(), "{effective}")?;
-            report(result.map(|loaded| loaded.warnings))
+            let settled = result.as_ref().ok().map(|loaded| loaded.config.settle(&Machine::look()));
+            let shown = settled.as_ref().map_or(effective.clone(), |settled| effective.settled(settled));
+            write!(std::io::stdout(), "{shown}")?;
+            let of_machine = settled.map(|settled| settled.warnings).unwrap_or_default();
+            report(result.map(|loaded| [loaded.warnings, of_machine].concat()))
+        }
+        Command::Schema => {
+            say(format_args!("{:#}", schema()));
+            Ok(ExitCode::SUCCESS)
         }
     }
 }

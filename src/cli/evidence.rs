@@ -79,6 +79,9 @@ struct Show {
     /// Prints the proof that the record is in the signed tree, as C2SP tlog-proof.
     #[arg(long)]
     proof: bool,
+    /// Writes the record's own bytes into a file: the leaf that the proof is of, an `EvidenceRecord` of protobuf.
+    #[arg(long, value_name = "FILE")]
+    leaf: Option<PathBuf>,
     /// One JSON object.
     #[arg(long)]
     json: bool,
@@ -257,6 +260,11 @@ fn show(arguments: &Show) -> Outcome {
         } else {
             format!("\n{}", proof.trim_end())
         });
+    }
+    if let Some(file) = &arguments.leaf {
+        let leaf = archive.payload(&id)?.unwrap_or_default();
+        std::fs::write(file, leaf)
+            .map_err(|error| Failure::new(format!("cannot write `{}`: {error}", file.display())))?;
     }
     print(lines)
 }

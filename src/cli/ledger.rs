@@ -2,6 +2,7 @@
 
 mod import;
 mod init;
+mod once;
 pub(super) mod place;
 mod publish;
 pub(super) mod record;
@@ -16,7 +17,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::{Failure, Outcome, say};
 use crate::clock::Clock;
-use crate::domain::Time;
+use crate::domain::{Catalogue, Time};
 use crate::ledger::Token;
 use crate::proto::v1;
 use place::PlaceArgs;
@@ -137,6 +138,16 @@ impl Common {
             self.print_written(event, token);
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Says that nothing was written, because a catalogue is in force already, behind a token.
+    fn say_there(&self, catalogue: &Catalogue, token: Token) {
+        if self.json {
+            say(serde_json::json!({"token": token.to_string(), "position": token.position.0, "written": false}));
+        } else {
+            say(format_args!("catalogue version {} is in force already; nothing was written", catalogue.version()));
+            say(format_args!("  at_least_as_fresh: {token}"));
+        }
     }
 
     fn print_written(&self, event: &v1::LedgerEvent, token: Token) {

@@ -23,7 +23,8 @@ use super::client::{self, Address};
 use super::{Failure, Outcome, serve};
 use crate::app::{self, Bound, ServeError, StartError};
 use crate::clock::Clock;
-use crate::config::{Config, Flag, Loaded, Sources, Workers, keys};
+use crate::config::{Config, Flag, Loaded, Sources, keys};
+use crate::machine::Machine;
 use crate::proto::v1::enforcement_service_client::EnforcementServiceClient;
 use crate::telemetry::logs;
 use crate::transport::ListenError;
@@ -77,7 +78,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let clock = Clock::system();
     logs::init(&args.log_level, logs::Format::Text, &clock)?;
     let folder = Folder::take(&args.dir)?;
-    serve::runtime(Workers::Auto)?.block_on(show(args, &folder, &clock))
+    serve::runtime(Machine::look().processors.workers())?.block_on(show(args, &folder, &clock))
 }
 
 async fn show(args: &Args, folder: &Folder, clock: &Clock) -> Outcome {

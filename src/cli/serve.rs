@@ -1,16 +1,19 @@
 //! `consentd serve`: the sidecar, until it is told to stop.
 
+use std::io;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::config_flags::ConfigFlags;
 use super::{Failure, Outcome};
-use crate::app::{self, Bound};
+use crate::app;
 use crate::clock::Clock;
-use crate::config::{Config, Loaded, LogFormat, Workers};
+use crate::config::{Config, Loaded, LogFormat};
+use crate::machine::Machine;
 use crate::telemetry::logs;
 
 /// Files that are open beside connections: store, evidence, listeners, and those of commands that look on.
@@ -33,16 +36,54 @@ pub(super) fn run(args: Args) -> Outcome {
         tracing::warn!("{warning}");
     }
     allow_open_files(config.server.max_connections);
-    runtime(config.server.workers)?.block_on(async {
-        let bound = app::build(config, clock).await?.showing(loaded.effective());
+    let machine = Machine::look();
+    let settled = config.settle(&machine);
+    tracing::info!(
+        workers = settled.workers,
+        cache_bytes = settled.cache_bytes,
+        store_cache_bytes = settled.store_cache_bytes,
+        strings_bytes = settled.strings_bytes,
+        processors = %machine.processors,
+        memory = machine.memory.as_ref().map(tracing::field::display),
+        "the machine was looked at"
+    );
+    for warning in &settled.warnings {
+        tracing::warn!("{warning}");
+    }
+    runtime(settled.workers)?.block_on(async {
+        // Before anything is built: to process 1 of a container nothing is done by a signal that it does not listen to, and
+        // whoever stops a sidecar that is just starting would wait until the time comes to kill it.
+        let told = Told::listen()?;
+        let bound = app::build_settled(config, &settled, clock).await?.showing(&loaded.effective().settled(&settled));
         tracing::info!(
             tcp = bound.tcp.map(tracing::field::display),
             uds = bound.uds.as_deref().map(|path| tracing::field::display(path.display())),
             admin = bound.admin.map(tracing::field::display),
             "listening"
         );
-        serve(bound).await
+        bound.serve(told.heard()).await?;
+        Ok(ExitCode::SUCCESS)
     })
+}
+
+/// What tells the sidecar to stop: SIGTERM or SIGINT, heard from when this is made. Further ones change nothing: what is
+/// left to do then has its limits, and evidence that was written reaches the device.
+struct Told {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Told {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn heard(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Raises the limit of open files, as far as that may be done, to what so many connections take. The limit that a process
@@ -68,29 +109,10 @@ pub(super) const fn log_format(format: LogFormat) -> logs::Format {
     }
 }
 
-/// Serves until SIGTERM or SIGINT.
-pub(super) async fn serve(bound: Bound) -> Outcome {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
-    bound.serve(stop).await?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// A runtime with as many threads as are asked for. `auto` is half of the processors that the process may use, at least
-/// one: on two processors one thread answered more, and more evenly, than two (`benches/README.md`), because the
-/// callers, the ledger's follower and the flusher need processors too.
-pub(super) fn runtime(workers: Workers) -> Result<Runtime, Failure> {
-    let workers = match workers {
-        Workers::Fixed(count) => count.get(),
-        Workers::Auto => std::thread::available_parallelism().map_or(1, |count| (count.get() / 2).max(1)),
-    };
+/// A runtime with as many threads as are asked for.
+pub(super) fn runtime(workers: NonZeroUsize) -> Result<Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
+        .worker_threads(workers.get())
         .thread_name("consentd-serve")
         .enable_all()
         .build()?;

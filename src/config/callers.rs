@@ -1,5 +1,6 @@
 //! `[[callers]]`: the one key whose value is a list of tables. In the environment it is the same list on one line.
 
+use serde_json::{Value, json};
 use toml::de::DeTable;
 
 use super::reader::{boolean, did_you_mean, nearest, quote, text};
@@ -14,6 +15,24 @@ const FIELDS: [&str; 6] = ["name", "spiffe", "uid", "purposes", "channels", "for
 
 /// What may be said of a caller, for people.
 pub(super) const LIMITS: &str = "tables of name, spiffe and/or uid, purposes, channels, forwards";
+
+/// The JSON Schema of one caller.
+pub(super) fn schema() -> Value {
+    let keys = |form: &str| json!({"type": "array", "items": {"type": "string", "pattern": format!("^({form}|[*])$")}});
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["name"],
+        "properties": {
+            "name": {"type": "string", "pattern": format!("^[A-Za-z0-9._-]{{1,{NAME_BYTES_MAX}}}$")},
+            "spiffe": {"type": "string", "minLength": 1},
+            "uid": {"type": "integer", "minimum": 0, "maximum": u32::MAX},
+            "purposes": keys(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*"),
+            "channels": keys("[a-z0-9_-]+"),
+            "forwards": {"type": "boolean"},
+        },
+    })
+}
 
 /// Reads the list, or says all that is wrong with it.
 pub(super) fn parse(raw: &Raw) -> Result<Vec<Rule>, Vec<String>> {

@@ -32,6 +32,9 @@ pub const DEFAULT_MAX_CONNECTIONS: usize = 512;
 pub const DEFAULT_MAX_IN_FLIGHT: usize = 4096;
 /// Time, 10 ms to 5 min. A caller's own deadline is mostly shorter; this one frees calls that have none.
 pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time, 0 s to 1 h. A sidecar's callers are gone when it is told to stop. Behind a Service 5 s: nodes learn within a second
+/// or two that a pod is going, and send it new connections until then.
+pub const DEFAULT_DRAIN_DELAY: Duration = Duration::ZERO;
 /// Time, 0 s to 1 h. Below the 30 s after which Kubernetes kills.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 /// Time, 1 s to 30 days, or off. Callers spread over new sidecars within it, and what a certificate proved is asked anew.
@@ -51,10 +54,10 @@ pub const DEFAULT_LEDGER_STREAM: &str = "CONSENT_LEDGER";
 /// Time, 100 ms to 1 min. Every one costs the ledger a message of some hundred bytes that all sidecars share; a view is as
 /// old as this and a few milliseconds.
 pub const DEFAULT_FRESHNESS_INTERVAL: Duration = Duration::from_secs(1);
-/// Bytes, 1 MiB to 64 GiB. Some 60,000 subjects of 4 records, at about 1 KiB each.
-pub const DEFAULT_CACHE_BYTES: u64 = 64 << 20;
-/// Bytes, 1 MiB to 64 GiB. The cache above holds what is hot; this one holds the store's index pages.
-pub const DEFAULT_STORE_CACHE_BYTES: u64 = 16 << 20;
+/// A share of the memory, or bytes, 1 MiB to 64 GiB. A subject of 4 records takes about 1 KiB.
+pub const DEFAULT_CACHE_BYTES: CacheBytes = CacheBytes::Auto;
+/// A share of the memory, or bytes, 1 MiB to 64 GiB. The cache above holds what is hot; this one holds the store's index pages.
+pub const DEFAULT_STORE_CACHE_BYTES: CacheBytes = CacheBytes::Auto;
 /// Time, 0 s to 1 min. Five looks at the ledger: a token that exists is reached well before.
 pub const DEFAULT_MAX_WAIT: Duration = Duration::from_millis(500);
 /// Time, 10 ms to 1 min. A hundred times what a server near by takes; a question that it does not answer is denied.
@@ -71,6 +74,9 @@ pub const DEFAULT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 pub const DEFAULT_SHIP_STREAM: &str = "CONSENT_EVIDENCE";
 /// Bytes, 1 MiB to 1 TiB. Two weeks of ten answers a second, or a quarter of an hour of 20,000, without a server.
 pub const DEFAULT_MAX_UNSHIPPED_BYTES: u64 = 4 << 30;
+/// Time, 0 s to 1 h. Servers that are there take the last batches in milliseconds. On a volume that goes with the pod, as long as
+/// its grace period allows: what has not left by then is lost.
+pub const DEFAULT_SHIP_WAIT: Duration = Duration::from_secs(5);
 /// Time, 100 ms to 1 min. As OTLP has it: nothing waits for it but the next batch.
 pub const DEFAULT_OTLP_TIMEOUT: Duration = Duration::from_secs(10);
 /// A share, 0 to 1. Of a busy sidecar's 20,000 answers a second 200 are enough to see; denials come on top.
@@ -111,6 +117,8 @@ pub struct Server {
     pub max_in_flight: usize,
     /// The upper bound of a call's deadline.
     pub request_timeout: Duration,
+    /// How long new connections are taken after the sidecar was told to stop; not ready meanwhile.
+    pub drain_delay: Duration,
     /// How long calls in flight may take to finish when the sidecar stops.
     pub drain_timeout: Duration,
     /// The age at which a connection is ended, give or take a tenth; `None` is never.
@@ -218,14 +226,23 @@ pub struct Replica {
     pub mode: ReplicaMode,
     /// The longest that a question waits for subjects that are loaded on demand.
     pub load_timeout: Duration,
-    /// Memory for subjects, in bytes.
-    pub cache_bytes: u64,
-    /// Memory for the store's own pages, in bytes.
-    pub store_cache_bytes: u64,
+    /// Memory for subjects.
+    pub cache_bytes: CacheBytes,
+    /// Memory for the store's own pages.
+    pub store_cache_bytes: CacheBytes,
     /// The longest that a question waits for the token it asks for.
     pub max_wait: Duration,
     /// The file of the key under which subjects are hashed.
     pub key_file: PathBuf,
+}
+
+/// Memory for a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheBytes {
+    /// A share of the memory that the process may use.
+    Auto,
+    /// This much, in bytes.
+    Fixed(u64),
 }
 
 /// How much of the ledger is copied.
@@ -265,6 +282,8 @@ pub struct Ship {
     pub max_unshipped_bytes: u64,
     /// How long after its end a shipped month is kept; `None` is for good.
     pub keep_shipped: Option<Duration>,
+    /// The longest that the end waits for what is still to be shipped.
+    pub wait: Duration,
 }
 
 /// Whether evidence is shipped.

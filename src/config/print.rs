@@ -27,6 +27,9 @@ impl fmt::Display for Effective {
 
 fn write_entry(f: &mut fmt::Formatter<'_>, entry: &Entry, name: &str) -> fmt::Result {
     writeln!(f, "\n# {}\n# {}. {}.", entry.meaning, capitalised(&entry.limits), variable(entry.key))?;
+    if let Some(here) = &entry.here {
+        writeln!(f, "# Here: {here}")?;
+    }
     match (&entry.value, &entry.origin) {
         (Some(value), Origin::Default) => writeln!(f, "{name} = {value}"),
         (Some(value), origin) => writeln!(f, "# Set by: {origin}\n{name} = {value}"),
@@ -35,7 +38,7 @@ fn write_entry(f: &mut fmt::Formatter<'_>, entry: &Entry, name: &str) -> fmt::Re
     }
 }
 
-fn capitalised(text: &str) -> String {
+pub(super) fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use tonic::transport::Uri;
 
+use super::keys::CacheBytes;
 use super::problem::{Origin, Problem};
+use super::schema::{ADDRESS, DURATION, SERVERS, SIZE, Shape};
 use super::sources::{Raw, Setting, Settings, variable};
 use super::units::{format_duration, format_size, parse_duration, parse_size};
 use crate::ext_authz::{Field, Sources};
@@ -19,6 +21,8 @@ use crate::nats::Servers;
 const COLLECTOR_PORT: u16 = 4317;
 /// The word that turns a listener off.
 pub(super) const OFF: &str = "off";
+/// The word for what the machine suggests.
+pub(super) const AUTO: &str = "auto";
 
 /// A declared key and the value in effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +32,12 @@ pub(super) struct Entry {
     pub(super) meaning: &'static str,
     /// What it may be, and its default, for people.
     pub(super) limits: String,
+    /// What it looks like in a file, for programs.
+    pub(super) shape: Shape,
     /// The value as TOML; `None` where it is missing or wrong.
     pub(super) value: Option<String>,
+    /// What the value comes to here, for people, where it does not say so itself.
+    pub(super) here: Option<String>,
     pub(super) origin: Origin,
 }
 
@@ -60,7 +68,7 @@ impl Reader {
             let text = quoted(raw, "a duration in quotes, such as \"250ms\"", parse_duration)?;
             within(parse_duration(text)?, &range, format_duration)
         };
-        self.value(key, meaning, &limits, default, parse, |span| quote(&format_duration(*span)))
+        self.value(key, meaning, &limits, DURATION, default, parse, |span| quote(&format_duration(*span)))
     }
 
     /// An amount of bytes.
@@ -76,7 +84,30 @@ impl Reader {
             let text = quoted(raw, "a size in quotes, such as \"64MiB\"", parse_size)?;
             within(parse_size(text)?, &range, format_size)
         };
-        self.value(key, meaning, &limits, default, parse, |size| quote(&format_size(*size)))
+        self.value(key, meaning, &limits, SIZE, default, parse, |size| quote(&format_size(*size)))
+    }
+
+    /// An amount of bytes, or "auto".
+    pub(super) fn size_or_auto(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        default: CacheBytes,
+        range: RangeInclusive<u64>,
+    ) -> CacheBytes {
+        let limits = format!("\"{AUTO}\", or {} to {}", format_size(*range.start()), format_size(*range.end()));
+        let parse = |raw: &Raw| {
+            if *raw == Raw::Text(AUTO.to_owned()) {
+                return Ok(CacheBytes::Auto);
+            }
+            let text = quoted(raw, "a size in quotes, such as \"64MiB\", or \"auto\"", parse_size)?;
+            within(parse_size(text)?, &range, format_size).map(CacheBytes::Fixed)
+        };
+        let shape = Shape::Either(vec![Shape::Words(vec![AUTO]), SIZE]);
+        self.value(key, meaning, &limits, shape, default, parse, |size| match size {
+            CacheBytes::Auto => quote(AUTO),
+            CacheBytes::Fixed(bytes) => quote(&format_size(*bytes)),
+        })
     }
 
     /// A whole number.
@@ -89,12 +120,13 @@ impl Reader {
     ) -> usize {
         let limits = format!("{} to {}", range.start(), range.end());
         let parse = |raw: &Raw| within(number(raw)?, &range, |number| number.to_string());
-        self.value(key, meaning, &limits, default, parse, ToString::to_string)
+        let shape = Shape::Whole { least: *range.start(), most: *range.end() };
+        self.value(key, meaning, &limits, shape, default, parse, ToString::to_string)
     }
 
     /// A switch.
     pub(super) fn switch(&mut self, key: &'static str, meaning: &'static str, default: bool) -> bool {
-        self.value(key, meaning, "true or false", default, boolean, ToString::to_string)
+        self.value(key, meaning, "true or false", Shape::Truth, default, boolean, ToString::to_string)
     }
 
     /// One of a few words.
@@ -115,19 +147,20 @@ impl Reader {
             let found = words.iter().find(|(_, other)| other == value);
             quote(found.map_or("", |(word, _)| *word))
         };
-        self.value(key, meaning, &list, default, parse, show)
+        let shape = Shape::Words(words.iter().map(|(word, _)| *word).collect());
+        self.value(key, meaning, &list, shape, default, parse, show)
     }
 
     /// A path.
     pub(super) fn path(&mut self, key: &'static str, meaning: &'static str, default: PathBuf) -> PathBuf {
-        self.value(key, meaning, "a path", default, path, show_path)
+        self.value(key, meaning, "a path", Shape::Text, default, path, show_path)
     }
 
     /// A path without which nothing works. Where it is missing the result is empty, and there is a problem.
     pub(super) fn required_path(&mut self, key: &'static str, meaning: &'static str) -> PathBuf {
         let parse = |raw: &Raw| path(raw).map(Some);
         let show = |path: &Option<PathBuf>| path.as_ref().map(show_path).unwrap_or_default();
-        let found = self.value(key, meaning, "a path; required", None, parse, show);
+        let found = self.value(key, meaning, "a path; required", Shape::Text, None, parse, show);
         if found.is_none() && self.is_sound(key) {
             let what = format!("must be set, in the file, by {} or by a flag", variable(key));
             self.problem(key, what);
@@ -151,7 +184,7 @@ impl Reader {
             }
             Ok(path)
         };
-        self.optional(key, meaning, &limits, default, parse, show_path)
+        self.optional(key, meaning, &limits, Shape::Text, default, parse, show_path)
     }
 
     /// A socket address, or "off".
@@ -168,7 +201,7 @@ impl Reader {
             })
         };
         let show = |address: &SocketAddr| quote(&address.to_string());
-        self.optional(key, meaning, "an address and port, or \"off\"", default, parse, show)
+        self.optional(key, meaning, "an address and port, or \"off\"", ADDRESS, default, parse, show)
     }
 
     /// A span of time, or "off".
@@ -184,7 +217,7 @@ impl Reader {
             let text = quoted(raw, "a duration in quotes, such as \"50ms\", or \"off\"", parse_duration)?;
             within(parse_duration(text)?, &range, format_duration)
         };
-        self.optional(key, meaning, &limits, default, parse, |span| quote(&format_duration(*span)))
+        self.optional(key, meaning, &limits, DURATION, default, parse, |span| quote(&format_duration(*span)))
     }
 
     /// A share between 0 and 1, or "off".
@@ -203,7 +236,8 @@ impl Reader {
             let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
             share.ok_or_else(|| format!("`{text}` is not a number between 0 and 1, nor `off`"))
         };
-        self.optional(key, meaning, "a number between 0 and 1, or \"off\"", default, parse, |share: &f64| {
+        let limits = "a number between 0 and 1, or \"off\"";
+        self.optional(key, meaning, limits, Shape::Share, default, parse, |share: &f64| {
             // With a point, as TOML wants a fraction.
             format!("{share:?}")
         })
@@ -212,7 +246,8 @@ impl Reader {
     /// The address of a collector, or "off".
     pub(super) fn collector_or_off(&mut self, key: &'static str, meaning: &'static str) -> Option<String> {
         let limits = "http://host:4317 or https://host:4317, or \"off\"";
-        self.optional(key, meaning, limits, None, |raw| collector(text(raw)?), |address| quote(address))
+        let shape = Shape::Pattern("https?://.+");
+        self.optional(key, meaning, limits, shape, None, |raw| collector(text(raw)?), |address| quote(address))
     }
 
     /// The addresses of NATS servers, or "off".
@@ -220,7 +255,7 @@ impl Reader {
         // A text that is malformed may hold a password: the error says what may be said of it.
         let parse = |raw: &Raw| text(raw)?.parse::<Servers>().map_err(|error| error.to_string());
         let limits = "nats://host:4222 or tls://host:4222, several with commas between them, or \"off\"";
-        self.optional(key, meaning, limits, None, parse, |servers| quote(&servers.to_string()))
+        self.optional(key, meaning, limits, SERVERS, None, parse, |servers| quote(&servers.to_string()))
     }
 
     /// Where others reach us over HTTPS, or "off".
@@ -244,7 +279,7 @@ impl Reader {
             Ok(text.to_owned())
         };
         let limits = "https://host or https://host/path, or \"off\"";
-        self.optional(key, meaning, limits, None, parse, |url| quote(url))
+        self.optional(key, meaning, limits, Shape::Pattern("https://.+"), None, parse, |url| quote(url))
     }
 
     /// Where a part of the question of a check comes from, or "off".
@@ -253,7 +288,7 @@ impl Reader {
         let show = |sources: &Sources| quote(&if sources.is_empty() { OFF.to_owned() } else { sources.to_string() });
         let default = parse(default).unwrap_or_default();
         let limits = "sources with commas between them, or \"off\"";
-        self.value(key, meaning, limits, default, |raw| parse(text(raw)?), show)
+        self.value(key, meaning, limits, Shape::Text, default, |raw| parse(text(raw)?), show)
     }
 
     /// The name of a stream of NATS. Source: nats-server 2.15, names of streams: they stand in subjects and are folders.
@@ -268,28 +303,34 @@ impl Reader {
                 Err(format!("`{text}` is not a stream's name: letters, digits, `-` and `_`"))
             }
         };
-        self.value(key, meaning, "a name of letters, digits, - and _", default.to_owned(), parse, |name| quote(name))
+        let limits = "a name of letters, digits, - and _";
+        let shape = Shape::Pattern("[A-Za-z0-9_-]{1,255}");
+        self.value(key, meaning, limits, shape, default.to_owned(), parse, |name| quote(name))
     }
 
     /// A value that its own functions read and show (as TOML; nothing where there is no value).
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the one declaration of a key")]
     pub(super) fn value<T>(
         &mut self,
         key: &'static str,
         meaning: &'static str,
         limits: &str,
+        shape: Shape,
         default: T,
         parse: impl Fn(&Raw) -> Result<T, String>,
         show: impl Fn(&T) -> String,
     ) -> T {
-        self.whole(key, meaning, limits, default, |raw| parse(raw).map_err(|what| vec![what]), show)
+        self.whole(key, meaning, limits, shape, default, |raw| parse(raw).map_err(|what| vec![what]), show)
     }
 
     /// Like [`value`](Self::value), for one with parts, of which several may be wrong.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the one declaration of a key")]
     pub(super) fn whole<T>(
         &mut self,
         key: &'static str,
         meaning: &'static str,
         limits: &str,
+        shape: Shape,
         default: T,
         parse: impl Fn(&Raw) -> Result<T, Vec<String>>,
         show: impl Fn(&T) -> String,
@@ -314,7 +355,7 @@ impl Reader {
             origin = setting.origin;
         }
         let shown = sound.then(|| show(&value)).filter(|shown| !shown.is_empty());
-        self.entries.push(Entry { key, meaning, limits, value: shown, origin });
+        self.entries.push(Entry { key, meaning, limits, shape, value: shown, here: None, origin });
         value
     }
 
@@ -351,17 +392,20 @@ impl Reader {
         (self.entries, self.problems)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the one declaration of a key")]
     fn optional<T>(
         &mut self,
         key: &'static str,
         meaning: &'static str,
         limits: &str,
+        shape: Shape,
         default: Option<T>,
         parse: impl Fn(&Raw) -> Result<T, String>,
         show: impl Fn(&T) -> String,
     ) -> Option<T> {
         let parse = |raw: &Raw| if *raw == Raw::Text(OFF.to_owned()) { Ok(None) } else { parse(raw).map(Some) };
-        self.value(key, meaning, limits, default, parse, |value| value.as_ref().map_or_else(|| quote(OFF), &show))
+        let show = |value: &Option<T>| value.as_ref().map_or_else(|| quote(OFF), &show);
+        self.value(key, meaning, limits, shape.or_off(), default, parse, show)
     }
 
     /// What the sources say about a key, the weakest first.

@@ -12,6 +12,9 @@ use super::problem::{Origin, Problem};
 pub const ENVIRONMENT_PREFIX: &str = "CONSENTD_";
 /// The environment variable that names the configuration file where `--config` does not.
 pub const CONFIG_VARIABLE: &str = "CONSENTD_CONFIG";
+/// Tells those who ask where a sidecar is, a target of gRPC. It is no key: it stands in the environment of a pod's containers,
+/// where commands of ours may be run as well.
+pub const TARGET_VARIABLE: &str = "CONSENTD_TARGET";
 /// The largest configuration file: a whole one takes 4 KiB, and another file given by mistake may be endless.
 pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
@@ -129,7 +132,8 @@ impl Settings {
     fn read_environment(&mut self, environment: &[(OsString, OsString)], problems: &mut Vec<Problem>) {
         for (name, value) in environment {
             let name = name.to_string_lossy().into_owned();
-            if !name.starts_with(ENVIRONMENT_PREFIX) || name == CONFIG_VARIABLE || is_service_link(&name, value) {
+            let is_no_key = [CONFIG_VARIABLE, TARGET_VARIABLE].contains(&&*name) || is_service_link(&name, value);
+            if !name.starts_with(ENVIRONMENT_PREFIX) || is_no_key {
                 continue;
             }
             let origin = Origin::Environment(name.clone());
@@ -190,7 +194,8 @@ impl Settings {
 }
 
 /// The environment variable that sets a key.
-pub(super) fn variable(key: &str) -> String {
+#[must_use]
+pub fn variable(key: &str) -> String {
     format!("{ENVIRONMENT_PREFIX}{}", key.to_ascii_uppercase().replace('.', "_"))
 }
 

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::*;
+use crate::machine::{Bound, Machine, Memory, Processors};
 
 /// Sources that a test fills: a file's text, variables and `--set` flags.
 fn sources(file: Option<&tempfile::NamedTempFile>, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Sources {
@@ -379,6 +380,7 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
         ("server.max_connections", "9"),
         ("server.max_in_flight", "10"),
         ("server.request_timeout", "1m1s1ms"),
+        ("server.drain_delay", "3s"),
         ("server.drain_timeout", "0s"),
         ("server.workers", "3"),
         ("authzen.enabled", "true"),
@@ -417,6 +419,7 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
         ("evidence.ship_tls_key_file", "/etc/consentd/key.pem"),
         ("evidence.max_unshipped_bytes", "16GiB"),
         ("evidence.keep_shipped", "2160h"),
+        ("evidence.ship_wait", "20s"),
         ("ext_authz.subject", "metadata:jwt/a%2Fb%2Cc/\"sub\", path:/a/*/{subject}/**, query:u"),
         ("ext_authz.subject_space", "crm"),
         ("ext_authz.purpose", "extension:purpose, value:marketing"),
@@ -549,6 +552,50 @@ fn a_mapping_of_envoys_checks_is_whole_or_not_there() {
             "ext_authz.recipients: is not a key, did you mean `ext_authz.recipient`? (f:7)",
         ]
     );
+}
+
+#[test]
+fn what_is_left_to_the_machine_follows_it() {
+    let machine = |thousandths, memory: u64| Machine {
+        processors: Processors { thousandths, bound: Bound::Group("/cpu.max".into()) },
+        memory: Some(Memory { bytes: memory << 20, bound: Bound::Group("/memory.max".into()) }),
+    };
+    let auto = Config::load(&sources(None, &[], &[("ledger.file", "l")])).expect("valid");
+    let small = auto.config.settle(&machine(200, 64));
+    assert_eq!((small.workers.get(), small.warnings.len()), (1, 0), "{:?}", small.warnings);
+    assert!(small.cache_bytes + small.store_cache_bytes + small.strings_bytes <= 32 << 20, "{small:?}");
+    let large = auto.config.settle(&machine(16_000, 1024));
+    assert_eq!(large.workers.get(), 8);
+    assert!(large.cache_bytes > 20 * small.cache_bytes, "{large:?}");
+    let printed = auto.effective().settled(&small).to_string();
+    let worker = "\n# Here: 1, with 200m of a processor, by /cpu.max\nworkers = \"auto\"\n";
+    assert!(printed.contains(worker), "{printed}");
+    assert_eq!(printed.matches("MiB of memory, by /memory.max\n").count(), 3, "{printed}");
+    assert!(printed.contains("\n# Here: 128, with 64 MiB of memory, by /memory.max\nmax_concurrent_streams = 1024\n"));
+    assert_eq!((small.max_concurrent_streams, small.bulk_at_once), (128, NonZeroUsize::new(2)));
+    assert_eq!((large.max_concurrent_streams, large.bulk_at_once), (1024, NonZeroUsize::new(32)));
+    let file = file(&printed);
+    assert_eq!(Config::load(&sources(Some(&file), &[], &[])).expect("reads back").config, auto.config);
+
+    let fixed = [("ledger.file", "l"), ("server.workers", "3"), ("replica.cache_bytes", "60MiB")];
+    let fixed = [&fixed[..], &[("replica.store_cache_bytes", "4MiB"), ("server.max_concurrent_streams", "9")]].concat();
+    let fixed = Config::load(&sources(None, &[], &fixed)).expect("valid");
+    let settled = fixed.config.settle(&machine(200, 64));
+    assert_eq!((settled.workers.get(), settled.cache_bytes, settled.store_cache_bytes), (3, 60 << 20, 4 << 20));
+    assert!(!fixed.effective().settled(&settled).to_string().contains("# Here:"));
+    let caches = "64 MiB of memory, by /memory.max: replica.cache_bytes and replica.store_cache_bytes may take 64MiB \
+                  together, and the kernel would end the sidecar";
+    assert_eq!(settled.warnings, [caches]);
+    assert_eq!(fixed.config.settle(&machine(200, 128)).warnings, Vec::<String>::new());
+
+    let tight = auto.config.settle(&machine(200, 32));
+    assert_eq!(
+        tight.warnings,
+        ["32 MiB of memory, by /memory.max: the kernel may end a sidecar that has less than 56 MiB"]
+    );
+    let unknown = auto.config.settle(&Machine { memory: None, ..machine(2000, 0) });
+    assert_eq!(unknown.warnings, Vec::<String>::new());
+    assert_eq!((unknown.max_concurrent_streams, unknown.bulk_at_once), (1024, None));
 }
 
 #[test]

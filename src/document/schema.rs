@@ -16,6 +16,9 @@ const MESSAGES: i32 = 4;
 const ENUMS: i32 = 5;
 const FIELDS: i32 = 2;
 const VALUES: i32 = 2;
+/// A span of seconds that is not zero, with at most nine digits behind the point. Without looking ahead, as all patterns here:
+/// RE2 cannot, and so neither can Helm.
+const SPAN: &str = r"^(0*[1-9][0-9]*(\.[0-9]{1,9})?|0+\.([1-9][0-9]{0,8}|0[1-9][0-9]{0,7}|0{2}[1-9][0-9]{0,6}|0{3}[1-9][0-9]{0,5}|0{4}[1-9][0-9]{0,4}|0{5}[1-9][0-9]{0,3}|0{6}[1-9][0-9]{0,2}|0{7}[1-9][0-9]?|0{8}[1-9]))s$";
 
 /// The schema, in draft 2020-12. It takes the names of fields as JSON has them, and what a schema can say of values; what
 /// goes beyond it is found by [`check()`](super::check()).
@@ -67,7 +70,7 @@ fn property(parent: &str, field: Field, comment: &str) -> Value {
             one.insert("type".to_owned(), json!("boolean"));
         }
         Kind::Number { is_wide } => number(parent, field.name(), is_wide, &mut one),
-        Kind::Span => text(r"^(0*[1-9][0-9]*(\.[0-9]{1,9})?|0+\.(?!0+s)[0-9]{1,9})s$", &mut one),
+        Kind::Span => text(SPAN, &mut one),
         Kind::Moment => {
             one.insert("type".to_owned(), json!("string"));
             one.insert("format".to_owned(), json!("date-time"));
@@ -76,6 +79,9 @@ fn property(parent: &str, field: Field, comment: &str) -> Value {
             one.insert("type".to_owned(), json!("string"));
             if let Some(pattern) = pattern(parent, field.name()) {
                 one.insert("pattern".to_owned(), json!(pattern));
+            }
+            if is_purpose(parent, field.name()) {
+                one.insert("maxLength".to_owned(), json!(PURPOSE_BYTES_MAX));
             }
         }
         Kind::Other => {}
@@ -134,9 +140,7 @@ fn pattern(parent: &str, field: &str) -> Option<String> {
     const CODE: &str = "[A-Za-z0-9_-]{1,64}";
     const TIME: &str = "^([01][0-9]|2[0-3]):[0-5][0-9]$";
     let pattern = match (parent, field) {
-        ("Purpose", "key") | (_, "requires") => {
-            format!("^(?=.{{1,{PURPOSE_BYTES_MAX}}}$){WORD}(\\.{WORD})*$")
-        }
+        _ if is_purpose(parent, field) => format!("^{WORD}(\\.{WORD})*$"),
         ("Channel", "key") | (_, "channels") => format!("^[a-z0-9_-]{{1,{CHANNEL_BYTES_MAX}}}$"),
         ("QuietHours", "from" | "until") => TIME.to_owned(),
         ("QuietHours", "days") => "^(mon|tue|wed|thu|fri|sat|sun)$".to_owned(),
@@ -149,6 +153,11 @@ fn pattern(parent: &str, field: &str) -> Option<String> {
         _ => return None,
     };
     Some(pattern)
+}
+
+/// Whether a text is the key of a purpose.
+fn is_purpose(parent: &str, field: &str) -> bool {
+    matches!((parent, field), ("Purpose", "key") | (_, "requires"))
 }
 
 /// The fields without which a message says nothing.

@@ -1,12 +1,12 @@
 //! The evidence of a call, filled from what was asked and answered. The subjects' tags are added by the caller, who has
 //! the month's key.
 
+use super::heard::HeardInCall;
 use super::{Answer, Ask, Call};
 use crate::domain::{Question, Signals, Time, Zone};
-use crate::evidence::record::{
-    EvidenceOverride, EvidenceRecord, EvidenceSignals, duration, fingerprint, reason, timestamp,
-};
+use crate::evidence::record::{EvidenceOverride, EvidenceRecord, EvidenceSignals, duration, reason, timestamp};
 use crate::replica::View;
+use crate::signals::Understood;
 
 /// Overwrites a record with a call's facts, keeping its buffers.
 pub(super) fn fill(
@@ -14,6 +14,7 @@ pub(super) fn fill(
     call: &Call<'_>,
     asks: &[Ask<'_>],
     answers: &[Answer],
+    heard: &HeardInCall,
     view: &View,
     now: Time,
 ) {
@@ -25,7 +26,7 @@ pub(super) fn fill(
     set(&mut record.recipient, shared.recipient);
     set(&mut record.jurisdiction, shared.jurisdiction);
     set(&mut record.time_zone, zone_name(shared.time_zone));
-    record.signals = signals(&shared.signals);
+    record.signals = signals(&shared.signals, heard.shared());
     let published = &view.published;
     record.catalogue_version = published.catalogue.as_ref().map_or(0, |catalogue| catalogue.version());
     record.ledger_id.clear();
@@ -49,7 +50,7 @@ pub(super) fn fill(
     record.overrides.clear();
     for (index, ask) in asks.iter().enumerate() {
         if !is_same(&ask.question, shared) {
-            record.overrides.push(differs(index, &ask.question, shared));
+            record.overrides.push(differs(index, &ask.question, heard.at(index), shared));
         }
     }
 }
@@ -77,7 +78,7 @@ pub(super) fn text_is_same(own: &str, shared: &str) -> bool {
     own.len() == shared.len() && (own.is_empty() || std::ptr::eq(own.as_ptr(), shared.as_ptr()) || own == shared)
 }
 
-fn differs(index: usize, question: &Question<'_>, shared: &Question<'_>) -> EvidenceOverride {
+fn differs(index: usize, question: &Question<'_>, heard: &Understood, shared: &Question<'_>) -> EvidenceOverride {
     let text = |own: &str, shared: &str| (own != shared).then(|| own.to_owned());
     EvidenceOverride {
         index: u32::try_from(index).unwrap_or(u32::MAX),
@@ -86,7 +87,7 @@ fn differs(index: usize, question: &Question<'_>, shared: &Question<'_>) -> Evid
         recipient: text(question.recipient, shared.recipient),
         jurisdiction: text(question.jurisdiction, shared.jurisdiction),
         time_zone: text(zone_name(question.time_zone), zone_name(shared.time_zone)),
-        signals: (question.signals != shared.signals).then(|| signals(&question.signals).unwrap_or_default()),
+        signals: (question.signals != shared.signals).then(|| signals(&question.signals, heard).unwrap_or_default()),
     }
 }
 
@@ -94,14 +95,15 @@ fn zone_name(zone: Option<&Zone>) -> &str {
     zone.map_or("", Zone::name)
 }
 
-fn signals(signals: &Signals<'_>) -> Option<EvidenceSignals> {
+/// Signals as evidence has them, with what their strings were understood as.
+fn signals(signals: &Signals<'_>, heard: &Understood) -> Option<EvidenceSignals> {
     if [signals.sec_gpc, signals.tcf, signals.gpp].iter().all(|signal| signal.is_empty()) {
         return None;
     }
     Some(EvidenceSignals {
         sec_gpc: signals.sec_gpc.to_owned(),
-        tcf_digest: fingerprint(signals.tcf),
-        gpp_digest: fingerprint(signals.gpp),
+        tcf_digest: heard.tcf_fingerprint().map(Vec::from).unwrap_or_default(),
+        gpp_digest: heard.gpp_fingerprint().map(Vec::from).unwrap_or_default(),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::FallocateFlags;
@@ -116,6 +116,13 @@ impl Device {
     /// Cuts the file to a length.
     pub(super) fn cut(&self, length: u64) -> io::Result<()> {
         self.file.set_len(length)
+    }
+
+    /// Whether the file is the one at a path. A file that was removed, or whose folder was, takes writes as before and goes
+    /// with the process.
+    pub(super) fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let (own, found) = (self.file.metadata()?, std::fs::symlink_metadata(path)?);
+        Ok((own.dev(), own.ino()) == (found.dev(), found.ino()))
     }
 
     /// The file's length in bytes.

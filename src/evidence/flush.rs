@@ -1,4 +1,5 @@
-//! The thread that puts written records on the device, for all who wait at once, and prepares the next segment.
+//! The thread that puts written records on the device, for all who wait at once, notices when their file is taken away, and
+//! prepares the next segment.
 
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -29,13 +30,17 @@ pub(super) fn run(shared: &Shared) {
     }
 }
 
-/// Puts everything written so far on the device, then tells those who wait.
+/// Puts everything written so far on the device, then tells those who wait. First it makes sure that what is written is
+/// still to be found, also where nothing was written since: what a file holds that has no name is lost with the process.
 fn flush(shared: &Shared, core: &Core) -> Result<(), Cause> {
     let lock = |_| Cause::new("a thread panicked while it wrote evidence");
     let (written, segment, unsynced) = {
         let mut writer = core.writer.lock().map_err(lock)?;
         (writer.written, writer.segment.clone(), std::mem::take(&mut writer.unsynced))
     };
+    if !segment.device.is_at(&segment.path).at("find", &segment.path)? {
+        return Err(Cause::new(format!("another file stands in the place of `{}`", segment.path.display())));
+    }
     if written == shared.synced.load(Ordering::Relaxed) && unsynced.full.is_empty() && unsynced.folders.is_empty() {
         return Ok(());
     }

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Asked;
+use super::sent::{Sent, Signal};
 use crate::domain::catalogue::ANY;
 use crate::domain::{
-    Catalogue, Freshness, Heard, LedgerStanding, Question, Reason, Signals, SubjectKey, SubjectState, SubjectView,
-    TokenStanding, Verdict, decide,
+    Catalogue, Freshness, LedgerStanding, Question, Reason, SubjectKey, SubjectState, SubjectView, TokenStanding,
+    Verdict, decide,
 };
 
 /// As from a view without any delay.
@@ -32,6 +33,8 @@ pub struct Change {
     pub purpose: Box<str>,
     /// Over which channel.
     pub channel: Box<str>,
+    /// What travels with the question.
+    pub with: Sent,
     /// Why it is answered as it is.
     pub from: Reason,
     /// Why it would be answered as it would be.
@@ -95,6 +98,8 @@ pub(super) struct Comparison<'a> {
     asked: &'a Asked,
     /// Every purpose with every channel that it uses anywhere, in either catalogue.
     pairs: Vec<(&'a str, &'a str)>,
+    /// What is sent with the questions that are allowed without.
+    signals: Vec<Signal>,
     impact: Impact,
 }
 
@@ -103,7 +108,8 @@ impl<'a> Comparison<'a> {
         let pairs: BTreeSet<(&str, &str)> = old.into_iter().chain([new]).flat_map(pairs).collect();
         let from_version = old.map_or(0, Catalogue::version);
         let impact = Impact { from_version, to_version: new.version(), ..Impact::default() };
-        Self { old, new, asked, pairs: pairs.into_iter().collect(), impact }
+        let signals = Signal::all(old.into_iter().chain([new]), asked.now);
+        Self { old, new, asked, pairs: pairs.into_iter().collect(), signals, impact }
     }
 
     pub(super) const fn subjects(&self) -> u64 {
@@ -120,25 +126,45 @@ impl<'a> Comparison<'a> {
         let (recipients, places) = (recipients(state), places(state, &self.asked.jurisdictions));
         // What changes is kept until the subject is done, so that each is counted once.
         let mut changed: BTreeMap<Change, u64> = BTreeMap::new();
+        let nothing = Signal::nothing();
         for (purpose, channel) in &self.pairs {
             for (recipient, jurisdiction) in recipients.iter().flat_map(|to| places.iter().map(move |at| (*to, *at))) {
-                let question = Question {
-                    purpose,
-                    channel,
-                    recipient,
-                    jurisdiction,
-                    signals: Signals::default(),
-                    heard: Heard::default(),
-                    max_staleness: None,
-                    time_zone: None,
+                let mut ask = |signal: &Signal| {
+                    let (signals, heard) = signal.signals();
+                    let question = Question {
+                        purpose,
+                        channel,
+                        recipient,
+                        jurisdiction,
+                        signals,
+                        heard,
+                        max_staleness: None,
+                        time_zone: None,
+                    };
+                    let view = SubjectView::State(state);
+                    let reason = |catalogue| decide(&question, view, catalogue, &FRESH, self.asked.now).reason;
+                    let change = Change {
+                        purpose: (*purpose).into(),
+                        channel: (*channel).into(),
+                        with: signal.sent,
+                        from: reason(self.old),
+                        to: reason(Some(self.new)),
+                    };
+                    self.impact.questions += 1;
+                    let verdicts = [change.from.verdict(), change.to.verdict()];
+                    let is_told = change.from != change.to
+                        // A signal gives many answers another reason, and what matters of it is the verdict.
+                        && (signal.sent == Sent::Nothing || change.kind() != Kind::Reasoned);
+                    if is_told {
+                        *changed.entry(change).or_default() += 1;
+                    }
+                    verdicts.contains(&Verdict::Allow)
                 };
-                let reason =
-                    |catalogue| decide(&question, SubjectView::State(state), catalogue, &FRESH, self.asked.now).reason;
-                let (from, to) = (reason(self.old), reason(Some(self.new)));
-                self.impact.questions += 1;
-                if from != to {
-                    let change = Change { purpose: (*purpose).into(), channel: (*channel).into(), from, to };
-                    *changed.entry(change).or_default() += 1;
+                // Signals only narrow: what is denied without them is denied with them.
+                if ask(&nothing) {
+                    for signal in &self.signals {
+                        ask(signal);
+                    }
                 }
             }
         }

@@ -304,6 +304,16 @@ pub fn default_channel(status: Status) -> Result<&'static str, &'static str> {
     }
 }
 
+/// The recipient of a record of which nothing says one: whoever refuses and names nobody means everybody, and a consent is
+/// to the controller itself.
+#[must_use]
+pub const fn default_recipient(status: Status) -> &'static str {
+    match status {
+        Status::Refused | Status::Withdrawn | Status::Revoked | Status::Invalidated => crate::domain::catalogue::ANY,
+        Status::Requested | Status::Given | Status::Renewed | Status::Expired => "",
+    }
+}
+
 impl Rejection {
     /// A reason that repeats nothing of the row.
     fn of(reason: impl Into<String>) -> Self {

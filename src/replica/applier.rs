@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,8 +27,11 @@ use crate::domain::{Catalogue, Position, SubjectKey, SubjectState, Time};
 use crate::ledger::{Delivery, FeedItem, LedgerId, LedgerSource, Place, Resume, Token};
 
 /// While the view is being built, subjects that may change before they are written out together: neighbours in the
-/// store share pages, and nobody is answered from it yet.
-const BUILDING_SUBJECTS: usize = 50_000;
+/// store share pages. Nobody is answered from it yet, so that they take the place of those that will be in memory then; a
+/// subject of 4 records takes so many bytes in the making, twice as many as later.
+const BUILDING_SUBJECT_BYTES: u64 = 2 << 10;
+/// The least and the most of them. More were not faster.
+const BUILDING_SUBJECTS: RangeInclusive<u64> = 1000..=50_000;
 /// How long to wait before a store that cannot be opened is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(3);
 /// Times that opening the store may kill the process before the store is set aside.
@@ -188,6 +192,8 @@ struct Round<'a> {
     target: Option<Position>,
     pace: Option<Pace>,
     built: bool,
+    /// How many subjects are put together before they are written.
+    building_subjects: usize,
     in_force: InForce,
     token: Arc<str>,
     /// What is new about subjects since the last commit.
@@ -209,6 +215,7 @@ impl<'a> Round<'a> {
             target: None,
             pace: None,
             built: false,
+            building_subjects: building_subjects(applier.shared.cache_bytes),
             in_force: InForce::default(),
             token: Arc::from(""),
             states: HashMap::new(),
@@ -256,7 +263,7 @@ impl<'a> Round<'a> {
                 if !self.built {
                     self.tell_progress(events);
                 }
-                if self.built || self.states.len() >= BUILDING_SUBJECTS {
+                if self.built || self.states.len() >= self.building_subjects {
                     self.commit()?;
                 }
             }
@@ -276,6 +283,8 @@ impl<'a> Round<'a> {
                 }
                 if !self.built && self.has_reached(position) {
                     self.built = true;
+                    // What they took is for those who are asked about now.
+                    self.states.shrink_to_fit();
                     tracing::info!(position = position.0, subjects = self.root.subjects, "the local copy is complete");
                     self.note();
                     self.publish();
@@ -412,6 +421,12 @@ impl<'a> Round<'a> {
             self.applier.shared.standing.set_trouble(Some(Trouble::Building(progress)));
         }
     }
+}
+
+/// How many subjects are put together before they are written, in so much memory.
+fn building_subjects(cache_bytes: u64) -> usize {
+    let subjects = (cache_bytes / BUILDING_SUBJECT_BYTES).clamp(*BUILDING_SUBJECTS.start(), *BUILDING_SUBJECTS.end());
+    usize::try_from(subjects).unwrap_or(usize::MAX)
 }
 
 fn resume_of(root: &Root) -> Option<Resume> {

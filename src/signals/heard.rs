@@ -1,17 +1,21 @@
-//! What strings say, remembered by their texts.
+//! What strings say and what they are called, remembered by their texts.
 
 use std::sync::Arc;
 
+use foldhash::quality::RandomState;
 use moka::sync::Cache;
 
 use super::{Unreadable, read_gpp, read_tcf};
 use crate::domain::{Gpp, Heard, Signals, Tcf};
 
-/// What strings are remembered in, in bytes: some ten thousand. Visitors share most of theirs, because a string says
-/// who was asked what on which day and not who answered.
-const REMEMBERED_BYTES: u64 = 16 * 1024 * 1024;
+/// What strings are remembered in where nobody says otherwise, in bytes: some ten thousand. Visitors share most of theirs,
+/// because a string says who was asked what on which day and not who answered.
+pub const REMEMBERED_BYTES: u64 = 16 * 1024 * 1024;
 /// What a place in the cache takes beside text and meaning, in bytes.
 const ENTRY_OVERHEAD: usize = 256;
+
+/// The name of a string where its text must not stand.
+pub type Fingerprint = [u8; 16];
 
 /// Understands strings; clones share what they remember.
 ///
@@ -20,29 +24,46 @@ const ENTRY_OVERHEAD: usize = 256;
 pub struct Listener {
     tcf: Memory<Tcf>,
     gpp: Memory<Gpp>,
+    /// Names a string.
+    fingerprint: fn(&str) -> Fingerprint,
 }
 
-/// By text, what it says; `None` is unreadable.
-type Memory<T> = Cache<Arc<str>, Option<Arc<T>>>;
+/// By text, what is known of it. The standard library's hash takes 0.1 µs for the thousand bytes that a string may have.
+/// This one's seeds are chosen anew by each process and its results are shown to nobody, so that nobody can choose
+/// strings that collide.
+type Memory<T> = Cache<Arc<str>, Arc<Known<T>>, RandomState>;
+
+/// What is known of a string.
+#[derive(Debug)]
+struct Known<T> {
+    /// What it says; `None` is unreadable.
+    said: Option<T>,
+    fingerprint: Fingerprint,
+}
 
 /// What the strings of a question say. It is lent to the question by [`Understood::heard`].
 #[derive(Debug, Clone, Default)]
 pub struct Understood {
-    tcf: Option<Arc<Tcf>>,
-    gpp: Option<Arc<Gpp>>,
+    tcf: Option<Arc<Known<Tcf>>>,
+    gpp: Option<Arc<Known<Gpp>>>,
 }
 
 impl Listener {
-    /// One that has heard nothing yet.
+    /// One that has heard nothing yet, and remembers in so many bytes what it hears. `fingerprint` names strings where
+    /// that is asked for: it depends on nothing but the text.
     #[must_use]
-    pub fn new() -> Self {
-        Self { tcf: memory(REMEMBERED_BYTES / 2, Tcf::heap_bytes), gpp: memory(REMEMBERED_BYTES / 2, Gpp::heap_bytes) }
+    pub fn new(remembered_bytes: u64, fingerprint: fn(&str) -> Fingerprint) -> Self {
+        let half = remembered_bytes / 2;
+        Self { tcf: memory(half, Tcf::heap_bytes), gpp: memory(half, Gpp::heap_bytes), fingerprint }
     }
 
     /// What the strings among these signals say; nothing where none was sent, and nothing of one that is unreadable.
     #[must_use]
     pub fn understand(&self, signals: &Signals<'_>) -> Understood {
-        Understood { tcf: recall(&self.tcf, signals.tcf, read_tcf), gpp: recall(&self.gpp, signals.gpp, read_gpp) }
+        Understood {
+            tcf: recall(&self.tcf, signals.tcf, read_tcf, self.fingerprint),
+            gpp: recall(&self.gpp, signals.gpp, read_gpp, self.fingerprint),
+        }
     }
 
     /// How many strings are remembered.
@@ -67,45 +88,56 @@ impl Listener {
     }
 }
 
-impl Default for Listener {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Understood {
     /// As a question carries it.
     #[must_use]
     pub fn heard(&self) -> Heard<'_> {
-        Heard { tcf: self.tcf.as_deref(), gpp: self.gpp.as_deref() }
+        Heard { tcf: said(self.tcf.as_deref()), gpp: said(self.gpp.as_deref()) }
     }
+
+    /// The name of the TCF string; `None` where none was sent.
+    #[must_use]
+    pub fn tcf_fingerprint(&self) -> Option<Fingerprint> {
+        self.tcf.as_ref().map(|known| known.fingerprint)
+    }
+
+    /// The name of the GPP string; `None` where none was sent.
+    #[must_use]
+    pub fn gpp_fingerprint(&self) -> Option<Fingerprint> {
+        self.gpp.as_ref().map(|known| known.fingerprint)
+    }
+}
+
+fn said<T>(known: Option<&Known<T>>) -> Option<&T> {
+    known.and_then(|known| known.said.as_ref())
 }
 
 fn memory<T: Send + Sync + 'static>(bytes: u64, heap_bytes: fn(&T) -> usize) -> Memory<T> {
     Cache::builder()
         .max_capacity(bytes)
-        .weigher(move |text: &Arc<str>, said: &Option<Arc<T>>| weight(text, said.as_deref(), heap_bytes))
-        .build()
+        .weigher(move |text: &Arc<str>, known: &Arc<Known<T>>| weight(text, known, heap_bytes))
+        .build_with_hasher(RandomState::default())
 }
 
-/// What a string takes in memory with what it says.
-fn weight<T>(text: &str, said: Option<&T>, heap_bytes: fn(&T) -> usize) -> u32 {
-    let meaning = said.map_or(0, |said| size_of::<T>() + heap_bytes(said));
-    u32::try_from(text.len() + meaning + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
+/// What a string takes in memory with what is known of it.
+fn weight<T>(text: &str, known: &Known<T>, heap_bytes: fn(&T) -> usize) -> u32 {
+    let known = size_of::<Known<T>>() + known.said.as_ref().map_or(0, heap_bytes);
+    u32::try_from(text.len() + known + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
 }
 
 fn recall<T: Send + Sync + 'static>(
     memory: &Memory<T>,
     text: &str,
     read: fn(&str) -> Result<T, Unreadable>,
-) -> Option<Arc<T>> {
+    fingerprint: fn(&str) -> Fingerprint,
+) -> Option<Arc<Known<T>>> {
     if text.is_empty() {
         return None;
     }
-    if let Some(said) = memory.get(text) {
-        return said;
+    if let Some(known) = memory.get(text) {
+        return Some(known);
     }
-    let said = read(text).ok().map(Arc::new);
-    memory.insert(text.into(), said.clone());
-    said
+    let known = Arc::new(Known { said: read(text).ok(), fingerprint: fingerprint(text) });
+    memory.insert(text.into(), Arc::clone(&known));
+    Some(known)
 }

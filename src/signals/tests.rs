@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use proptest::prelude::*;
 
 use super::*;
@@ -143,7 +145,11 @@ fn the_header_names_what_is_there() {
 #[test]
 fn what_was_understood_is_remembered_also_that_it_was_not() {
     use crate::domain::Signals;
-    let listener = Listener::new();
+    static NAMED: AtomicUsize = AtomicUsize::new(0);
+    let listener = Listener::new(REMEMBERED_BYTES, |text| {
+        NAMED.fetch_add(1, Ordering::Relaxed);
+        [u8::try_from(text.len() % 251).unwrap_or_default(); 16]
+    });
     let signals = Signals { sec_gpc: "", tcf: FULL_TCF, gpp: "DBABTA~1YNN" };
     let (first, second) = (listener.understand(&signals), listener.understand(&signals));
     let same = |a: Option<&crate::domain::Tcf>, b: Option<&crate::domain::Tcf>| match (a, b) {
@@ -156,12 +162,21 @@ fn what_was_understood_is_remembered_also_that_it_was_not() {
     assert_eq!(listener.understand(&unreadable).heard(), crate::domain::Heard::default());
     assert_eq!(listener.understand(&unreadable).heard(), crate::domain::Heard::default());
     assert_eq!(listener.remembered(), 3);
+    let named = |text: &str| Some([u8::try_from(text.len() % 251).expect("a byte"); 16]);
+    for understood in [&first, &second] {
+        assert_eq!(understood.tcf_fingerprint(), named(FULL_TCF));
+        assert_eq!(understood.gpp_fingerprint(), named(signals.gpp));
+    }
+    let understood = listener.understand(&unreadable);
+    assert_eq!(understood.tcf_fingerprint(), named("CPX"), "what cannot be read is named too");
+    assert_eq!(understood.gpp_fingerprint(), None);
+    assert_eq!(NAMED.load(Ordering::Relaxed), 3, "each text once");
 }
 
 #[test]
 fn what_is_remembered_is_bounded() {
     use crate::domain::Signals;
-    let listener = Listener::new();
+    let listener = Listener::new(REMEMBERED_BYTES, |_| [0; 16]);
     let filler = "A".repeat(8_000);
     for number in 0..4_000 {
         let text = format!("{filler}{number}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Meter, MeterProvider as _};
+use opentelemetry::metrics::{Histogram, Meter, MeterProvider as _};
 use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
 use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
@@ -35,6 +35,11 @@ struct Shared {
     _provider: SdkMeterProvider,
 }
 
+/// Times that things take. Counting one looks its place up and takes a lock: for what happens hundreds of times a second, not
+/// hundreds of thousands.
+#[derive(Debug, Clone)]
+pub struct Durations(Histogram<f64>);
+
 /// Why metrics cannot be set up or shown.
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
@@ -44,6 +49,13 @@ pub enum MetricsError {
     /// The page could not be written.
     #[error("the metrics page cannot be written")]
     Encoding(#[from] prometheus::Error),
+}
+
+impl Durations {
+    /// Counts one.
+    pub fn took(&self, elapsed: Duration) {
+        self.0.record(elapsed.as_secs_f64(), &[]);
+    }
 }
 
 impl Metrics {
@@ -221,6 +233,24 @@ impl Metrics {
             }
         };
         builder.with_callback(observe).build();
+    }
+
+    /// Times that things take, in seconds; the name ends with `_seconds`. The bounds are those of the buckets, ascending.
+    #[must_use]
+    pub fn durations(&self, name: &'static str, help: &'static str, bounds: &[f64]) -> Durations {
+        debug_assert!(name.starts_with("consentd_") && name.ends_with("_seconds"), "{name}");
+        let builder = self.0.meter.f64_histogram(name).with_description(help).with_unit("s");
+        Durations(builder.with_boundaries(bounds.to_vec()).build())
+    }
+
+    /// The page for Prometheus with the metrics whose names are wanted, like [`render`](Self::render).
+    ///
+    /// # Errors
+    /// If a metric cannot be written as text.
+    pub fn render_those(&self, is_wanted: impl Fn(&str) -> bool) -> Result<String, MetricsError> {
+        let families: Vec<MetricFamily> =
+            self.families().into_iter().filter(|family| is_wanted(family.name())).collect();
+        Ok(TextEncoder::new().encode_to_string(&families)?)
     }
 
     /// The page for Prometheus. Its media type is [`prometheus::TEXT_FORMAT`].

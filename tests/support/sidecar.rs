@@ -195,7 +195,13 @@ impl Process {
         Self::spawn_by(shell, home, more, &[])
     }
 
-    fn spawn_by(mut command: Command, home: &Home, more: &[(&str, &str)], environment: &[(&str, &str)]) -> Self {
+    /// Starts the binary by a command that ends in its path, such as one that enters a namespace first.
+    pub(crate) fn spawn_by(
+        mut command: Command,
+        home: &Home,
+        more: &[(&str, &str)],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let log = OpenOptions::new().append(true).create(true).open(home.log()).expect("a log");
         command.arg("serve").env_clear().envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -258,6 +264,19 @@ impl Process {
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let child = &mut self.child;
         eventually("the process ends", async || child.try_wait().expect("a child")).await
+    }
+
+    /// How the process ended, which is killed at a deadline.
+    pub(crate) async fn ended_by(&mut self, deadline: Instant) -> ExitStatus {
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            if Instant::now() >= deadline {
+                self.child.kill().expect("killed");
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 }
 

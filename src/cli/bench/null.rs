@@ -24,6 +24,7 @@ use crate::cli::client::Address;
 use crate::cli::{Failure, Outcome, serve};
 use crate::clock::Clock;
 use crate::config::{Config, Flag, Sources};
+use crate::machine::Machine;
 use crate::proto::v1;
 use crate::proto::v1::enforcement_service_server::EnforcementService;
 use crate::telemetry::{Metrics, logs};
@@ -49,8 +50,9 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let config = args.config()?;
     logs::init(&config.log.level, serve::log_format(config.log.format), &Clock::system())?;
-    serve::runtime(config.server.workers)?.block_on(async {
-        let transport = Transport::bind(transport_config(&config), Metrics::new()?, &Clock::system()).await?;
+    let settled = config.settle(&Machine::look());
+    serve::runtime(settled.workers)?.block_on(async {
+        let transport = Transport::bind(transport_config(&config, &settled), Metrics::new()?, &Clock::system()).await?;
         tracing::info!(
             tcp = transport.tcp().map(tracing::field::display),
             uds = transport.uds().map(|path| tracing::field::display(path.display())),

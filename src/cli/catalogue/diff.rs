@@ -16,7 +16,7 @@ use crate::cli::{Failure, Outcome, say};
 use crate::clock::Clock;
 use crate::document::{Severity, check};
 use crate::domain::{Catalogue, SubjectKey, Time, is_jurisdiction};
-use crate::impact::{Asked, Change, Impact, Kind, Step, Tally, impact};
+use crate::impact::{Asked, Change, Impact, Kind, Sent, Step, Tally, impact};
 use copy::LedgerCopy;
 
 /// Between two lines about how far it has come.
@@ -138,8 +138,9 @@ fn tell(impact: &Impact) {
             say(format_args!("\n{name}"));
         }
         for (change, tally) in changes {
-            let Change { purpose, channel, from, to } = change;
-            say(format_args!("  {purpose} over {channel}: {from} -> {to}, {}", of_whom(tally)));
+            let Change { purpose, channel, with, from, to } = change;
+            let with = if *with == Sent::Nothing { String::new() } else { format!(", with {with}") };
+            say(format_args!("  {purpose} over {channel}{with}: {from} -> {to}, {}", of_whom(tally)));
             for key in &tally.sample {
                 say(format_args!("    {}", hex(key)));
             }
@@ -168,6 +169,7 @@ fn as_json(impact: &Impact) -> serde_json::Value {
                 "kind": kind_of(change),
                 "purpose": change.purpose,
                 "channel": change.channel,
+                "with": (change.with != Sent::Nothing).then(|| change.with.to_string()),
                 "from": change.from.as_str(),
                 "to": change.to.as_str(),
                 "answers": tally.answers,

@@ -8,11 +8,12 @@ use crate::cli::Failure;
 use crate::cli::ledger::place::Place as LedgerPlace;
 use crate::clock::Clock;
 use crate::domain::{Freshness, LedgerStanding, Question, Signals, Subject, SubjectView, TokenStanding};
+use crate::evidence::record::fingerprint;
 use crate::explain::{self, Found, History, Place, Reasoning, Recorded, Today, wire};
 use crate::ledger::Token;
 use crate::proto::time::{duration, timestamp};
 use crate::proto::v1;
-use crate::signals::Listener;
+use crate::signals::{Listener, REMEMBERED_BYTES};
 use crate::zones;
 
 /// Decides an earlier answer again, and the same question as of now.
@@ -32,7 +33,7 @@ pub(super) async fn explain(args: &Args, dir: &Path, subject: &Subject) -> Resul
         tcf: &args.circumstances.tcf,
         gpp: &args.circumstances.gpp,
     };
-    let understood = Listener::new().understand(&signals);
+    let understood = Listener::new(REMEMBERED_BYTES, fingerprint).understand(&signals);
     let asked = recorded.clone();
     let question = question(&asked, signals, &understood);
     let (state, catalogue) = (read.past.state_at(read.end), read.past.in_force_at(read.end));

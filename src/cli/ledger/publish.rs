@@ -3,9 +3,11 @@
 use std::fmt::Display;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use serde::de::DeserializeOwned;
 
+use super::once::{self, Once};
 use super::{Common, new_event_id, parse_time, timestamp};
 use crate::cli::catalogue::{self, name};
 use crate::cli::{Failure, Outcome};
@@ -34,6 +36,10 @@ pub(super) struct CatalogueArgs {
     /// Who publishes it.
     #[arg(long, default_value = "", hide_default_value = true)]
     source: String,
+    /// Write it only where it is new. What is in force already ends with exit code 0 and writes nothing; another catalogue of
+    /// its version, or a greater version in force, is an error.
+    #[arg(long)]
+    once: bool,
 }
 
 pub(super) fn run(args: &Args, common: &Common, clock: &Clock) -> Outcome {
@@ -55,7 +61,13 @@ pub(super) fn run(args: &Args, common: &Common, clock: &Clock) -> Outcome {
 }
 
 pub(super) fn run_catalogue(args: CatalogueArgs, common: &Common, clock: &Clock) -> Outcome {
-    let (catalogue, _) = checked(&catalogue::read(&args.file)?, &args.file.display())?;
+    let (catalogue, read) = checked(&catalogue::read(&args.file)?, &args.file.display())?;
+    if args.once
+        && let Once::There(token) = once::look(&common.place.place()?, &read)?
+    {
+        common.say_there(&read, token);
+        return Ok(ExitCode::SUCCESS);
+    }
     let event = v1::LedgerEvent {
         event_id: new_event_id()?,
         event_time: Some(args.at.unwrap_or_else(|| timestamp(clock.now()))),

@@ -7,7 +7,7 @@ use super::{Common, new_event_id, parse_time, timestamp};
 use crate::cli::{Failure, Outcome};
 use crate::clock::Clock;
 use crate::domain::{LegalBasis, Status, Subject};
-use crate::ledger::import::default_channel;
+use crate::ledger::import::{default_channel, default_recipient};
 use crate::proto::v1;
 use crate::proto::v1::ledger_event::Event;
 
@@ -84,9 +84,9 @@ pub(super) struct RefusalArgs {
     /// Over which channel. Left out: all.
     #[arg(long)]
     channel: Option<String>,
-    /// For which third party, `*` for all. Left out: the controller itself.
-    #[arg(long, default_value = "", hide_default_value = true)]
-    recipient: String,
+    /// For which third party; empty for the controller itself. Left out: everybody.
+    #[arg(long)]
+    recipient: Option<String>,
     /// Against which ground, such as `explicit_consent`. Left out: `consent`, or what is objected to.
     #[arg(long, value_parser = parse_basis)]
     basis: Option<LegalBasis>,
@@ -233,7 +233,7 @@ pub(super) fn refusal(args: RefusalArgs, refusal: Refusal, common: &Common, cloc
         subject: Some(subject(&args.subject)?),
         purpose: args.purpose,
         channel,
-        recipient: args.recipient,
+        recipient: args.recipient.unwrap_or_else(|| default_recipient(status).to_owned()),
         status: v1::ConsentStatus::from(status).into(),
         legal_basis: v1::LegalBasis::from(args.basis.unwrap_or(basis)).into(),
         collection: present(v1::Collection { method: args.facts.method, ..v1::Collection::default() }),

@@ -7,6 +7,7 @@ mod telemetry;
 
 use super::{Admin, Authzen, Evidence, Ledger, Log, Replica, Server, Telemetry, mapping};
 use crate::config::reader::Reader;
+use crate::config::schema::Shape;
 use crate::config::{Config, callers, keys};
 
 /// The longest path of a file, in bytes. Source: Linux, `PATH_MAX`, with the final zero.
@@ -33,6 +34,7 @@ impl Config {
                 "callers",
                 "Who may ask, and about what; without any, whoever reaches a listener, about everything.",
                 callers::LIMITS,
+                Shape::Callers,
                 Vec::new(),
                 callers::parse,
                 callers::show,

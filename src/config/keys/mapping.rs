@@ -2,6 +2,7 @@
 
 use crate::config::keys;
 use crate::config::reader::{OFF, Reader, quote, text};
+use crate::config::schema::Shape;
 use crate::domain::Subject;
 use crate::ext_authz::{Field, Mapping, Sources};
 
@@ -71,6 +72,7 @@ fn space(reader: &mut Reader) -> Option<String> {
         SPACE,
         "The subject's space, where the source gives the id alone; \"off\": it gives `space:id`.",
         "a name such as \"crm\", or \"off\"",
+        Shape::Pattern("[a-z0-9_.-]{1,64}"),
         None,
         parse,
         |space| quote(space.as_deref().unwrap_or(OFF)),

@@ -16,7 +16,7 @@ impl Reason {
             Self::Contract | Self::LegalObligation | Self::VitalInterest | Self::PublicTask => {
                 "No consent is needed. Do only what this ground covers; anything else is a purpose of its own."
             }
-            Self::NoCatalogue => "Publish a catalogue: `consentd ledger publish FILE`.",
+            Self::NoCatalogue => "Publish a catalogue: `consentd ledger catalogue FILE`.",
             Self::UnknownPurpose | Self::UnknownChannel | Self::ChannelNotUsed => {
                 "Check the spelling in the question, or publish a catalogue that allows for it."
             }

@@ -63,6 +63,7 @@ fn changes_are_counted_by_answer_and_by_subject_with_some_of_them_named() {
     let change = Change {
         purpose: "newsletter".into(),
         channel: "email".into(),
+        with: Sent::Nothing,
         from: Reason::NoticeMissing,
         to: Reason::Consent,
     };
@@ -89,4 +90,59 @@ fn a_purpose_that_goes_or_comes_is_asked_for_too() {
     let mut first = Comparison::new(None, &new, &asked);
     first.add(key(1), &consent("", ""));
     assert_eq!(first.into_impact().from_version, 0);
+}
+
+/// Which signals make a difference between two catalogues of one purpose, and which.
+fn differences(old: &str, new: &str) -> Vec<(String, Kind)> {
+    let (old, new) = (catalogue(1, &newsletter(old)), catalogue(2, &newsletter(new)));
+    // TCF strings are dated, and before 1970 there were none.
+    let asked = Asked { now: Time::from_unix_millis(1_780_315_200_000), ..asked(&[], 1) };
+    let mut comparison = Comparison::new(Some(&old), &new, &asked);
+    comparison.add(key(1), &consent("", ""));
+    comparison.into_impact().changes.keys().map(|change| (change.with.to_string(), change.kind())).collect()
+}
+
+#[test]
+fn a_catalogue_that_looks_less_at_signals_is_wider() {
+    let wider = |sent: &str| (sent.to_owned(), Kind::Widened);
+    assert_eq!(differences(r#", "honoursGpc": true"#, ""), [wider("`Sec-GPC: 1`")]);
+    let tcf = |purposes: &str| format!(r#", "tcf": {{"purposes": {purposes}, "specialFeatures": [1]}}"#);
+    assert_eq!(
+        differences(&tcf("[1, 3]"), &tcf("[1]")),
+        [wider("a TCF string without consent to purpose 3")],
+        "of what both look at nothing is told"
+    );
+    assert_eq!(differences(&tcf("[2]"), "").len(), 2, "consent and feature; the publisher is no vendor");
+    let gpp = |rest: &str| format!(r#", "gpp": {{"sale": true{rest}}}"#);
+    assert_eq!(
+        differences(&gpp(r#", "sensitiveData": ["health"], "gpc": true"#), &gpp("")),
+        [
+            wider("a GPP string that opts out of health"),
+            wider("a GPP string that opts out of what the Global Privacy Control is about")
+        ]
+    );
+    assert_eq!(differences(&gpp(""), "").len(), 2, "the sale, and a known child");
+    assert_eq!(differences("", r#", "honoursGpc": true"#), [("`Sec-GPC: 1`".to_owned(), Kind::Narrowed)]);
+}
+
+#[test]
+fn an_interest_that_becomes_a_consent_is_asked_with_either() {
+    let of = |basis: &str| {
+        let text = newsletter(r#", "tcf": {"purposes": [7]}"#).replace("LEGAL_BASIS_CONSENT", basis);
+        catalogue(1, &text)
+    };
+    let (old, new) = (of("LEGAL_BASIS_LEGITIMATE_INTEREST"), of("LEGAL_BASIS_CONSENT"));
+    let asked = Asked { now: Time::from_unix_millis(1_780_315_200_000), ..asked(&[], 1) };
+    let mut comparison = Comparison::new(Some(&old), &new, &asked);
+    comparison.add(key(1), &consent("", ""));
+    let told: Vec<_> =
+        comparison.into_impact().changes.into_keys().map(|change| (change.with, change.kind())).collect();
+    assert_eq!(
+        told,
+        [
+            (Sent::Nothing, Kind::Reasoned),
+            (Sent::NoTcfConsent(7), Kind::Narrowed),
+            (Sent::NoTcfInterest(7), Kind::Widened)
+        ]
+    );
 }

@@ -14,7 +14,7 @@ use super::normal;
 use super::rows::RawRow;
 use super::source::Made;
 use super::table::{HeaderError, Table};
-use super::{Rejection, default_channel};
+use super::{Rejection, default_channel, default_recipient};
 use crate::domain::{LegalBasis, Status};
 use crate::proto::v1;
 use crate::proto::v1::ledger_event::Event;
@@ -223,7 +223,10 @@ impl Row<'_> {
             subject: Some(subject),
             purpose: self.text(Some(&consent.purpose))?,
             channel,
-            recipient: self.text(consent.recipient.as_ref())?,
+            recipient: match consent.recipient {
+                None => default_recipient(status).to_owned(),
+                Some(ref value) => self.text(Some(value))?,
+            },
             status: v1::ConsentStatus::from(status).into(),
             legal_basis: v1::LegalBasis::from(basis).into(),
             collection: (collection != v1::Collection::default()).then_some(collection),

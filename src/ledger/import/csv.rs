@@ -5,7 +5,7 @@ use pbjson_types::Timestamp;
 
 use super::rows::RawRow;
 use super::table::{HeaderError, Table};
-use super::{Rejection, default_channel};
+use super::{Rejection, default_channel, default_recipient};
 use crate::domain::{LegalBasis, Status, Subject};
 use crate::proto::v1;
 
@@ -108,6 +108,9 @@ impl Columns {
             "" => default_channel(status).map_err(|rule| Rejection::of(format!("channel: {rule}")))?,
             channel => channel,
         };
+        // An empty cell is the controller itself; where there is no such column, nobody was named.
+        let names_recipients = columns.contains(&Column::Recipient);
+        let recipient = if names_recipients { text(Column::Recipient) } else { default_recipient(status).to_owned() };
         let flag = |column: Column| {
             self::flag(value(column)).ok_or_else(|| rejection(column, "must be `true` or `false`", value(column)))
         };
@@ -139,7 +142,7 @@ impl Columns {
                 subject: Some(subject(value(Column::Subject), value(Column::Space), value(Column::Id))?),
                 purpose: text(Column::Purpose),
                 channel: channel.to_owned(),
-                recipient: text(Column::Recipient),
+                recipient,
                 status: v1::ConsentStatus::from(status).into(),
                 legal_basis: v1::LegalBasis::from(legal_basis).into(),
                 collection: (collection != v1::Collection::default()).then_some(collection),

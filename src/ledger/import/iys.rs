@@ -11,12 +11,12 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::Rejection;
 use super::local_time::{Form, Reader, Side};
 use super::normal::{self, folded};
 use super::rows::RawRow;
 use super::source::Made;
 use super::table::{HeaderError, Table};
+use super::{Rejection, default_recipient};
 use crate::domain::{LegalBasis, Status, Zone};
 use crate::proto::v1;
 
@@ -323,7 +323,7 @@ impl Permission {
                     subject: Some(v1::Subject { space: space.clone(), id }),
                     purpose: purpose.clone(),
                     channel: channel.to_owned(),
-                    recipient: String::new(),
+                    recipient: default_recipient(status).to_owned(),
                     status: v1::ConsentStatus::from(status).into(),
                     legal_basis: v1::LegalBasis::from(legal_basis).into(),
                     collection: (!self.source.is_empty()).then_some(collection),

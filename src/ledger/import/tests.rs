@@ -119,8 +119,30 @@ fn only_a_refusal_may_leave_its_channel_out() {
     );
     let (events, kept) = run(Format::Csv, input);
     let EventBody::Consent(consent) = &events[0].body else { panic!("{events:?}") };
-    assert_eq!((events.len(), &*consent.channel), (1, "*"));
+    assert_eq!((events.len(), &*consent.channel, &*consent.recipient), (1, "*", "*"));
     assert_eq!(kept.told(), [(2, 3, "channel: missing; only a refusal may leave it out, and is then of all channels")]);
+}
+
+#[test]
+fn a_refusal_is_of_everybody_where_no_column_names_recipients() {
+    let recipients = |header: &str, cells: [&str; 2]| {
+        let rows = ["given", "withdrawn"].map(|status| {
+            format!(
+                "crm:1,marketing,email,{status},2026-01-05T10:00:00Z{}\n",
+                cells[usize::from(status == "withdrawn")]
+            )
+        });
+        let (events, _) = run(Format::Csv, [header, &rows.concat()].concat());
+        let recipient = |event: &Event| match &event.body {
+            EventBody::Consent(consent) => consent.recipient.to_string(),
+            other => panic!("{other:?}"),
+        };
+        events.iter().map(recipient).collect::<Vec<_>>()
+    };
+    assert_eq!(recipients(HEADER, ["", ""]), ["", "*"]);
+    let header = HEADER.replace("event_time", "event_time,recipient");
+    assert_eq!(recipients(&header, [",", ","]), ["", ""], "an empty cell says the controller");
+    assert_eq!(recipients(&header, [",acme", ",*"]), ["acme", "*"]);
 }
 
 #[test]

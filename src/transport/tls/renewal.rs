@@ -61,6 +61,11 @@ impl Renewed {
         Arc::clone(&self.loaded.load().config)
     }
 
+    /// When our certificate begins.
+    pub(in crate::transport) fn begins(&self) -> Time {
+        self.loaded.load().lifetime.begins
+    }
+
     /// When our certificate ends.
     pub(in crate::transport) fn ends(&self) -> Time {
         self.loaded.load().lifetime.ends

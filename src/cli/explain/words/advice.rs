@@ -15,7 +15,7 @@ pub(super) const fn turkish(reason: Reason) -> &'static str {
         Reason::Contract | Reason::LegalObligation | Reason::VitalInterest | Reason::PublicTask => {
             "Rıza gerekmez. Yalnızca bu hukuki sebebin kapsadığını yapın; ötesi ayrı bir işleme amacıdır."
         }
-        Reason::NoCatalogue => "Bir katalog yayımlayın: `consentd ledger publish DOSYA`.",
+        Reason::NoCatalogue => "Bir katalog yayımlayın: `consentd ledger catalogue DOSYA`.",
         Reason::UnknownPurpose | Reason::UnknownChannel | Reason::ChannelNotUsed => {
             "Sorudaki yazımı denetleyin ya da bunu öngören bir katalog yayımlayın."
         }

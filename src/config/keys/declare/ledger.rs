@@ -128,15 +128,15 @@ impl Replica {
                 keys::DEFAULT_LOAD_TIMEOUT,
                 Duration::from_millis(10)..=Duration::from_mins(1),
             ),
-            cache_bytes: reader.size(
+            cache_bytes: reader.size_or_auto(
                 "replica.cache_bytes",
-                "Memory for the subjects that are asked for.",
+                "Memory for the subjects that are asked for; \"auto\" is a share of what the process may use.",
                 keys::DEFAULT_CACHE_BYTES,
                 1 << 20..=64 << 30,
             ),
-            store_cache_bytes: reader.size(
+            store_cache_bytes: reader.size_or_auto(
                 "replica.store_cache_bytes",
-                "Memory for pages of the store on disk.",
+                "Memory for pages of the store on disk; \"auto\" is a share of what the process may use.",
                 keys::DEFAULT_STORE_CACHE_BYTES,
                 1 << 20..=64 << 30,
             ),

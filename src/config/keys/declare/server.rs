@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{PATH_BYTES_MAX, UDS_PATH_BYTES_MAX};
 use crate::config::keys::{self, Admin, Authzen, PageAsks, Server, WORKERS_MAX, Workers};
-use crate::config::reader::{Reader, boolean, number, quote, text};
+use crate::config::reader::{AUTO, Reader, boolean, number, quote, text};
+use crate::config::schema::Shape;
 use crate::config::sources::Raw;
 use crate::transport::{Tls, TlsVersion};
 
@@ -33,6 +34,7 @@ impl Server {
                 "server.uds_mode",
                 "Who may use the Unix socket, as a file mode.",
                 "an octal mode, \"0600\" to \"0777\"",
+                Shape::Pattern("0?[67][0-7][0-7]"),
                 keys::DEFAULT_SERVER_UDS_MODE,
                 parse_mode,
                 |mode| quote(&format!("{mode:04o}")),
@@ -51,7 +53,7 @@ impl Server {
             ),
             max_concurrent_streams: reader.count(
                 "server.max_concurrent_streams",
-                "The most calls at once on one connection.",
+                "The most calls at once on one connection; fewer where memory is limited, and callers are told.",
                 keys::DEFAULT_MAX_CONCURRENT_STREAMS,
                 1..=65_536,
             ),
@@ -73,6 +75,12 @@ impl Server {
                 keys::DEFAULT_REQUEST_TIMEOUT,
                 Duration::from_millis(10)..=Duration::from_mins(5),
             ),
+            drain_delay: reader.duration(
+                "server.drain_delay",
+                "How long new connections are taken and answered after the sidecar was told to stop and is not ready any more.",
+                keys::DEFAULT_DRAIN_DELAY,
+                Duration::ZERO..=Duration::from_hours(1),
+            ),
             drain_timeout: reader.duration(
                 "server.drain_timeout",
                 "How long calls in flight may take to finish when the sidecar stops.",
@@ -93,12 +101,13 @@ impl Server {
             ),
             workers: reader.value(
                 "server.workers",
-                "How many threads answer; \"auto\" follows the CPU quota.",
+                "How many threads answer; \"auto\" is half of the processors that the process may use.",
                 &format!("\"auto\", or 1 to {WORKERS_MAX}"),
+                Shape::Either(vec![Shape::Words(vec![AUTO]), Shape::Whole { least: 1, most: WORKERS_MAX }]),
                 Workers::Auto,
                 parse_workers,
                 |workers| match workers {
-                    Workers::Auto => quote("auto"),
+                    Workers::Auto => quote(AUTO),
                     Workers::Fixed(count) => count.to_string(),
                 },
             ),
@@ -122,6 +131,7 @@ impl Authzen {
                 "authzen.resource_type",
                 "The type of the resources whose id is a purpose; about others the answer is no.",
                 "1 to 64 characters",
+                Shape::Pattern(".{1,64}"),
                 keys::DEFAULT_AUTHZEN_RESOURCE_TYPE.to_owned(),
                 parse_resource_type,
                 |text| quote(text),
@@ -148,10 +158,11 @@ impl Admin {
                 "admin.ask",
                 "Whether somebody on this machine may ask and explain there; \"auto\" is where anybody on it may ask anyway.",
                 "\"auto\", true or false",
+                Shape::Either(vec![Shape::Words(vec![AUTO]), Shape::Truth]),
                 PageAsks::Auto,
                 parse_page_asks,
                 |asks| match asks {
-                    PageAsks::Auto => quote("auto"),
+                    PageAsks::Auto => quote(AUTO),
                     PageAsks::Fixed(is) => is.to_string(),
                 },
             ),
@@ -208,14 +219,14 @@ fn parse_mode(raw: &Raw) -> Result<u32, String> {
 }
 
 fn parse_page_asks(raw: &Raw) -> Result<PageAsks, String> {
-    if *raw == Raw::Text("auto".to_owned()) {
+    if *raw == Raw::Text(AUTO.to_owned()) {
         return Ok(PageAsks::Auto);
     }
     boolean(raw).map(PageAsks::Fixed).map_err(|what| format!("{what}, nor `auto`"))
 }
 
 fn parse_workers(raw: &Raw) -> Result<Workers, String> {
-    if *raw == Raw::Text("auto".to_owned()) {
+    if *raw == Raw::Text(AUTO.to_owned()) {
         return Ok(Workers::Auto);
     }
     let count = number(raw).map_err(|what| format!("{what}, nor `auto`"))?;

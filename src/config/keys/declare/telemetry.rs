@@ -7,6 +7,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::PATH_BYTES_MAX;
 use crate::config::keys::{self, Log, LogFormat, Telemetry};
 use crate::config::reader::{Reader, quote, text};
+use crate::config::schema::Shape;
 use crate::config::sources::Raw;
 
 impl Telemetry {
@@ -73,6 +74,7 @@ impl Log {
                 "log.level",
                 "What is logged: a level, and levels by target after commas.",
                 "such as \"info\" or \"warn,consentd::replica=debug\"",
+                Shape::Text,
                 keys::DEFAULT_LOG_LEVEL.to_owned(),
                 parse_directives,
                 |level| quote(level),

@@ -51,9 +51,9 @@ fn an_answer_of_the_api_is_read_as_it_came() {
     let (events, kept) = run(Format::Iys(&default), LIST);
     assert_eq!(kept.told(), []);
     assert_eq!(told(&events), EXPECTED);
-    assert!(
-        consents(&events).iter().all(|(consent, _)| &*consent.jurisdiction == "TR" && consent.recipient.is_empty())
-    );
+    assert!(consents(&events).iter().all(|(consent, _)| &*consent.jurisdiction == "TR"));
+    let recipients: Vec<&str> = consents(&events).iter().map(|(consent, _)| &*consent.recipient).collect();
+    assert_eq!(recipients, ["", "*", "*"], "RET is of everybody");
     // The same as an array, and one after another.
     let (_, list) = LIST.split_once("\"list\":").expect("a list");
     let array = list.trim().strip_suffix('}').expect("an object");
@@ -148,7 +148,7 @@ fn every_bad_permission_is_named_and_repeats_no_address_on_the_terminal() {
 }
 
 #[test]
-fn a_day_without_an_hour_lets_the_refusal_win() {
+fn a_permission_and_its_refusal_of_one_second_are_of_one_time() {
     let default = iys::Options::default();
     let rows = "recipient,recipientType,type,status,consentDate\n\
                 a@example.com,BIREYSEL,EPOSTA,ONAY,2020-01-05 23:59:59\n\
@@ -156,4 +156,8 @@ fn a_day_without_an_hour_lets_the_refusal_win() {
     let (events, _) = run(Format::Iys(&default), rows);
     let said = consents(&events);
     assert_eq!(said[0].1, said[1].1, "and at equal times the refusal wins");
+    assert_eq!([said[0].0.status, said[1].0.status], [Status::Given, Status::Withdrawn]);
+    // The API tells seconds; what tells no hour is not taken, because it would be either's.
+    let (events, kept) = run(Format::Iys(&default), rows.replace(" 23:59:59", ""));
+    assert_eq!((events.len(), kept.rejected.len()), (0, 2), "{:?}", kept.told());
 }

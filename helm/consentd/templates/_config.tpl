@@ -1,0 +1,91 @@
+{{/* Whether the release answers questions itself; otherwise a webhook adds consentd to pods. */}}
+{{- define "consentd.isServer" -}}
+{{- if ne .Values.mode "injector" }}true{{ end -}}
+{{- end -}}
+
+{{/* Where the ledger's NATS of this release is. */}}
+{{- define "consentd.natsUrl" -}}
+{{- printf "%s://%s-nats.%s.svc:4222" (ternary "nats" "tls" .Values.allow.plaintextLedger) (include "consentd.fullname" .) .Release.Namespace -}}
+{{- end -}}
+
+{{/* An amount in bytes, spelt as Kubernetes does (`1Gi`) or as consentd does (`1GiB`). */}}
+{{- define "consentd.bytes" -}}
+{{- $text := kindIs "float64" . | ternary (printf "%.0f" (float64 .)) (toString .) | trimSuffix "B" -}}
+{{- $number := regexFind "^[0-9.]+" $text -}}
+{{- $factors := dict "" 1 "k" 1e3 "K" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 -}}
+{{- mulf (float64 $number) (float64 (default 1 (index $factors (trimPrefix $number $text)))) | int64 -}}
+{{- end -}}
+
+{{/* consentd's configuration as JSON: what the values say, and what follows from where it runs. */}}
+{{- define "consentd.config" -}}
+{{- $config := deepCopy .Values.config -}}
+{{- $ledger := deepCopy (default dict $config.ledger) -}}
+{{- if .Values.nats.enabled -}}
+{{- $_ := set $ledger "url" (include "consentd.natsUrl" .) -}}
+{{- if not .Values.allow.plaintextLedger -}}{{- $_ := set $ledger "tls_ca_file" "/etc/consentd/keys/nats-ca.crt" -}}{{- end -}}
+{{- if not .Values.nats.anonymous -}}{{- $_ := set $ledger "creds_file" "/etc/consentd/keys/nats.creds" -}}{{- end -}}
+{{- end -}}
+{{- if and $ledger.url (ne $ledger.url "off") -}}
+{{- $_ := set $ledger "kind" "nats" -}}
+{{- if and .Values.keys.secret (not (hasKey $ledger "subject_key_file")) -}}
+{{- $_ := set $ledger "subject_key_file" "/etc/consentd/keys/subject.key" -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $config "ledger" $ledger -}}
+{{- if include "consentd.isServer" . -}}
+{{- $server := deepCopy (default dict $config.server) -}}
+{{- $_ := set $server "tcp" (include "consentd.listen" (list . 7311)) -}}
+{{- if ne .Values.certificates.kind "none" -}}
+{{- $_ := set $server "tls_cert_file" "/etc/consentd/tls/tls.crt" -}}
+{{- $_ := set $server "tls_key_file" "/etc/consentd/tls/tls.key" -}}
+{{- end -}}
+{{- $_ := set $config "server" $server -}}
+{{- $admin := deepCopy (default dict $config.admin) -}}
+{{- $_ := set $admin "tcp" (include "consentd.listen" (list . 7312)) -}}
+{{- /* Probes and Prometheus come from outside of the pod; the NetworkPolicy says who may. */ -}}
+{{- $_ := set $admin "plaintext" true -}}
+{{- $_ := set $config "admin" $admin -}}
+{{- $_ := set $config "data_dir" "/var/lib/consentd" -}}
+{{- $evidence := deepCopy (default dict $config.evidence) -}}
+{{- if and (eq (default "none" $evidence.ship) "nats") (not (hasKey $evidence "max_unshipped_bytes")) -}}
+{{- /* The default may be more than the volume holds, and a volume that is full takes the pod with it. */ -}}
+{{- $_ := set $evidence "max_unshipped_bytes" (printf "%dB" (div (include "consentd.bytes" .Values.volume.size | int64) 2)) -}}
+{{- end -}}
+{{- $_ := set $config "evidence" $evidence -}}
+{{- end -}}
+{{- toJson $config -}}
+{{- end -}}
+
+{{/* A value as TOML on one line. Helm's own function gives every number a fraction, which no key takes. */}}
+{{- define "consentd.tomlValue" -}}
+{{- if kindIs "string" . -}}
+{{- toRawJson . -}}
+{{- else if kindIs "bool" . -}}
+{{- . -}}
+{{- else if kindIs "float64" . -}}
+{{- if eq (floor .) . }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
+{{- else if kindIs "slice" . -}}
+{{- $items := list -}}
+{{- range . }}{{ $items = append $items (include "consentd.tomlValue" .) }}{{ end -}}
+{{- printf "[%s]" (join ", " $items) -}}
+{{- else if kindIs "map" . -}}
+{{- $fields := list -}}
+{{- range $name, $value := . }}{{ $fields = append $fields (printf "%s = %s" $name (include "consentd.tomlValue" $value)) }}{{ end -}}
+{{- printf "{ %s }" (join ", " $fields) -}}
+{{- else -}}
+{{- . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Tables of keys as TOML, each key on a line with its section before it. */}}
+{{- define "consentd.toml" -}}
+{{- range $section, $value := . -}}
+{{- if kindIs "map" $value -}}
+{{- range $name, $inner := $value }}
+{{ $section }}.{{ $name }} = {{ include "consentd.tomlValue" $inner }}
+{{- end -}}
+{{- else }}
+{{ $section }} = {{ include "consentd.tomlValue" $value }}
+{{- end -}}
+{{- end -}}
+{{- end -}}

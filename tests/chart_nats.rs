@@ -1,0 +1,290 @@
+//! The chart's NATS and the Job that sets its ledger up, run for real: the servers with the configuration that was rendered, the
+//! program with the arguments that were rendered. Only addresses and folders are those of this machine.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail loudly")]
+
+#[path = "support/helm.rs"]
+mod helm;
+#[path = "support/nats.rs"]
+#[allow(dead_code, reason = "its servers are configured by others")]
+mod nats;
+#[path = "chart/objects.rs"]
+mod objects;
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use helm::{Helm, Major};
+use nkeys::KeyPair;
+use objects::{chart, of_kind, text};
+use serde_json::{Value, json};
+
+/// How long a cluster may take to agree, and a sidecar to read it, on a machine that compiles meanwhile.
+const READY_WITHIN: Duration = Duration::from_mins(1);
+const KEYS: &str = "/etc/consentd/keys";
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Who has which seed, as the Secrets have it.
+struct Users {
+    folder: tempfile::TempDir,
+    values: Value,
+}
+
+impl Users {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut users = Vec::new();
+        for role in ["sidecar", "writer", "operator"] {
+            let pair = KeyPair::new_user();
+            let keys = folder.path().join(role);
+            fs::create_dir(&keys).expect("made");
+            fs::write(keys.join("nats.creds"), pair.seed().expect("a seed")).expect("written");
+            // The same for all who share the ledger.
+            fs::write(keys.join("subject.key"), [7; 32]).expect("written");
+            users.push(json!({"nkey": pair.public_key(), "role": role}));
+        }
+        Self { folder, values: Value::Array(users) }
+    }
+
+    /// The folder that stands for the mounted Secret of a role.
+    fn keys(&self, role: &str) -> PathBuf {
+        self.folder.path().join(role)
+    }
+}
+
+/// The servers of a rendering.
+struct Servers {
+    ports: Vec<u16>,
+    _folder: tempfile::TempDir,
+    _running: Vec<Running>,
+}
+
+impl Servers {
+    /// Three, as rendered, that find each other on the loopback.
+    fn start(settings: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let free = || -> Vec<u16> { (0..3).map(|_| nats::free_port()).collect() };
+        let [ports, routes, monitors] = [free(), free(), free()];
+        let mut running = Vec::new();
+        for index in 0..3 {
+            let home = folder.path().join(format!("n{index}"));
+            fs::create_dir(&home).expect("made");
+            let mut own = settings
+                .replace("0.0.0.0:4222", &format!("127.0.0.1:{}", ports[index]))
+                .replace("0.0.0.0:6222", &format!("127.0.0.1:{}", routes[index]))
+                .replace("0.0.0.0:8222", &format!("127.0.0.1:{}", monitors[index]))
+                .replace("\"/data\"", &format!("\"{}\"", home.display()));
+            for (other, port) in routes.iter().enumerate() {
+                let name = format!("consentd-nats-{other}.consentd-nats-peers.privacy.svc.cluster.local:6222");
+                assert!(own.contains(&name), "no route to {name}:\n{own}");
+                own = own.replace(&name, &format!("127.0.0.1:{port}"));
+            }
+            let file = home.join("nats.conf");
+            fs::write(&file, own).expect("written");
+            let log = fs::File::create(home.join("log")).expect("a log");
+            let mut command = Command::new(nats::binary());
+            command.arg("--config").arg(&file).env("SERVER_NAME", format!("consentd-nats-{index}"));
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+            running.push(Running(command.spawn().expect("it starts")));
+        }
+        let log = |index: usize| fs::read_to_string(folder.path().join(format!("n{index}/log"))).unwrap_or_default();
+        for (index, monitor) in monitors.iter().enumerate() {
+            // What the chart's own probe asks.
+            await_page(*monitor, "/healthz", &|| log(index));
+        }
+        Self { ports, _folder: folder, _running: running }
+    }
+
+    fn urls(&self) -> String {
+        let urls: Vec<String> = self.ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+        urls.join(",")
+    }
+}
+
+/// Waits until a page says that all is well.
+fn await_page(port: u16, path: &str, told: &dyn Fn() -> String) {
+    let began = Instant::now();
+    while page(port, path).is_none() {
+        assert!(began.elapsed() < READY_WITHIN, "{path} is not well:\n{}", told());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The body of a page, if the status is 200.
+fn page(port: u16, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    head.split("\r\n").next().is_some_and(|status| status.contains(" 200 ")).then(|| body.to_owned())
+}
+
+fn catalogue(version: u64, purpose: &str) -> Value {
+    json!({"version": version, "channels": [{"key": "email"}],
+        "purposes": [{"key": purpose, "legalBasis": "LEGAL_BASIS_CONSENT", "channels": ["email"]}]})
+}
+
+fn render(users: &Users, catalogue: &Value) -> Vec<Value> {
+    let values = json!({
+        "mode": "deployment", "nats": {"enabled": true, "users": users.values}, "allow": {"plaintextLedger": true},
+        "catalogue": catalogue, "config": {"evidence": {"ship": "nats"}, "server": {"plaintext": true}},
+        "certificates": {"kind": "none"},
+    });
+    Helm::start(Major::Four).template(&chart(), "1.31.0", &values).expect("rendered")
+}
+
+fn settings(objects: &[Value]) -> &str {
+    of_kind(objects, "ConfigMap").find_map(|map| map["data"]["nats.conf"].as_str()).expect("a configuration of NATS")
+}
+
+/// Runs a container of the Job as the kubelet would, with a role's Secret.
+fn run(objects: &[Value], container: &str, servers: &Servers, keys: &Path) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    let map = of_kind(objects, "ConfigMap").find(|map| map["data"]["catalogue.json"].is_string()).expect("a catalogue");
+    fs::write(folder.path().join("catalogue.json"), text(map, "/data/catalogue.json")).expect("written");
+    let job = of_kind(objects, "Job").next().expect("a Job");
+    let container = job.pointer(container).expect("the container");
+    let here = |argument: &Value| {
+        let argument = argument.as_str().expect("a text");
+        let argument = argument.replace("nats://consentd-nats.privacy.svc:4222", &servers.urls());
+        let argument = argument.replace("/etc/consentd/catalogue", &folder.path().display().to_string());
+        argument.replace(KEYS, &keys.display().to_string())
+    };
+    let arguments: Vec<String> = container["args"].as_array().expect("arguments").iter().map(here).collect();
+    Command::new(env!("CARGO_BIN_EXE_consentd")).args(arguments).env_clear().output().expect("it runs")
+}
+
+const INIT: &str = "/spec/template/spec/initContainers/0";
+const PUBLISH: &str = "/spec/template/spec/containers/0";
+
+fn told(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn the_servers_and_the_job_of_the_chart_make_a_ledger_that_its_sidecars_follow() {
+    let users = Users::new();
+    let first = render(&users, &catalogue(1, "a"));
+    let servers = Servers::start(settings(&first));
+    let operator = users.keys("operator");
+
+    // The Job, and the Job again: a pod that died, or a release that was installed anew.
+    for round in ["made", "there"] {
+        let output = run(&first, INIT, &servers, &operator);
+        assert!(output.status.success(), "{round}: {}", told(&output));
+    }
+    let output = run(&first, PUBLISH, &servers, &operator);
+    assert!(
+        output.status.success() && told(&output).contains("catalogue version 1 with 1 purposes"),
+        "{}",
+        told(&output)
+    );
+    let output = run(&first, PUBLISH, &servers, &operator);
+    assert!(output.status.success(), "{}", told(&output));
+    assert!(
+        told(&output).contains("catalogue version 1 is in force already; nothing was written"),
+        "{}",
+        told(&output)
+    );
+
+    // Another text without another version, and an older version, fail aloud.
+    let output = run(&render(&users, &catalogue(1, "b")), PUBLISH, &servers, &operator);
+    assert!(!output.status.success() && told(&output).contains("another catalogue of version 1"), "{}", told(&output));
+    let output = run(&render(&users, &catalogue(2, "b")), PUBLISH, &servers, &operator);
+    assert!(output.status.success() && told(&output).contains("catalogue version 2"), "{}", told(&output));
+    let output = run(&first, PUBLISH, &servers, &operator);
+    assert!(!output.status.success() && told(&output).contains("version 2 is in force"), "{}", told(&output));
+
+    // Nobody else may do what the operator does, and nobody may do anything without a key.
+    let output = run(&render(&users, &catalogue(3, "b")), PUBLISH, &servers, &users.keys("sidecar"));
+    assert!(!output.status.success() && !told(&output).contains("version 3 with"), "{}", told(&output));
+    let stranger = users.keys("stranger");
+    fs::create_dir(&stranger).expect("made");
+    fs::write(stranger.join("nats.creds"), KeyPair::new_user().seed().expect("a seed")).expect("written");
+    fs::write(stranger.join("subject.key"), [7; 32]).expect("written");
+    let output = run(&first, INIT, &servers, &stranger);
+    assert!(!output.status.success(), "{}", told(&output));
+
+    let keys = users.keys("writer");
+    let mut grant = Command::new(env!("CARGO_BIN_EXE_consentd"));
+    grant.args(["ledger", "grant", "crm:1", "b", "--channel", "email", "--ledger", &servers.urls()]).env_clear();
+    grant.arg("--subject-key").arg(keys.join("subject.key")).arg("--nats-creds").arg(keys.join("nats.creds"));
+    let output = grant.output().expect("it runs");
+    assert!(output.status.success(), "{}", told(&output));
+    follow(&first, &servers, &users.keys("sidecar"));
+}
+
+/// The consentd of the chart, as rendered, with the rights of a sidecar: it becomes ready, answers, and its evidence leaves.
+fn follow(objects: &[Value], servers: &Servers, keys: &Path) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [questions, admin] = [nats::free_port(), nats::free_port()];
+    let config = of_kind(objects, "ConfigMap").find_map(|map| map["data"]["consentd.toml"].as_str()).expect("a file");
+    let config = config
+        .replace("nats://consentd-nats.privacy.svc:4222", &servers.urls())
+        .replace(KEYS, &keys.display().to_string())
+        .replace("/var/lib/consentd", &folder.path().join("data").display().to_string())
+        .replace("0.0.0.0:7311", &format!("127.0.0.1:{questions}"))
+        .replace("0.0.0.0:7312", &format!("127.0.0.1:{admin}"));
+    let file = folder.path().join("consentd.toml");
+    fs::write(&file, &config).expect("written");
+    let log = fs::File::create(folder.path().join("log")).expect("a log");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_consentd"));
+    command.arg("serve").arg("--config").arg(&file).env_clear().stdin(Stdio::null());
+    command.stdout(log.try_clone().expect("the same")).stderr(log);
+    let _running = Running(command.spawn().expect("it starts"));
+    let said = || fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+    await_page(admin, "/readyz", &said);
+
+    let mut ask = Command::new(env!("CARGO_BIN_EXE_consentd"));
+    ask.args(["ask", "crm:1", "b", "--channel", "email", "--address", &format!("http://127.0.0.1:{questions}")])
+        .env_clear();
+    let output = ask.output().expect("it runs");
+    assert!(output.status.success() && told(&output).starts_with("ALLOW"), "{}", told(&output));
+    let shipped = "consentd_evidence_shipped_records_total";
+    let is_shipped = |line: &str| line.starts_with(shipped) && !line.ends_with(" 0");
+    let began = Instant::now();
+    while !page(admin, "/metrics").expect("metrics").lines().any(is_shipped) {
+        assert!(began.elapsed() < READY_WITHIN, "no evidence has left:\n{}", said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(!said().contains("Permissions Violation"), "{}", said());
+}
+
+#[test]
+fn the_servers_take_their_settings_with_tls() {
+    let users = Users::new();
+    let values = json!({"nats": {"enabled": true, "users": users.values}});
+    let objects = Helm::start(Major::Four).template(&chart(), "1.31.0", &values).expect("rendered");
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = of_kind(&objects, "Secret").find(|secret| secret["metadata"]["name"] == "consentd-nats-tls");
+    for (name, value) in secret.expect("a Secret")["data"].as_object().expect("files") {
+        let bytes = data_encoding::BASE64.decode(value.as_str().expect("text").as_bytes()).expect("base64");
+        fs::write(folder.path().join(name), bytes).expect("written");
+    }
+    let home = folder.path().display().to_string();
+    let own = settings(&objects).replace("/etc/nats/tls", &home).replace("\"/data\"", &format!("\"{home}\""));
+    let file = folder.path().join("nats.conf");
+    for (text, is_right) in [(own.clone(), true), (own.replace("verify: true", "verifi: true"), false)] {
+        fs::write(&file, text).expect("written");
+        let mut command = Command::new(nats::binary());
+        command.arg("-t").arg("--config").arg(&file).env("SERVER_NAME", "consentd-nats-0");
+        let output = command.output().expect("it runs");
+        assert_eq!(output.status.success(), is_right, "{}", told(&output));
+    }
+    assert!(own.contains("sync_interval: always"), "{own}");
+}

@@ -1,0 +1,133 @@
+//! The three pages for readers, read as they are meant to be: every command is run, in order, with the real program, and what
+//! a page shows is what comes. What cannot be run here is named with its reason.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail loudly; the exemption of clippy.toml does not reach its helpers"
+)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use consentd::domain::{Reason, Verdict};
+
+#[path = "support/admission.rs"]
+mod admission;
+#[path = "support/helm.rs"]
+mod helm;
+#[path = "support/reader.rs"]
+mod reader;
+
+use helm::{Helm, Major};
+use reader::{Block, Plan, Reader, blocks};
+use serde_json::{Value, json};
+
+const DEVELOPER: &str = "docs/pipeline-developer.md";
+const ENGINEER: &str = "docs/platform-engineer.md";
+const OFFICER: &str = "docs/privacy-officer.md";
+
+/// Why a block may be left alone.
+const NOT_RUN: [&str; 3] = ["needs a cluster", "needs servers of NATS", "cannot be undone"];
+
+/// A page, read when it is tested: an edit of the text compiles nothing.
+fn page(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("read")
+}
+
+#[test]
+fn a_pipeline_developer_gets_an_answer() {
+    assert!(Reader::of(DEVELOPER).read(&page(DEVELOPER)) >= 9);
+}
+
+#[test]
+fn a_platform_engineer_runs_it() {
+    assert!(Reader::of(ENGINEER).read(&page(ENGINEER)) >= 10);
+}
+
+#[test]
+fn a_privacy_officer_proves_why_a_message_was_sent() {
+    assert!(Reader::of(OFFICER).read(&page(OFFICER)) >= 10);
+}
+
+#[test]
+fn what_is_not_run_has_a_reason_that_is_one() {
+    for path in [DEVELOPER, ENGINEER, OFFICER] {
+        for block in blocks(&page(path)) {
+            match &block.plan {
+                Plan::NotRun { why } => {
+                    assert!(NOT_RUN.contains(&why.as_str()), "{path}:{}: not run because `{why}`?", block.line);
+                }
+                Plan::Shown => assert_ne!(block.language, "sh", "{path}:{}: commands are run", block.line),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The file of that name that a page shows.
+fn shown_file(blocks: &[Block], name: &str) -> String {
+    let is_it = |block: &&Block| block.plan == Plan::File { name: name.to_owned() };
+    blocks.iter().find(is_it).unwrap_or_else(|| panic!("no page shows `{name}`")).text.clone()
+}
+
+/// The lines for Helm need a cluster to be run; that the chart takes them is seen without one.
+#[test]
+fn what_helm_is_told_is_rendered_by_both_of_its_versions() {
+    let (root, home) = (Path::new(env!("CARGO_MANIFEST_DIR")), tempfile::tempdir().expect("a folder"));
+    let mut count = 0;
+    for path in [DEVELOPER, ENGINEER, OFFICER] {
+        let blocks = blocks(&page(path));
+        let lines = blocks.iter().filter(|block| block.language == "sh").flat_map(|block| block.text.lines());
+        for line in lines.filter(|line| line.starts_with("helm ")) {
+            let words: Vec<&str> = line.split(' ').collect();
+            let ["helm", "install" | "upgrade", "consentd", chart, flags @ ..] = words.as_slice() else {
+                panic!("{path}: `{line}` is not looked at")
+            };
+            let Some(["-f", values]) = flags.last_chunk() else { panic!("{path}: `{line}` names no file of values") };
+            fs::write(home.path().join(values), shown_file(&blocks, values)).expect("written");
+            for major in Major::BOTH {
+                let rendered = Helm::start(major).template_file(&root.join(chart), "1.29.0", &home.path().join(values));
+                let objects = rendered.unwrap_or_else(|why| panic!("{path}: `{line}`, {major:?}: {why}"));
+                let kinds: BTreeSet<&str> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();
+                assert!(kinds.is_superset(&["MutatingWebhookConfiguration", "PrometheusRule"].into()), "{kinds:?}");
+            }
+            count += 1;
+        }
+    }
+    assert_eq!(count, 2);
+}
+
+/// The pod that a page shows gets what the page says.
+#[test]
+fn the_pod_that_asks_gets_its_sidecar() {
+    let pod = helm::objects(&shown_file(&blocks(&page(ENGINEER)), "pod.yaml")).remove(0);
+    let shape = fs::read_to_string(admission::folder().join("plain.json")).expect("read");
+    let mut review: Value = serde_json::from_str(&shape).expect("JSON");
+    review["request"]["object"] = pod.clone();
+    let response = admission::answer(&admission::settings(""), &review).answer["response"].clone();
+    let made = admission::applied(&pod, &admission::patch_of(&response));
+    assert_eq!(made.pointer("/spec/initContainers/0/name"), Some(&json!("consentd")), "{response}");
+    let target = json!({"name": "CONSENTD_TARGET", "value": "unix:///run/consentd/consentd.sock"});
+    assert_eq!(made.pointer("/spec/containers/0/env/0"), Some(&target), "{made}");
+}
+
+#[test]
+fn a_developer_is_told_what_to_do_with_each_reason_once() {
+    let text = page(DEVELOPER);
+    let (_, told) = text.split_once("\n## What your code does with an answer\n").expect("the section");
+    let (told, _) = told.split_once("\n## ").expect("the next one");
+    let rows: Vec<&str> = told.lines().filter(|line| line.starts_with("| ") && line.contains('`')).collect();
+    let mut seen = BTreeSet::new();
+    for row in &rows {
+        let reasons = row.split('`').skip(1).step_by(2);
+        let is_reason = |word: &&str| word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+        for word in reasons.filter(is_reason) {
+            let reason = Reason::from_name(word).unwrap_or_else(|| panic!("`{word}` is no reason"));
+            assert!(seen.insert(reason), "{word} is there twice");
+            assert_eq!(reason.verdict() == Verdict::Allow, row.starts_with("| goes on"), "{word}: {row}");
+        }
+    }
+    assert_eq!(seen, Reason::ALL.iter().copied().collect());
+}

@@ -1,0 +1,132 @@
+//! The real binary under the limits of real control groups: what it makes of them, and that it lives within them. It takes
+//! a user who may make groups; where that is not so, the tests say it and prove nothing.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail loudly; the exemption of clippy.toml does not reach its helpers"
+)]
+
+#[path = "support/group.rs"]
+mod group;
+#[path = "support/sidecar.rs"]
+mod sidecar;
+
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use group::Group;
+use serde_json::Value;
+use sidecar::{Home, Process, SERVICE, health};
+use tonic_health::ServingStatus;
+
+const CONSENTD: &str = env!("CARGO_BIN_EXE_consentd");
+/// What the smallest pods get.
+const MEMORY_BYTES: u64 = 64 << 20;
+/// Subjects of the ledger, with four records each.
+const SUBJECTS: u64 = 100_000;
+/// Questions a second: a build without optimization takes some 0.3 ms of a processor for each, of 200 ms in a second.
+const RATE: u64 = 200;
+const SECONDS: u64 = 8;
+/// How long the local copy of all of them may take to build on a machine that compiles something else.
+const BUILDING: Duration = Duration::from_mins(5);
+
+/// A group, where one can be made.
+fn group() -> Option<Group> {
+    match Group::make() {
+        Ok(group) => Some(group),
+        Err(why) => {
+            eprintln!("left out: {why}");
+            None
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("UTF-8")
+}
+
+fn print_in(group: &Group) -> Output {
+    group.run(CONSENTD).args(["config", "print", "--ledger=l"]).env_clear().output().expect("runs")
+}
+
+#[test]
+fn what_is_left_to_the_machine_follows_the_group_and_the_configuration_shows_it() {
+    let Some(group) = group() else { return };
+    group.allow_processors(200).expect("limited");
+    group.allow_memory(MEMORY_BYTES).expect("limited");
+    let printed = print_in(&group);
+    assert!(printed.status.success(), "{printed:?}");
+    assert_eq!(text(&printed.stderr), "");
+    let (processors, memory) = (group.processors_file(), group.memory_file());
+    for expected in [
+        format!("# Here: 1, with 200m of a processor, by {}\nworkers = \"auto\"\n", processors.display()),
+        format!("# Here: 8MiB, with 64 MiB of memory, by {}\ncache_bytes = \"auto\"\n", memory.display()),
+        format!("# Here: 2MiB, with 64 MiB of memory, by {}\nstore_cache_bytes = \"auto\"\n", memory.display()),
+    ] {
+        assert!(text(&printed.stdout).contains(&expected), "{expected}{}", text(&printed.stdout));
+    }
+
+    group.allow_memory(24 << 20).expect("limited");
+    let printed = print_in(&group);
+    assert!(printed.status.success(), "{printed:?}");
+    let warning = format!("warning: 24 MiB of memory, by {}: the kernel may end a sidecar", memory.display());
+    assert!(text(&printed.stderr).starts_with(&warning), "{}", text(&printed.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_the_limits_of_a_small_pod_it_answers_keeps_evidence_and_is_not_killed() {
+    let Some(group) = group() else { return };
+    group.allow_memory(MEMORY_BYTES).expect("limited");
+    let home = Home::new();
+    let mut write = consentd(&["bench", "ledger", "--subjects", &SUBJECTS.to_string(), "--out"]);
+    assert!(write.arg(home.ledger()).output().expect("runs").status.success());
+    // The defaults, as a pod has them.
+    let mut process = Process::spawn_by(group.run(CONSENTD), &home, &[("evidence.segment_bytes", "64MiB")], &[]);
+    let channel = process.connect().await;
+    let began = Instant::now();
+    while health(&channel, SERVICE).await != ServingStatus::Serving {
+        assert!(process.is_running(), "it ended; the kernel killed {} in the group", group.kills());
+        assert!(began.elapsed() < BUILDING, "the local copy is not there after {BUILDING:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // More than there is memory for, if all were read at once: sixteen batches of the largest size, again and again.
+    let address = format!("unix:{}", home.uds().display());
+    let mut bulk = consentd(&["bench", "run", "--address", &address, "--call", "batch", "--batch", "10000"]);
+    bulk.args(["--in-flight", "16", "--duration", "4s", "--warmup", "1s", "--subjects", &everybody()]);
+    // Some end at their deadline, on a machine that is busy with something else.
+    tokio::task::spawn_blocking(move || bulk.output().expect("runs")).await.expect("no panic");
+    assert_eq!(group.kills(), 0, "the kernel killed somebody");
+    // A build without optimization would take minutes to get here with so little.
+    group.allow_processors(200).expect("limited");
+
+    let (rate, duration) = (RATE.to_string(), format!("{SECONDS}s"));
+    let mut load = consentd(&["bench", "run", "--json", "--address", &address, "--rate", &rate]);
+    load.args(["--duration", &duration, "--warmup", "1s", "--subjects", &everybody()]);
+    let loaded = tokio::task::spawn_blocking(move || load.output().expect("runs")).await.expect("no panic");
+    assert!(loaded.status.success(), "{loaded:?}");
+    let report: Value = serde_json::from_slice(&loaded.stdout).expect("JSON");
+    let count = |name: &str| report.get(name).and_then(Value::as_u64).expect("a count");
+    assert_eq!(count("answers"), RATE * SECONDS, "{report}");
+    assert_eq!(count("answers_without_evidence"), 0, "{report}");
+    let allowed = report.pointer("/verdicts/ALLOW").and_then(Value::as_u64).expect("a count");
+    assert!(allowed > RATE * SECONDS / 2, "{report}");
+
+    process.terminate();
+    let status = process.ended().await;
+    assert!(status.success(), "{status}");
+    assert_eq!(group.kills(), 0, "the kernel killed somebody");
+    let evidence = home.data().join("evidence");
+    let verified = consentd(&["evidence", "verify", "--dir"]).arg(&evidence).output().expect("runs");
+    assert!(verified.status.success(), "{verified:?}");
+}
+
+fn everybody() -> String {
+    format!("crm:{{1..{SUBJECTS}}}")
+}
+
+fn consentd(arguments: &[&str]) -> Command {
+    let mut command = Command::new(CONSENTD);
+    command.env_clear().args(arguments);
+    command
+}
