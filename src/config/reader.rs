@@ -309,6 +309,7 @@ impl Reader {
     }
 
     /// A value that its own functions read and show (as TOML; nothing where there is no value).
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the one declaration of a key")]
     pub(super) fn value<T>(
         &mut self,
         key: &'static str,
@@ -323,6 +324,7 @@ impl Reader {
     }
 
     /// Like [`value`](Self::value), for one with parts, of which several may be wrong.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the one declaration of a key")]
     pub(super) fn whole<T>(
         &mut self,
         key: &'static str,
@@ -390,6 +392,7 @@ impl Reader {
         (self.entries, self.problems)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the one declaration of a key")]
     fn optional<T>(
         &mut self,
         key: &'static str,

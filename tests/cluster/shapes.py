@@ -64,6 +64,7 @@ def check(release, node):
     limits(release)
     dry_run(release)
     refused_by_its_controller(release)
+    how_long(release)
 
 
 def manifests(cluster):
@@ -91,8 +92,16 @@ def create(release, manifest, namespace, *arguments):
 def before_anybody_answers(release):
     """The webhook is registered, and none of its pods is ready yet."""
     release.cluster.namespace("early")
-    code, _, err = create(release, pod("early"), "early")
-    hold(code != 0 and "failed calling webhook" in err, "without a webhook that answers, a pod that asks is refused", err)
+    said = []
+
+    def is_refused():
+        code, _, err = create(release, pod("early"), "early", "--dry-run=server")
+        said[:] = [err]
+        return code != 0
+
+    # The API server is told of a new webhook, and asks it a moment later.
+    release.cluster.until("the refusal of a pod that asks", is_refused, seconds=20)
+    hold("failed calling webhook" in said[0], "without a webhook that answers, a pod that asks is refused", said[0])
     plain = pod("plain")
     del plain["metadata"]["annotations"]
     code, _, err = create(release, plain, "early")
@@ -362,3 +371,14 @@ def refused_by_its_controller(release):
 
     message = release.cluster.until("an event of the ReplicaSet", event)
     hold("consentd.io/inject" in message, f"the pods of a Deployment are refused in an event: {message}")
+
+
+def how_long(release):
+    """How long the API server waited for the webhook, its connection and the way there included."""
+    name = "apiserver_admission_webhook_admission_duration_seconds"
+    sums = {"sum": 0.0, "count": 0.0}
+    for line in release.cluster.request("GET", "/metrics").splitlines():
+        for part in sums:
+            if line.startswith(f"{name}_{part}{{") and 'name="pods.injector.consentd.io"' in line and 'rejected="false"' in line:
+                sums[part] += float(line.split()[-1])
+    hold(sums["count"] > 0, f"{sums['count']:.0f} pods cost {1000 * sums['sum'] / max(sums['count'], 1):.1f} ms each on average")
