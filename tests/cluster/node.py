@@ -155,8 +155,8 @@ class Node:
         self.folder = Path(folder)
         self.running = {}
         self.addresses = 0
-        # While it is away the containers of its pods do not run.
-        self.is_away = False
+        # While it is away the containers of its pods do not run, and new pods wait.
+        self.is_away = True
         # While it keeps volumes a changed Secret or ConfigMap does not reach its pods.
         self.keeps_volumes = False
         self.failure = None
@@ -201,7 +201,8 @@ class Node:
             if "deletionTimestamp" in pod["metadata"]:
                 self._end(uid, pod)
             elif uid not in self.running:
-                self._begin(uid, pod)
+                if not self.is_away:
+                    self._begin(uid, pod)
             else:
                 self._watch(self.running[uid])
         gone = set(self.running) - {pod["metadata"]["uid"] for pod in pods}

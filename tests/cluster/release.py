@@ -57,7 +57,7 @@ class Release:
 
     @contextlib.contextmanager
     def installed(self):
-        """Installs it; a node runs its pods."""
+        """Installs it; a node is there to run its pods, and away at first."""
         self.cluster.namespace(NAMESPACE, **RESTRICTED)
         join(self.cluster)
         self.helm("install", NAME, CHART, "--namespace", NAMESPACE, *self.values)

@@ -41,6 +41,7 @@ def check(release, node):
     """Every shape, then what needs more than a shape."""
     cluster = release.cluster
     before_anybody_answers(release)
+    node.is_away = False
     release.until_rolled_out(node)
     release.until_asked(node, pod("first"))
     ok("the API server reaches the webhook by the chart's Service and trusts the chart's certificate")
@@ -278,6 +279,11 @@ def who_is_asked_about(release, node):
     cluster.kubectl("annotate", "--namespace=shop", "pod", "silent", "consentd.io/inject=true")
     cluster.kubectl("label", "--namespace=shop", "pod", "plain", "team=mail")
     cluster.kubectl("delete", "--namespace=shop", "pod", "plain", "--wait=false")
+    crowded = pod("crowded")
+    # About as many as a pod can have: 256 KiB in all. Whoever is to be asked is found by looking at each.
+    crowded["metadata"]["annotations"] = {f"a{number:05}": "" for number in range(40_000)}
+    code, stored, err = create(release, crowded, "shop")
+    hold(code == 0, "a pod with 40,000 annotations, none of them ours, is made", err[-500:])
     hold(reviews(node) == before, "pods that do not ask, changes and deletions are not brought to the webhook", before)
     create(release, pod("counted"), "shop")
     hold(reviews(node) > before, "a pod that asks is", before)
