@@ -25,6 +25,7 @@ test: ## Set up and run every test: unit, golden, properties, integration, docum
 	.ci/node-clients >/dev/null
 	.ci/node-clients page >/dev/null
 	.ci/node-clients grafana >/dev/null
+	test "$$(id -u)" -ne 0 || .ci/image >/dev/null
 	PATH="$$(.ci/python-tools):$$(.ci/python-tools envoy):$$(.ci/python-tools rotel):$$PATH:$$(.ci/node)" \
 		cargo test --locked --all-features --all-targets
 	cargo test --locked --all-features --doc

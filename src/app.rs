@@ -270,6 +270,7 @@ fn shipping(config: &Config) -> Option<evidence::ship::Config> {
         stream: ship.stream.clone(),
         max_unshipped_bytes: ship.max_unshipped_bytes,
         keep_shipped: ship.keep_shipped,
+        wait: ship.wait,
     })
 }
 
@@ -486,6 +487,8 @@ impl Bound {
     async fn close(self) {
         let Self { evidence, exporter, running, uds, .. } = self;
         let closing = tokio::task::spawn_blocking(move || {
+            // Beside the rest: the last evidence may wait for its servers until the process is killed.
+            let copy = std::thread::spawn(move || running.stop());
             // The last spans leave while the evidence reaches the device.
             if let Some(exporter) = &exporter {
                 exporter.stop();
@@ -493,7 +496,9 @@ impl Bound {
             if let Err(error) = evidence.close() {
                 tracing::error!(%error, "the evidence could not be closed in order");
             }
-            running.stop();
+            if copy.join().is_err() {
+                tracing::error!("closing panicked");
+            }
             if let Some(exporter) = exporter {
                 exporter.join();
             }

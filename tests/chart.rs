@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 /// The versions of Kubernetes that the chart is for, and that there are schemas of: native sidecars are on since the first.
 const KUBERNETES: [&str; 9] =
     ["1.29.0", "1.30.0", "1.31.0", "1.32.0", "1.33.0", "1.34.0", "1.35.0", "1.36.0", "1.37.0"];
-/// The kinds that are of no schema of Kubernetes; `tests/chart_kinds.rs` has theirs.
+/// The kinds that are of no schema of Kubernetes; theirs, cut down, are in `tests/chart/kinds.json`.
 const FOREIGN: [&str; 4] = ["Certificate", "Issuer", "PodMonitor", "PrometheusRule"];
 
 /// What every file of values comes to, by the file's name.
@@ -128,10 +128,38 @@ fn every_object_is_valid_in_every_version_of_kubernetes() {
     }
 }
 
+#[test]
+fn every_object_of_others_is_as_their_definitions_want() {
+    let kinds: Value = serde_json::from_str(include_str!("chart/kinds.json")).expect("JSON");
+    let all: Vec<Value> = latest().into_values().flatten().collect();
+    for kind in FOREIGN {
+        let mut objects: Vec<Value> = of_kind(&all, kind).cloned().collect();
+        assert!(!objects.is_empty(), "there is no {kind}");
+        for object in &objects {
+            assert_eq!(object["apiVersion"], kinds[kind]["apiVersion"], "{kind}");
+        }
+        // That it would be found.
+        let mut broken = objects[0].clone();
+        broken["spec"]["unheardOf"] = json!(1);
+        objects.push(broken);
+        let specs = objects.iter().map(|object| &object["spec"]);
+        let lines = std::iter::once(&kinds[kind]["spec"]).chain(specs).map(Value::to_string).collect();
+        let told = foreign("schema.py", lines);
+        assert_eq!(told.len(), objects.len(), "{kind}");
+        let (broken, whole) = told.split_last().expect("some");
+        assert!(broken != "ok" && whole.iter().all(|told| told == "ok"), "{kind}: {told:?}");
+    }
+}
+
 /// What `kubernetes-validate` says of objects, strictly.
 fn validated(lines: Vec<String>) -> Vec<String> {
+    foreign("kubernetes.py", lines)
+}
+
+/// What a program in Python says of lines, a line each.
+fn foreign(program: &str, lines: Vec<String>) -> Vec<String> {
     let mut command = Command::new(helm::tools().join("bin/python"));
-    command.arg(objects::root().join("tests/foreign/kubernetes.py")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.arg(objects::root().join("tests/foreign").join(program)).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("it starts");
     let mut input = child.stdin.take().expect("piped");
     // A thread of its own: it answers while it is still being told.
@@ -189,6 +217,55 @@ fn the_program_takes_every_configuration() {
             !told.contains("lets whoever") || file == "deployment-values.yaml" || told.contains("admin.tcp"),
             "{file}: {told}"
         );
+    }
+}
+
+#[test]
+fn the_webhook_takes_all_settings_and_is_asked_where_it_answers() {
+    let mut count = 0;
+    for (file, objects) in latest() {
+        let settings = of_kind(&objects, "ConfigMap").find_map(|map| map["data"]["injector.toml"].as_str());
+        let Some(settings) = settings else { continue };
+        count += 1;
+        let output = run_with(settings, "injector.toml", &["injector", "--check", "--config"]);
+        assert!(output.status.success(), "{file}: {}\n{settings}", String::from_utf8_lossy(&output.stderr));
+        let webhook = of_kind(&objects, "MutatingWebhookConfiguration").next().expect("a webhook");
+        assert_eq!(text(webhook, "/webhooks/0/clientConfig/service/path"), consentd::injector::PATH, "{file}");
+        let [wanted, got] = [settings, &settings.replace("ledger.kind", "ledger.knid")]
+            .map(|text| run_with(text, "injector.toml", &["injector", "--check", "--config"]).status.success());
+        assert!(wanted && !got, "{file}: a wrong key is taken");
+    }
+    assert!(count > 3, "{count}");
+}
+
+/// What the webhook makes of a pod, with the settings that were rendered: the names on which the chart relies are its own.
+#[test]
+fn a_sidecar_of_the_webhook_is_scraped_and_has_the_keys_of_the_chart() {
+    let objects = &latest()["injector-cert-manager-values.yaml"];
+    let settings = of_kind(objects, "ConfigMap").find_map(|map| map["data"]["injector.toml"].as_str());
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("injector.toml");
+    std::fs::write(&file, settings.expect("settings")).expect("written");
+    let settings = consentd::injector::Settings::load(&file).expect("valid").settings;
+    let pod = json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "mailer", "annotations": {"consentd.io/inject": "true"}},
+        "spec": {"containers": [{"name": "app", "image": "mailer"}]}});
+    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "1", "operation": "CREATE", "namespace": "shop", "object": pod,
+        "kind": {"group": "", "version": "v1", "kind": "Pod"}, "resource": {"group": "", "version": "v1", "resource": "pods"}}});
+    let answered = consentd::injector::answer(&settings, review.to_string().as_bytes()).expect("readable");
+    let answered: Value = serde_json::from_slice(&answered.body).expect("JSON");
+    let patch = BASE64.decode(text(&answered, "/response/patch").as_bytes()).expect("base64");
+    let patch = String::from_utf8(patch).expect("text");
+    let monitor =
+        of_kind(objects, "PodMonitor").find(|monitor| named(monitor).ends_with("-sidecars")).expect("a monitor");
+    for wanted in [
+        format!("\"name\":\"{}\"", text(monitor, "/spec/podMetricsEndpoints/0/port")),
+        "\"secretName\":\"consentd\"".to_owned(),
+        "\"image\":\"ghcr.io/consentd/consentd:0.1.0\"".to_owned(),
+        "\"memory\":\"96Mi\"".to_owned(),
+    ] {
+        assert!(patch.contains(&wanted), "no {wanted} in {patch}");
     }
 }
 

@@ -294,3 +294,37 @@ fn tail_shows_the_last_events_and_those_that_cannot_be_read() {
     assert_eq!(all[30]["unreadable"]["subjects"][0], "crm:7");
     assert!(all[30]["token"].as_str().expect("a token").parse::<Token>().is_ok());
 }
+
+#[test]
+fn a_catalogue_is_published_once_however_often_that_is_asked_for() {
+    let shop = Shop::new();
+    let write = |version: u64, purpose: &str| {
+        let text = format!(
+            r#"{{"version":{version},"channels":[{{"key":"email"}}],
+            "purposes":[{{"key":"{purpose}","legalBasis":"LEGAL_BASIS_CONSENT","channels":["email"]}}]}}"#
+        );
+        std::fs::write(shop.path("catalogue.json"), text).expect("it is written");
+        shop.path("catalogue.json").to_str().expect("text").to_owned()
+    };
+    let file = write(2, "a");
+    let first = shop.ok(&["catalogue", "--once", &file]);
+    assert!(first.starts_with("catalogue version 2 with 1 purposes\n"), "{first}");
+    let token = first.lines().nth(1).expect("a token").to_owned();
+    let again = shop.ok(&["catalogue", "--once", &file]);
+    assert_eq!(again, format!("catalogue version 2 is in force already; nothing was written\n{token}\n"));
+    let again: serde_json::Value =
+        serde_json::from_str(&shop.ok(&["catalogue", "--once", &file, "--json"])).expect("JSON");
+    assert_eq!(again["written"], false);
+
+    let (_, told) = shop.fails(&["catalogue", "--once", &write(2, "b")]);
+    assert!(told.contains("the ledger has another catalogue of version 2") && told.contains("the version 3"), "{told}");
+    let (_, told) = shop.fails(&["catalogue", "--once", &write(1, "b")]);
+    assert!(told.contains("version 2 is in force: a catalogue of version 1 would not take its place"), "{told}");
+    assert_eq!(lines(&shop.ledger()).len(), 1, "what was refused was written");
+    shop.ok(&["catalogue", "--once", &write(3, "b")]);
+    assert_eq!(lines(&shop.ledger()).len(), 2);
+    // Of one version the later by event time is in force, and that is the one to compare with.
+    shop.ok(&["catalogue", &write(3, "c")]);
+    let again = shop.ok(&["catalogue", "--once", &write(3, "c")]);
+    assert!(again.starts_with("catalogue version 3 is in force already"), "{again}");
+}

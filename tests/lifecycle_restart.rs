@@ -5,6 +5,7 @@
 #[path = "support/central.rs"]
 mod central;
 #[path = "support/nats.rs"]
+#[allow(dead_code, reason = "each test uses its part")]
 mod nats;
 #[path = "support/pod.rs"]
 mod pod;
@@ -12,11 +13,12 @@ mod pod;
 mod sidecar;
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ::consentd::ledger::nats::NatsLedger;
-use ::consentd::nats::Tls;
-use ::consentd::proto::v1::Reason;
+use consentd::ledger::nats::NatsLedger;
+use consentd::nats::Tls;
+use consentd::proto::v1::Reason;
 use nats::{NatsServer, Options};
 use pod::{App, check_evidence};
 use sidecar::{
@@ -219,4 +221,55 @@ async fn the_app_waits_for_a_ledger_that_is_away_and_is_denied_while_it_is() {
     sidecar.terminate();
     assert_eq!(sidecar.ended().await.code(), Some(0));
     assert!(check_evidence(&home, &app.book()) > 0);
+}
+
+fn consentd(arguments: &[&str]) {
+    let output = Command::new(env!("CARGO_BIN_EXE_consentd")).args(arguments).env_clear().output().expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// On a volume that goes with the pod: what has not left when the sidecar ends is gone. The servers are away when the app ends,
+/// and come back while the sidecar waits for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_app_was_allowed_outlives_the_pod_and_its_volume() {
+    let mut server = NatsServer::start(&Options::default());
+    let url = server.url();
+    consentd(&["evidence", "init", "--to", &url]);
+    let home = pod::home();
+    let settings = [("evidence.ship", "nats"), ("evidence.ship_url", &url), ("evidence.ship_wait", "20s")];
+    let mut sidecar = Process::spawn(&home, &settings);
+    let mut app = App::start(&home, "book", Duration::from_millis(300));
+    app.is_allowed().await;
+    server.kill();
+    app.hears(100).await;
+    let back = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(Duration::from_secs(2));
+        server.restart();
+        server
+    });
+    let ended = pod::terminate(&mut app, &mut sidecar, PATIENCE).await;
+    let _server = back.await.expect("no panic");
+    assert_eq!((ended.app.code(), ended.sidecar.code()), (Some(0), Some(0)), "{ended:?}");
+    lose(&home.data());
+
+    let into = home.path("collected");
+    consentd(&["evidence", "collect", "--from", &url, "--into", into.to_str().expect("UTF-8")]);
+    let instances: Vec<_> = std::fs::read_dir(&into).expect("listed").flatten().map(|entry| entry.path()).collect();
+    let instance = instances.iter().find(|folder| folder.join("instance").exists()).expect("an instance");
+    assert!(pod::check_evidence_in(instance, false, &app.book()) > 30);
+}
+
+/// Servers that do not come back hold the end up for as long as was said, and no longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn evidence_that_cannot_leave_is_waited_for_as_long_as_was_said() {
+    let home = pod::home();
+    let nowhere = format!("nats://127.0.0.1:{}", nats::free_port());
+    let settings = [("evidence.ship", "nats"), ("evidence.ship_url", &*nowhere), ("evidence.ship_wait", "1500ms")];
+    let mut sidecar = Process::spawn(&home, &settings);
+    let mut app = App::start(&home, "book", Duration::ZERO);
+    app.is_allowed().await;
+    let ended = pod::terminate(&mut app, &mut sidecar, PATIENCE).await;
+    assert_eq!(ended.sidecar.code(), Some(0), "{ended:?}");
+    assert!((1.4..10.0).contains(&ended.sidecar_took.as_secs_f64()), "{ended:?}");
+    assert!(check_evidence(&home, &app.book()) > 0, "on a volume that stays it is shipped at the next start");
 }

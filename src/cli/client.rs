@@ -34,21 +34,21 @@ pub(super) struct Sidecar {
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct TlsFiles {
     /// Speak TLS to it: the authorities that its certificate is signed by, in PEM.
-    #[arg(long, value_name = "FILE")]
-    tls_ca: Option<PathBuf>,
+    #[arg(id = "tls_ca", long = "tls-ca", value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// The certificate to show it, in PEM.
-    #[arg(long, value_name = "FILE", requires = "tls_ca", requires = "tls_key")]
-    tls_cert: Option<PathBuf>,
+    #[arg(id = "tls_cert", long = "tls-cert", value_name = "FILE", requires = "tls_ca", requires = "tls_key")]
+    cert: Option<PathBuf>,
     /// The key of that certificate, in PEM.
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    tls_key: Option<PathBuf>,
+    #[arg(id = "tls_key", long = "tls-key", value_name = "FILE", requires = "tls_cert")]
+    key: Option<PathBuf>,
 }
 
 impl Sidecar {
     /// The files of TLS: authorities, certificate, key.
     pub(super) fn tls_files(&self) -> [Option<PathBuf>; 3] {
-        let TlsFiles { tls_ca, tls_cert, tls_key } = &self.tls;
-        [tls_ca.clone(), tls_cert.clone(), tls_key.clone()]
+        let TlsFiles { ca, cert, key } = &self.tls;
+        [ca.clone(), cert.clone(), key.clone()]
     }
 
     /// The address, and how it is spoken to.
@@ -60,9 +60,9 @@ impl Sidecar {
 impl TlsFiles {
     /// An address, and how it is spoken to.
     pub(super) fn spoken_to(&self, address: &Address) -> Address {
-        match (address, &self.tls_ca) {
+        match (address, &self.ca) {
             (Address::Tcp(address), Some(ca)) => {
-                let shown = self.tls_cert.clone().zip(self.tls_key.clone());
+                let shown = self.cert.clone().zip(self.key.clone());
                 Address::Tls(address.clone(), Tls { ca: ca.clone(), shown })
             }
             (address, _) => address.clone(),
@@ -71,7 +71,7 @@ impl TlsFiles {
 
     /// Whether TLS is to be spoken.
     pub(super) const fn is_given(&self) -> bool {
-        self.tls_ca.is_some()
+        self.ca.is_some()
     }
 }
 

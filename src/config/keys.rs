@@ -74,6 +74,9 @@ pub const DEFAULT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 pub const DEFAULT_SHIP_STREAM: &str = "CONSENT_EVIDENCE";
 /// Bytes, 1 MiB to 1 TiB. Two weeks of ten answers a second, or a quarter of an hour of 20,000, without a server.
 pub const DEFAULT_MAX_UNSHIPPED_BYTES: u64 = 4 << 30;
+/// Time, 0 s to 1 h. Servers that are there take the last batches in milliseconds. On a volume that goes with the pod, as long as
+/// its grace period allows: what has not left by then is lost.
+pub const DEFAULT_SHIP_WAIT: Duration = Duration::from_secs(5);
 /// Time, 100 ms to 1 min. As OTLP has it: nothing waits for it but the next batch.
 pub const DEFAULT_OTLP_TIMEOUT: Duration = Duration::from_secs(10);
 /// A share, 0 to 1. Of a busy sidecar's 20,000 answers a second 200 are enough to see; denials come on top.
@@ -279,6 +282,8 @@ pub struct Ship {
     pub max_unshipped_bytes: u64,
     /// How long after its end a shipped month is kept; `None` is for good.
     pub keep_shipped: Option<Duration>,
+    /// The longest that the end waits for what is still to be shipped.
+    pub wait: Duration,
 }
 
 /// Whether evidence is shipped.

@@ -90,14 +90,14 @@ pub fn schema() -> Value {
                 root.insert(entry.key.to_owned(), property(entry));
             }
             Some((section, name)) => {
-                let table = root.entry(section).or_insert_with(|| table(Map::new()));
+                let table = root.entry(section).or_insert_with(|| table(&Map::new()));
                 if let Some(properties) = table.get_mut("properties").and_then(Value::as_object_mut) {
                     properties.insert(name.to_owned(), property(entry));
                 }
             }
         }
     }
-    let mut schema = table(root);
+    let mut schema = table(&root);
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
         schema.insert("$id".to_owned(), json!(ID));
@@ -106,7 +106,7 @@ pub fn schema() -> Value {
     schema
 }
 
-fn table(properties: Map<String, Value>) -> Value {
+fn table(properties: &Map<String, Value>) -> Value {
     json!({"type": "object", "additionalProperties": false, "properties": properties})
 }
 

@@ -419,6 +419,7 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
         ("evidence.ship_tls_key_file", "/etc/consentd/key.pem"),
         ("evidence.max_unshipped_bytes", "16GiB"),
         ("evidence.keep_shipped", "2160h"),
+        ("evidence.ship_wait", "20s"),
         ("ext_authz.subject", "metadata:jwt/a%2Fb%2Cc/\"sub\", path:/a/*/{subject}/**, query:u"),
         ("ext_authz.subject_space", "crm"),
         ("ext_authz.purpose", "extension:purpose, value:marketing"),

@@ -48,6 +48,8 @@ pub struct Config {
     pub max_unshipped_bytes: u64,
     /// How long after its end a month that the stream has acknowledged is kept here; nothing keeps it for good.
     pub keep_shipped: Option<Duration>,
+    /// The longest that the end waits for what is still to be acknowledged, also while the servers are away.
+    pub wait: Duration,
 }
 
 /// Where a log stands that is to be shipped.

@@ -37,8 +37,8 @@ const PATROL_INTERVAL: Duration = Duration::from_secs(30);
 /// The pauses between attempts, doubling.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How long the end of the process waits for the last batches.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// The longest pause once the process is ending, which cuts a longer one short.
+const PAUSE_AT_END: Duration = Duration::from_millis(500);
 /// The ends of this many batches are remembered, to know one's own messages by.
 const ENDS_KEPT: usize = 256;
 
@@ -152,9 +152,9 @@ impl Shipper<'_> {
         let mut closing_since = None;
         loop {
             let acknowledged = self.acknowledged;
-            let (shared, outlet) = (self.shared, self.outlet);
+            let (shared, wait) = (self.shared, self.config.wait);
             let halt = tokio::select! {
-                () = told_to_end(shared, outlet, &mut closing_since) => Halt::Stopped,
+                () = told_to_end(shared, wait, &mut closing_since) => Halt::Stopped,
                 Err(halt) = self.session(&mut client) => halt,
             };
             self.flights.clear();
@@ -173,9 +173,12 @@ impl Shipper<'_> {
             if self.acknowledged != acknowledged {
                 pause = PAUSE_MIN;
             }
-            let ended = told_to_end(shared, outlet, &mut closing_since);
-            if tokio::time::timeout(pause, ended).await.is_ok() {
-                return;
+            let paused = Instant::now();
+            while paused.elapsed() < closing_since.map_or(pause, |_| pause.min(PAUSE_AT_END)) {
+                let ended = told_to_end(shared, wait, &mut closing_since);
+                if tokio::time::timeout(END_INTERVAL, ended).await.is_ok() {
+                    return;
+                }
             }
             pause = (pause * 2).min(PAUSE_MAX);
         }
@@ -433,13 +436,13 @@ impl Shipper<'_> {
 
 /// Waits until the thread is to end: at once where the log was dropped, and where nothing leaves anyway; otherwise with
 /// some patience for the last batches.
-async fn told_to_end(shared: &Shared, outlet: &Outlet, closing_since: &mut Option<Instant>) {
+async fn told_to_end(shared: &Shared, wait: Duration, closing_since: &mut Option<Instant>) {
     loop {
         match shared.stopping.load(Ordering::SeqCst) {
             ABANDONED => return,
             SIGNED => {
                 let since = *closing_since.get_or_insert_with(Instant::now);
-                if since.elapsed() > CLOSE_PATIENCE || outlet.trouble().is_some() {
+                if since.elapsed() > wait {
                     tracing::warn!("the last evidence was not shipped before the end; it is at the next start");
                     return;
                 }

@@ -205,6 +205,7 @@ fn shipping(house: &mut House, bytes_max: u64) -> EvidenceLog {
         stream: "CONSENT_EVIDENCE".to_owned(),
         max_unshipped_bytes: bytes_max,
         keep_shipped: None,
+        wait: Duration::from_secs(5),
     });
     house.open()
 }

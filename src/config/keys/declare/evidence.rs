@@ -69,6 +69,12 @@ impl Ship {
                 keys::DEFAULT_MAX_UNSHIPPED_BYTES,
                 1 << 20..=1 << 40,
             ),
+            wait: reader.duration(
+                "evidence.ship_wait",
+                "The longest that the end of the sidecar waits for what is still to be shipped, also while its servers are away.",
+                keys::DEFAULT_SHIP_WAIT,
+                Duration::ZERO..=Duration::from_hours(1),
+            ),
             keep_shipped: reader.duration_or_off(
                 "evidence.keep_shipped",
                 "How long after its end a month that was shipped is kept here; \"off\" keeps it for good.",
