@@ -1,10 +1,10 @@
-"""Every example of values, installed by Helm in a namespace of the restricted standard, upgraded, and taken away again."""
+"""Every example of values, installed by Helm where the restricted standard holds, upgraded, and taken away again."""
 
 import json
 
 from control_plane import Failed
 from node import join
-from release import CHART, RESTRICTED, hold, ok
+from release import CHART, RESTRICTED, ok
 
 NAME = "consentd"
 # What others bring into a cluster, as far as an object can be stored: their schemas are not checked here.
@@ -85,7 +85,7 @@ def prepare(cluster):
 
 
 def pods_are_made(cluster, namespace):
-    """The controllers may make every pod of the release: the restricted standard admits them. What was made, in words."""
+    """Waits until the controllers made pods of every kind, which the standard admits; the kinds, in words."""
 
     def wanted():
         found = []
