@@ -120,10 +120,10 @@ fn there_are_shapes_of_every_kind() {
     let mut asked = String::new();
     for shape in shapes() {
         *counts.entry(review(&settings, &shape).outcome.as_str()).or_default() += 1;
-        asked += &fs::read_to_string(folder().join(format!("{shape}.json"))).expect("read");
+        asked += &fs::read_to_string(admission::path(&shape)).expect("read");
     }
-    assert!(counts.values().sum::<usize>() >= 60, "{counts:?}");
-    assert!(counts["injected"] >= 30, "{counts:?}");
+    assert!(counts.values().sum::<usize>() >= 120, "{counts:?}");
+    assert!(counts["injected"] >= 60, "{counts:?}");
     for outcome in Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Unreadable) {
         assert!(counts.contains_key(outcome.as_str()), "no shape is {}", outcome.as_str());
     }
@@ -266,7 +266,7 @@ fn others_apply_each_patch_and_find_a_valid_pod() {
     for shape in shapes() {
         let Reviewed { request, answer, .. } = review(&settings, &shape);
         let pair = json!({ "request": request["request"], "response": answer["response"] });
-        fs::write(work.path().join(format!("{shape}.json")), pair.to_string()).expect("written");
+        fs::write(work.path().join(format!("{}.json", shape.replace('/', "-"))), pair.to_string()).expect("written");
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/admission/check.py");
     let output = Command::new(python).arg(script).arg(work.path()).output().expect("it runs");
@@ -277,6 +277,6 @@ fn others_apply_each_patch_and_find_a_valid_pod() {
         let line = out.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
         line.and_then(|count| count.parse::<usize>().ok()).unwrap_or_else(|| panic!("no {word}: {out}"))
     };
-    assert!(count("patched") >= 30 && count("validated") >= 250 && count("restricted") >= 1, "{out}");
+    assert!(count("patched") >= 60 && count("validated") >= 500 && count("restricted") >= 1, "{out}");
     assert!(count("newest") >= 37, "{out}");
 }

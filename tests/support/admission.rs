@@ -30,14 +30,30 @@ pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/admission")
 }
 
-/// The names of the reviews, in order.
+/// What the names of reviews begin with that a real API server has asked.
+const RECORDED: &str = "recorded/";
+
+/// The file of a review.
+pub(crate) fn path(shape: &str) -> PathBuf {
+    let folder = match shape.strip_prefix(RECORDED) {
+        Some(_) => folder().with_file_name("cluster"),
+        None => folder(),
+    };
+    folder.join(format!("{shape}.json"))
+}
+
+/// The names of the reviews, in order: those written for these tests, then those that a real API server has asked.
 pub(crate) fn shapes() -> Vec<String> {
-    let entries = fs::read_dir(folder()).expect("a folder").map(|entry| entry.expect("an entry").path());
-    let reviews = entries.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
-    let mut names: Vec<String> =
-        reviews.map(|path| path.file_stem().expect("a name").to_str().expect("UTF-8").to_owned()).collect();
-    names.sort();
-    names
+    let names_in = |prefix: &str| {
+        let entries = fs::read_dir(path(&format!("{prefix}x")).parent().expect("a folder")).expect("a folder");
+        let reviews = entries.map(|entry| entry.expect("an entry").path());
+        let reviews = reviews.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+        let name = |path: PathBuf| format!("{prefix}{}", path.file_stem().expect("a name").to_str().expect("UTF-8"));
+        let mut names: Vec<String> = reviews.map(name).collect();
+        names.sort();
+        names
+    };
+    [names_in(""), names_in(RECORDED)].concat()
 }
 
 /// The settings of these tests, with keys of which each replaces the one of its name.
@@ -54,7 +70,7 @@ pub(crate) fn settings(keys: &str) -> Settings {
 
 /// The answer to a review of these tests.
 pub(crate) fn review(settings: &Settings, shape: &str) -> Reviewed {
-    let bytes = fs::read(folder().join(format!("{shape}.json"))).expect("read");
+    let bytes = fs::read(path(shape)).expect("read");
     answer(settings, &serde_json::from_slice(&bytes).expect("JSON"))
 }
 
@@ -73,18 +89,18 @@ pub(crate) fn patch_of(response: &Value) -> Vec<Value> {
 }
 
 /// What additions make of a document. Source: RFC 6902, 4.1. Others apply them too, in `check.py`.
-pub(crate) fn applied(document: &Value, patch: &[Value]) -> Value {
+pub(crate) fn applied(document: &Value, additions: &[Value]) -> Value {
     let mut document = document.clone();
-    for addition in patch {
+    for addition in additions {
         assert_eq!(addition["op"], "add", "{addition}");
-        let path = addition["path"].as_str().expect("a path");
-        let (list, name) = path.rsplit_once('/').expect("a place");
+        let at = addition["path"].as_str().expect("a path");
+        let (list, name) = at.rsplit_once('/').expect("a place");
         let name = name.replace("~1", "/").replace("~0", "~");
-        match document.pointer_mut(list).unwrap_or_else(|| panic!("no {list} for {path}")) {
+        match document.pointer_mut(list).unwrap_or_else(|| panic!("no {list} for {at}")) {
             Value::Array(elements) if name == "-" => elements.push(addition["value"].clone()),
             Value::Array(elements) => elements.insert(name.parse().expect("a place"), addition["value"].clone()),
             Value::Object(fields) => _ = fields.insert(name, addition["value"].clone()),
-            other => panic!("{path}: nothing can be added to {other}"),
+            other => panic!("{at}: nothing can be added to {other}"),
         }
     }
     document
