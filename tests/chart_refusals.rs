@@ -12,6 +12,7 @@ use objects::chart;
 use serde_json::{Value, json};
 
 /// What is wrong with each, in part of a sentence.
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn refused() -> Vec<(Value, &'static str)> {
     let ledger = |more: Value| {
         let mut ledger = json!({"url": "tls://nats.example:4222"});

@@ -116,9 +116,12 @@ async fn under_the_limits_of_a_small_pod_it_answers_keeps_evidence_and_is_not_ki
     let status = process.ended().await;
     assert!(status.success(), "{status}");
     assert_eq!(group.kills(), 0, "the kernel killed somebody");
-    let evidence = home.data().join("evidence");
-    let verified = consentd(&["evidence", "verify", "--dir"]).arg(&evidence).output().expect("runs");
+    let mut verify = consentd(&["evidence", "verify", "--json", "--dir"]);
+    let verified = verify.arg(home.data().join("evidence")).output().expect("runs");
     assert!(verified.status.success(), "{verified:?}");
+    let months = text(&verified.stdout).lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let records: u64 = months.filter_map(|month| month.get("records")?.as_u64()).sum();
+    assert!(records > RATE * SECONDS, "{records} records: each answer left one, and so did the first seconds");
 }
 
 fn everybody() -> String {

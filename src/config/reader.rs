@@ -24,6 +24,9 @@ pub(super) const OFF: &str = "off";
 /// The word for what the machine suggests.
 pub(super) const AUTO: &str = "auto";
 
+/// What a value may be: for people, and for programs.
+pub(super) type Form<'f> = (&'f str, Shape);
+
 /// A declared key and the value in effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -68,7 +71,7 @@ impl Reader {
             let text = quoted(raw, "a duration in quotes, such as \"250ms\"", parse_duration)?;
             within(parse_duration(text)?, &range, format_duration)
         };
-        self.value(key, meaning, &limits, DURATION, default, parse, |span| quote(&format_duration(*span)))
+        self.value(key, meaning, (&limits, DURATION), default, parse, |span| quote(&format_duration(*span)))
     }
 
     /// An amount of bytes.
@@ -84,7 +87,7 @@ impl Reader {
             let text = quoted(raw, "a size in quotes, such as \"64MiB\"", parse_size)?;
             within(parse_size(text)?, &range, format_size)
         };
-        self.value(key, meaning, &limits, SIZE, default, parse, |size| quote(&format_size(*size)))
+        self.value(key, meaning, (&limits, SIZE), default, parse, |size| quote(&format_size(*size)))
     }
 
     /// An amount of bytes, or "auto".
@@ -104,7 +107,7 @@ impl Reader {
             within(parse_size(text)?, &range, format_size).map(CacheBytes::Fixed)
         };
         let shape = Shape::Either(vec![Shape::Words(vec![AUTO]), SIZE]);
-        self.value(key, meaning, &limits, shape, default, parse, |size| match size {
+        self.value(key, meaning, (&limits, shape), default, parse, |size| match size {
             CacheBytes::Auto => quote(AUTO),
             CacheBytes::Fixed(bytes) => quote(&format_size(*bytes)),
         })
@@ -121,12 +124,12 @@ impl Reader {
         let limits = format!("{} to {}", range.start(), range.end());
         let parse = |raw: &Raw| within(number(raw)?, &range, |number| number.to_string());
         let shape = Shape::Whole { least: *range.start(), most: *range.end() };
-        self.value(key, meaning, &limits, shape, default, parse, ToString::to_string)
+        self.value(key, meaning, (&limits, shape), default, parse, ToString::to_string)
     }
 
     /// A switch.
     pub(super) fn switch(&mut self, key: &'static str, meaning: &'static str, default: bool) -> bool {
-        self.value(key, meaning, "true or false", Shape::Truth, default, boolean, ToString::to_string)
+        self.value(key, meaning, ("true or false", Shape::Truth), default, boolean, ToString::to_string)
     }
 
     /// One of a few words.
@@ -148,19 +151,19 @@ impl Reader {
             quote(found.map_or("", |(word, _)| *word))
         };
         let shape = Shape::Words(words.iter().map(|(word, _)| *word).collect());
-        self.value(key, meaning, &list, shape, default, parse, show)
+        self.value(key, meaning, (&list, shape), default, parse, show)
     }
 
     /// A path.
     pub(super) fn path(&mut self, key: &'static str, meaning: &'static str, default: PathBuf) -> PathBuf {
-        self.value(key, meaning, "a path", Shape::Text, default, path, show_path)
+        self.value(key, meaning, ("a path", Shape::Text), default, path, show_path)
     }
 
     /// A path without which nothing works. Where it is missing the result is empty, and there is a problem.
     pub(super) fn required_path(&mut self, key: &'static str, meaning: &'static str) -> PathBuf {
         let parse = |raw: &Raw| path(raw).map(Some);
         let show = |path: &Option<PathBuf>| path.as_ref().map(show_path).unwrap_or_default();
-        let found = self.value(key, meaning, "a path; required", Shape::Text, None, parse, show);
+        let found = self.value(key, meaning, ("a path; required", Shape::Text), None, parse, show);
         if found.is_none() && self.is_sound(key) {
             let what = format!("must be set, in the file, by {} or by a flag", variable(key));
             self.problem(key, what);
@@ -184,7 +187,7 @@ impl Reader {
             }
             Ok(path)
         };
-        self.optional(key, meaning, &limits, Shape::Text, default, parse, show_path)
+        self.optional(key, meaning, (&limits, Shape::Text), default, parse, show_path)
     }
 
     /// A socket address, or "off".
@@ -201,7 +204,7 @@ impl Reader {
             })
         };
         let show = |address: &SocketAddr| quote(&address.to_string());
-        self.optional(key, meaning, "an address and port, or \"off\"", ADDRESS, default, parse, show)
+        self.optional(key, meaning, ("an address and port, or \"off\"", ADDRESS), default, parse, show)
     }
 
     /// A span of time, or "off".
@@ -217,7 +220,7 @@ impl Reader {
             let text = quoted(raw, "a duration in quotes, such as \"50ms\", or \"off\"", parse_duration)?;
             within(parse_duration(text)?, &range, format_duration)
         };
-        self.optional(key, meaning, &limits, DURATION, default, parse, |span| quote(&format_duration(*span)))
+        self.optional(key, meaning, (&limits, DURATION), default, parse, |span| quote(&format_duration(*span)))
     }
 
     /// A share between 0 and 1, or "off".
@@ -237,7 +240,7 @@ impl Reader {
             share.ok_or_else(|| format!("`{text}` is not a number between 0 and 1, nor `off`"))
         };
         let limits = "a number between 0 and 1, or \"off\"";
-        self.optional(key, meaning, limits, Shape::Share, default, parse, |share: &f64| {
+        self.optional(key, meaning, (limits, Shape::Share), default, parse, |share: &f64| {
             // With a point, as TOML wants a fraction.
             format!("{share:?}")
         })
@@ -247,7 +250,7 @@ impl Reader {
     pub(super) fn collector_or_off(&mut self, key: &'static str, meaning: &'static str) -> Option<String> {
         let limits = "http://host:4317 or https://host:4317, or \"off\"";
         let shape = Shape::Pattern("https?://.+");
-        self.optional(key, meaning, limits, shape, None, |raw| collector(text(raw)?), |address| quote(address))
+        self.optional(key, meaning, (limits, shape), None, |raw| collector(text(raw)?), |address| quote(address))
     }
 
     /// The addresses of NATS servers, or "off".
@@ -255,7 +258,7 @@ impl Reader {
         // A text that is malformed may hold a password: the error says what may be said of it.
         let parse = |raw: &Raw| text(raw)?.parse::<Servers>().map_err(|error| error.to_string());
         let limits = "nats://host:4222 or tls://host:4222, several with commas between them, or \"off\"";
-        self.optional(key, meaning, limits, SERVERS, None, parse, |servers| quote(&servers.to_string()))
+        self.optional(key, meaning, (limits, SERVERS), None, parse, |servers| quote(&servers.to_string()))
     }
 
     /// Where others reach us over HTTPS, or "off".
@@ -279,7 +282,7 @@ impl Reader {
             Ok(text.to_owned())
         };
         let limits = "https://host or https://host/path, or \"off\"";
-        self.optional(key, meaning, limits, Shape::Pattern("https://.+"), None, parse, |url| quote(url))
+        self.optional(key, meaning, (limits, Shape::Pattern("https://.+")), None, parse, |url| quote(url))
     }
 
     /// Where a part of the question of a check comes from, or "off".
@@ -288,7 +291,7 @@ impl Reader {
         let show = |sources: &Sources| quote(&if sources.is_empty() { OFF.to_owned() } else { sources.to_string() });
         let default = parse(default).unwrap_or_default();
         let limits = "sources with commas between them, or \"off\"";
-        self.value(key, meaning, limits, Shape::Text, default, |raw| parse(text(raw)?), show)
+        self.value(key, meaning, (limits, Shape::Text), default, |raw| parse(text(raw)?), show)
     }
 
     /// The name of a stream of NATS. Source: nats-server 2.15, names of streams: they stand in subjects and are folders.
@@ -305,36 +308,33 @@ impl Reader {
         };
         let limits = "a name of letters, digits, - and _";
         let shape = Shape::Pattern("[A-Za-z0-9_-]{1,255}");
-        self.value(key, meaning, limits, shape, default.to_owned(), parse, |name| quote(name))
+        self.value(key, meaning, (limits, shape), default.to_owned(), parse, |name| quote(name))
     }
 
     /// A value that its own functions read and show (as TOML; nothing where there is no value).
-    #[expect(clippy::too_many_arguments, reason = "each is a part of the one declaration of a key")]
     pub(super) fn value<T>(
         &mut self,
         key: &'static str,
         meaning: &'static str,
-        limits: &str,
-        shape: Shape,
+        form: Form<'_>,
         default: T,
         parse: impl Fn(&Raw) -> Result<T, String>,
         show: impl Fn(&T) -> String,
     ) -> T {
-        self.whole(key, meaning, limits, shape, default, |raw| parse(raw).map_err(|what| vec![what]), show)
+        self.whole(key, meaning, form, default, |raw| parse(raw).map_err(|what| vec![what]), show)
     }
 
     /// Like [`value`](Self::value), for one with parts, of which several may be wrong.
-    #[expect(clippy::too_many_arguments, reason = "each is a part of the one declaration of a key")]
     pub(super) fn whole<T>(
         &mut self,
         key: &'static str,
         meaning: &'static str,
-        limits: &str,
-        shape: Shape,
+        form: Form<'_>,
         default: T,
         parse: impl Fn(&Raw) -> Result<T, Vec<String>>,
         show: impl Fn(&T) -> String,
     ) -> T {
+        let (limits, shape) = form;
         let limits = match show(&default) {
             none if none.is_empty() => limits.to_owned(),
             default => format!("{limits}; default {default}"),
@@ -392,20 +392,18 @@ impl Reader {
         (self.entries, self.problems)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is a part of the one declaration of a key")]
     fn optional<T>(
         &mut self,
         key: &'static str,
         meaning: &'static str,
-        limits: &str,
-        shape: Shape,
+        form: Form<'_>,
         default: Option<T>,
         parse: impl Fn(&Raw) -> Result<T, String>,
         show: impl Fn(&T) -> String,
     ) -> Option<T> {
         let parse = |raw: &Raw| if *raw == Raw::Text(OFF.to_owned()) { Ok(None) } else { parse(raw).map(Some) };
         let show = |value: &Option<T>| value.as_ref().map_or_else(|| quote(OFF), &show);
-        self.value(key, meaning, limits, shape.or_off(), default, parse, show)
+        self.value(key, meaning, (form.0, form.1.or_off()), default, parse, show)
     }
 
     /// What the sources say about a key, the weakest first.

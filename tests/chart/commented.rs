@@ -29,7 +29,7 @@ pub(crate) fn commented(text: &str) -> Vec<Commented> {
             path.push((depth, key));
             let name = path.iter().map(|(_, key)| *key).collect::<Vec<_>>().join(".");
             let is_described = found.iter().any(|outer| name.starts_with(&format!("{}.", outer.name)));
-            assert!(!(is_described && !comment.is_empty()), "{name}: described, and so is what it is in");
+            assert!(!is_described || comment.is_empty(), "{name}: described, and so is what it is in");
             if !comment.is_empty() {
                 found.push(Commented { name, comment: comment.join(" ") });
             }

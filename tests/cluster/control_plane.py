@@ -1,6 +1,7 @@
 """A Kubernetes control plane on the loopback: etcd, the API server and the controllers, unmodified, without nodes.
 
-There is no kubelet and no scheduler. What is stored was admitted, defaulted and validated as in any cluster; nothing runs.
+There is no kubelet and no scheduler. What is stored was admitted, defaulted and validated as in any cluster; no
+container runs.
 """
 
 import json
@@ -135,18 +136,20 @@ class ControlPlane:
             "kube-apiserver",
             [f"--etcd-servers=http://127.0.0.1:{store}", "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"]
             # No Endpoints of a loopback address are written for the Service `kubernetes`: they would be refused.
-            + [f"--secure-port={self.port}", "--endpoint-reconciler-type=none", "--service-cluster-ip-range=10.96.0.0/16"]
+            + [f"--secure-port={self.port}", "--endpoint-reconciler-type=none"]
+            + ["--service-cluster-ip-range=10.96.0.0/16", "--allow-privileged=true"]
             + [f"--tls-cert-file={certificate}", f"--tls-private-key-file={key}", f"--client-ca-file={pki.certificate}"]
             + ["--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={accounts}"]
             + [f"--service-account-signing-key-file={accounts}", f"--token-auth-file={tokens}"]
-            + ["--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true"]
+            + ["--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction"]
             # Webhooks are reached at their endpoints: nobody here makes the addresses of Services lead anywhere.
             + ["--enable-aggregator-routing=true", "--anonymous-auth=false", "--profiling=false"],
         )
         self._wait_ready()
         self._spawn(
             "kube-controller-manager",
-            [f"--kubeconfig={self.kubeconfigs['admin']}", "--leader-elect=false", "--bind-address=127.0.0.1", "--secure-port=0"]
+            [f"--kubeconfig={self.kubeconfigs['admin']}", "--leader-elect=false"]
+            + ["--bind-address=127.0.0.1", "--secure-port=0"]
             + [f"--service-account-private-key-file={accounts}", f"--root-ca-file={pki.certificate}"]
             + ["--use-service-account-credentials=true"]
             # Without a kubelet no node has a lease: that controller would evict what the others made.

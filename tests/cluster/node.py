@@ -1,11 +1,11 @@
 """A node that runs one kind of pod, in place of scheduler, kubelet and network: the webhook's.
 
-It binds such pods to itself, lays out their volumes as a kubelet does, starts the program with the container's arguments,
-asks its readiness probe, and says in the pod's status what it found. The controllers and the API server then do what they
-do in any cluster: endpoints, rollouts, calls of the webhook at its endpoint.
+It binds such pods to itself, lays out their volumes as a kubelet does, starts the program with the container's
+arguments, asks its readiness probe, and says in the pod's status what it found. The controllers and the API server then
+do what they do in any cluster: endpoints, rollouts, calls of the webhook at its endpoint.
 
-What is not as in a cluster: an argument's path and address are those of this machine, because pods share its files and its
-network; there is no isolation, no limit, no image.
+What is not as in a cluster: an argument's path and address are those of this machine, because pods share its files and
+its network; there is no isolation, no limit, no image.
 """
 
 import base64
@@ -111,8 +111,10 @@ class Running:
     def status(self):
         """What a kubelet says of it."""
         ready = "True" if self.is_ready else "False"
-        conditions = [{"type": kind, "status": ready, "lastTransitionTime": now()} for kind in ("Ready", "ContainersReady")]
-        conditions += [{"type": kind, "status": "True", "lastTransitionTime": now()} for kind in ("Initialized", "PodScheduled")]
+        states = {"Ready": ready, "ContainersReady": ready, "Initialized": "True", "PodScheduled": "True"}
+        conditions = [
+            {"type": kind, "status": state, "lastTransitionTime": now()} for kind, state in states.items()
+        ]
         container = {
             "name": self.container["name"],
             "ready": self.is_ready,
@@ -155,8 +157,8 @@ class Node:
         self.folder = Path(folder)
         self.running = {}
         self.addresses = 0
-        # While it is away the containers of its pods do not run.
-        self.is_away = False
+        # While it is away the containers of its pods do not run, and new pods wait.
+        self.is_away = True
         # While it keeps volumes a changed Secret or ConfigMap does not reach its pods.
         self.keeps_volumes = False
         self.failure = None
@@ -201,7 +203,8 @@ class Node:
             if "deletionTimestamp" in pod["metadata"]:
                 self._end(uid, pod)
             elif uid not in self.running:
-                self._begin(uid, pod)
+                if not self.is_away:
+                    self._begin(uid, pod)
             else:
                 self._watch(self.running[uid])
         gone = set(self.running) - {pod["metadata"]["uid"] for pod in pods}
@@ -212,7 +215,8 @@ class Node:
         path = f"{self.pods}/{pod['metadata']['name']}"
         if not pod["spec"].get("nodeName"):
             target = {"apiVersion": "v1", "kind": "Node", "name": NAME}
-            binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod["metadata"]["name"]}, "target": target}
+            binding = {"apiVersion": "v1", "kind": "Binding", "target": target}
+            binding["metadata"] = {"name": pod["metadata"]["name"]}
             self.cluster.request("POST", f"{path}/binding", binding)
         self.addresses += 1
         address = f"10.244.0.{self.addresses}"

@@ -1,5 +1,5 @@
 #!/usr/bin/env -S python3 -B
-"""Records what a real API server asks a mutating webhook: creates every shape with kubectl, and keeps the AdmissionReviews.
+"""Records what a real API server asks a mutating webhook: creates every shape with kubectl, and keeps the reviews.
 
     record.py PROGRAMS FOLDER
 
@@ -42,7 +42,7 @@ class Recording:
         self.cluster.until(f"a review number {count}", lambda: len(self.reviews.kept) >= count)
 
     def keep(self, name, first=False):
-        """Writes what came since the last time under `name`; more than one review is numbered, or the `first` is kept."""
+        """Writes what came since the last time under `name`: the `first`, or all, numbered if there are more."""
         taken = self.reviews.take()
         if not taken:
             raise Failed(f"the webhook was not asked about `{name}`")
@@ -85,14 +85,15 @@ def record(cluster, reviews, folder):
             "create", "--namespace", namespace, f"--filename={SHAPES / shape}.yaml", *arguments, user=user
         )
 
-    alone = {"asks", "dry-run", "restricted", "mirror", "plain", "job", "indexed-job", "deployment", "stateful-set", "daemon-set"}
+    made = ("job", "indexed-job", "deployment", "stateful-set", "daemon-set")
+    alone = {"asks", "dry-run", "restricted", "mirror", "plain", *made}
     for shape in sorted(path.stem for path in SHAPES.glob("*.yaml")):
         if shape not in alone:
             create(shape)
             recording.keep(shape)
 
     # What controllers make, in their own names.
-    for shape in ("job", "indexed-job", "deployment", "stateful-set", "daemon-set"):
+    for shape in made:
         create(shape)
         recording.wait(1)
         recording.keep(shape)
@@ -149,12 +150,14 @@ def record(cluster, reviews, folder):
         "target": {"apiVersion": "v1", "kind": "Node", "name": "node-1"},
     }
     cluster.kubectl(
-        "create", "--raw", f"/api/v1/namespaces/{NAMESPACE}/pods/plain/binding", "--filename=-", stdin=json.dumps(binding)
+        *["create", "--raw", f"/api/v1/namespaces/{NAMESPACE}/pods/plain/binding", "--filename=-"],
+        stdin=json.dumps(binding),
     )
     recording.keep("bound")
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "linux", "namespace": NAMESPACE}}
     cluster.kubectl(
-        "create", "--raw", f"/api/v1/namespaces/{NAMESPACE}/pods/linux/eviction", "--filename=-", stdin=json.dumps(eviction)
+        *["create", "--raw", f"/api/v1/namespaces/{NAMESPACE}/pods/linux/eviction", "--filename=-"],
+        stdin=json.dumps(eviction),
     )
     recording.keep("evicted")
     # The node is not there: the connection fails after admission.
@@ -172,7 +175,7 @@ def merged(stored, patch):
 
 
 def reinvoked(cluster, folder, name, namespace):
-    """Two webhooks, the first of which adds a sidecar, the later a container: what the first is asked, and asked again."""
+    """Two webhooks: one adds a sidecar, the later a container. What the first is asked, and asked again."""
 
     def sidecar(review):
         spec = review["request"]["object"]["spec"]

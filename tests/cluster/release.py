@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from control_plane import Failed, must, run
+from control_plane import Failed, run
 from node import Node, join
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -13,7 +13,10 @@ CHART = ROOT / "helm" / "consentd"
 NAMESPACE = "consentd-system"
 NAME = "consentd"
 # The restricted standard, in which everything of the chart has to be admitted.
-RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "latest"}
+RESTRICTED = {
+    "pod-security.kubernetes.io/enforce": "restricted",
+    "pod-security.kubernetes.io/enforce-version": "latest",
+}
 SELECTOR = f"app.kubernetes.io/instance={NAME},app.kubernetes.io/component=injector"
 
 
@@ -57,7 +60,7 @@ class Release:
 
     @contextlib.contextmanager
     def installed(self):
-        """Installs it; a node runs its pods."""
+        """Installs it; a node is there to run its pods, and away at first."""
         self.cluster.namespace(NAMESPACE, **RESTRICTED)
         join(self.cluster)
         self.helm("install", NAME, CHART, "--namespace", NAMESPACE, *self.values)
@@ -118,7 +121,8 @@ class Release:
         def injected():
             node.check()
             code, out, err = self.cluster.try_kubectl(
-                "create", "--namespace=default", "--dry-run=server", "--output=json", "--filename=-", stdin=json.dumps(pod)
+                *["create", "--namespace=default", "--dry-run=server", "--output=json", "--filename=-"],
+                stdin=json.dumps(pod),
             )
             said[:] = [err or out]
             return code == 0 and "consentd" in names(json.loads(out)["spec"].get("initContainers"))

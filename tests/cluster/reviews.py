@@ -28,7 +28,8 @@ class Reviews:
                 if patch:
                     response["patchType"] = "JSONPatch"
                     response["patch"] = base64.b64encode(json.dumps(patch).encode()).decode()
-                out = json.dumps({"apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": response}).encode()
+                answered = {"apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": response}
+                out = json.dumps(answered).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(out)))

@@ -9,7 +9,7 @@ from control_plane import Failed
 from release import NAME, NAMESPACE, hold, names, ok, pod
 from shapes import create, examine, manifests
 
-# How long the API server may go on with what it knew, in seconds: it is told of changes at once, and reads certificates anew.
+# How long the API server may go on with what it knew, in seconds: it is told of changes, and acts a moment later.
 KNOWN_SECONDS = 3
 
 
@@ -87,7 +87,7 @@ def lets_through(release, node):
     taken = next(each for each in manifests(release.cluster) if each["metadata"].get("name") == "container-taken")
     code, stored, err = create(release, taken, "later")
     is_told = "Warning: " in err and "`consentd`" in err
-    hold(code == 0 and is_told, f"with onError `allow` a pod that cannot have consentd is let through: {err.strip()}", err)
+    hold(code == 0 and is_told, f"with onError `allow` a pod that cannot have consentd is made: {err.strip()}", err)
     hold("initContainers" not in stored["spec"], "and nothing was added to it")
     gets(release, "allowed", "and a pod that can have it gets it")
     release.upgrade()
@@ -103,7 +103,8 @@ def another_certificate(release, node):
     node.keeps_volumes = True
     release.upgrade()
     renewed, trusted = certificate(release)
-    hold(renewed["tls.crt"] != secret["tls.crt"] and trusted != bundle, "near its end an upgrade makes another certificate")
+    is_another = renewed["tls.crt"] != secret["tls.crt"] and trusted != bundle
+    hold(is_another, "near its end an upgrade makes another certificate")
     time.sleep(KNOWN_SECONDS)
     gets(release, "old-certificate", "until the webhook's pods have it, the API server trusts the old one as well")
     node.keeps_volumes = False

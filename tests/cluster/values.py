@@ -1,10 +1,10 @@
-"""Every example of values, installed by Helm in a namespace of the restricted standard, upgraded, and taken away again."""
+"""Every example of values, installed by Helm where the restricted standard holds, upgraded, and taken away again."""
 
 import json
 
 from control_plane import Failed
 from node import join
-from release import CHART, RESTRICTED, hold, ok
+from release import CHART, RESTRICTED, ok
 
 NAME = "consentd"
 # What others bring into a cluster, as far as an object can be stored: their schemas are not checked here.
@@ -46,10 +46,27 @@ def check(release):
             raise Failed(f"{path.name}: an upgrade with the same values changes the manifest\n{unchanged}")
         changed = ["--set=resources.limits.memory=128Mi", "--set=terminationGracePeriodSeconds=90"]
         release.helm("upgrade", NAME, CHART, "--namespace", namespace, "--values", path, *changed)
+        if "catalogue.json:" in manifest:
+            another_catalogue(release, namespace, path)
         release.helm("rollback", NAME, "1", "--namespace", namespace)
         release.helm("uninstall", NAME, "--namespace", namespace)
         nothing_left(cluster, kinds, namespace)
         ok(f"{path.name}: installed, validated strictly, {made}, no rights, upgraded, rolled back, and gone")
+
+
+def another_catalogue(release, namespace, path):
+    """Another catalogue is another Job, in place of the one before."""
+    before = jobs(release.cluster, namespace)
+    release.helm("upgrade", NAME, CHART, "--namespace", namespace, "--values", path, "--set=catalogue.version=2")
+    after = jobs(release.cluster, namespace)
+    if len(after) != 1 or before == after:
+        raise Failed(f"{path.name}: with another catalogue the Jobs {before} became {after}")
+
+
+def jobs(cluster, namespace):
+    """The names of the Jobs that are not ending."""
+    found = cluster.list(namespace, "jobs")
+    return [each["metadata"]["name"] for each in found if "deletionTimestamp" not in each["metadata"]]
 
 
 def prepare(cluster):
@@ -68,7 +85,7 @@ def prepare(cluster):
 
 
 def pods_are_made(cluster, namespace):
-    """The controllers may make every pod of the release: the restricted standard admits them. What was made, in words."""
+    """Waits until the controllers made pods of every kind, which the standard admits; the kinds, in words."""
 
     def wanted():
         found = []

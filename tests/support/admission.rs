@@ -89,9 +89,9 @@ pub(crate) fn patch_of(response: &Value) -> Vec<Value> {
 }
 
 /// What additions make of a document. Source: RFC 6902, 4.1. Others apply them too, in `check.py`.
-pub(crate) fn applied(document: &Value, patch: &[Value]) -> Value {
+pub(crate) fn applied(document: &Value, additions: &[Value]) -> Value {
     let mut document = document.clone();
-    for addition in patch {
+    for addition in additions {
         assert_eq!(addition["op"], "add", "{addition}");
         let at = addition["path"].as_str().expect("a path");
         let (list, name) = at.rsplit_once('/').expect("a place");

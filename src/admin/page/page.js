@@ -102,7 +102,7 @@
   const table = (caption, heads, rows) => {
     const head = el("tr", {}, ...heads.map((name) => el("th", { scope: "col", class: "text" }, name)));
     const body = rows.map(([first, ...others]) =>
-      el("tr", {}, el("th", { scope: "row" }, first), ...others.map((value) => el("td", { class: "text" }, value))));
+      el("tr", {}, el("th", { scope: "row" }, first), ...others.map((value) => el("td", { class: /^[✓✗·] /.test(value) ? "text outcome" : "text" }, value))));
     const made = el("table", {}, el("caption", {}, caption), el("thead", {}, head), el("tbody", {}, ...body));
     return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, made);
   };

@@ -33,8 +33,7 @@ impl Config {
             callers: reader.whole(
                 "callers",
                 "Who may ask, and about what; without any, whoever reaches a listener, about everything.",
-                callers::LIMITS,
-                Shape::Callers,
+                (callers::LIMITS, Shape::Callers),
                 Vec::new(),
                 callers::parse,
                 callers::show,

@@ -71,8 +71,7 @@ fn space(reader: &mut Reader) -> Option<String> {
     reader.value(
         SPACE,
         "The subject's space, where the source gives the id alone; \"off\": it gives `space:id`.",
-        "a name such as \"crm\", or \"off\"",
-        Shape::Pattern("[a-z0-9_.-]{1,64}"),
+        ("a name such as \"crm\", or \"off\"", Shape::Pattern("[a-z0-9_.-]{1,64}")),
         None,
         parse,
         |space| quote(space.as_deref().unwrap_or(OFF)),

@@ -33,8 +33,7 @@ impl Server {
             uds_mode: reader.value(
                 "server.uds_mode",
                 "Who may use the Unix socket, as a file mode.",
-                "an octal mode, \"0600\" to \"0777\"",
-                Shape::Pattern("0?[67][0-7][0-7]"),
+                ("an octal mode, \"0600\" to \"0777\"", Shape::Pattern("0?[67][0-7][0-7]")),
                 keys::DEFAULT_SERVER_UDS_MODE,
                 parse_mode,
                 |mode| quote(&format!("{mode:04o}")),
@@ -102,8 +101,7 @@ impl Server {
             workers: reader.value(
                 "server.workers",
                 "How many threads answer; \"auto\" is half of the processors that the process may use.",
-                &format!("\"auto\", or 1 to {WORKERS_MAX}"),
-                Shape::Either(vec![Shape::Words(vec![AUTO]), Shape::Whole { least: 1, most: WORKERS_MAX }]),
+                (&format!("\"auto\", or 1 to {WORKERS_MAX}"), Shape::Either(vec![Shape::Words(vec![AUTO]), Shape::Whole { least: 1, most: WORKERS_MAX }])),
                 Workers::Auto,
                 parse_workers,
                 |workers| match workers {
@@ -130,8 +128,7 @@ impl Authzen {
             resource_type: reader.value(
                 "authzen.resource_type",
                 "The type of the resources whose id is a purpose; about others the answer is no.",
-                "1 to 64 characters",
-                Shape::Pattern(".{1,64}"),
+                ("1 to 64 characters", Shape::Pattern(".{1,64}")),
                 keys::DEFAULT_AUTHZEN_RESOURCE_TYPE.to_owned(),
                 parse_resource_type,
                 |text| quote(text),
@@ -157,8 +154,7 @@ impl Admin {
             ask: reader.value(
                 "admin.ask",
                 "Whether somebody on this machine may ask and explain there; \"auto\" is where anybody on it may ask anyway.",
-                "\"auto\", true or false",
-                Shape::Either(vec![Shape::Words(vec![AUTO]), Shape::Truth]),
+                ("\"auto\", true or false", Shape::Either(vec![Shape::Words(vec![AUTO]), Shape::Truth])),
                 PageAsks::Auto,
                 parse_page_asks,
                 |asks| match asks {

@@ -73,8 +73,7 @@ impl Log {
             level: reader.value(
                 "log.level",
                 "What is logged: a level, and levels by target after commas.",
-                "such as \"info\" or \"warn,consentd::replica=debug\"",
-                Shape::Text,
+                ("such as \"info\" or \"warn,consentd::replica=debug\"", Shape::Text),
                 keys::DEFAULT_LOG_LEVEL.to_owned(),
                 parse_directives,
                 |level| quote(level),
