@@ -237,8 +237,10 @@ fn every_key_of_the_configuration_that_is_named_exists() {
             if is_key {
                 named += 1;
                 assert!(keys.iter().any(|(key, _)| *key == span), "{}: `{span}`", path.display());
-            } else if span.starts_with("CONSENTD_") && span.len() > "CONSENTD_".len() && !others.contains(&span) {
-                assert!(keys.iter().any(|(_, variable)| variable == span), "{}: `{span}`", path.display());
+            } else if span.starts_with("CONSENTD_") && span.len() > "CONSENTD_".len() {
+                let name = span.split('=').next().unwrap_or(span);
+                let is_known = others.contains(&name) || keys.iter().any(|(_, variable)| variable == name);
+                assert!(is_known, "{}: `{span}`", path.display());
             }
         }
     }
