@@ -51,8 +51,9 @@ fn image() -> &'static Image {
         let built_with = std::fs::read_to_string(folder.join("built-with")).expect("said");
         let config = match built_with.trim() {
             "buildah" => {
-                let text = std::fs::read(folder.join("config.json")).expect("a configuration");
-                Some(serde_json::from_slice(&text).expect("JSON"))
+                let text = std::fs::read(folder.join("inspected.json")).expect("inspected");
+                let inspected: Value = serde_json::from_slice(&text).expect("JSON");
+                Some(inspected["Docker"]["config"].clone())
             }
             "hand" => {
                 eprintln!("image: put together by hand; nobody looks at the Dockerfile: {errors}");
