@@ -108,7 +108,7 @@ def pods_are_made(cluster, namespace):
     except Failed as failed:
         events = cluster.list(namespace, "events", "--field-selector=type=Warning")
         raise Failed(f"{failed}: {[event['message'] for event in events]}") from failed
-    return f"pods made by {', '.join(sorted(kinds))}"
+    return f"pods made by {', '.join(sorted(set(kinds)))}"
 
 
 def rights(cluster, namespace):
