@@ -182,7 +182,8 @@ impl History {
 impl Ring {
     fn add(&mut self, boot_seconds: u64, grown: &Counts) {
         let number = boot_seconds / self.step_seconds;
-        let missed = number.saturating_sub(self.newest).min(self.capacity as u64);
+        let since = if self.buckets.is_empty() { 1 } else { number.saturating_sub(self.newest) };
+        let missed = since.min(self.capacity as u64);
         for _ in 0..missed {
             if self.buckets.len() == self.capacity {
                 self.buckets.pop_front();
@@ -244,7 +245,8 @@ mod tests {
         assert!(seconds[..53].iter().all(Option::is_none), "{seconds:?}");
         assert_eq!(consents(&history, Range::TenMinutes, &clock)[59], Some(16));
         let newest = history.buckets(Range::Minute, &clock).pop().expect("a bucket");
-        assert_eq!((newest.from, newest.is_whole), (clock.now(), false));
+        // A manual clock has been up for a millisecond when it begins.
+        assert_eq!((newest.from, newest.is_whole), (clock.now().minus(Duration::from_millis(1)), false));
         // Longer than the ring: nothing of before is left.
         clock.advance(Duration::from_hours(1));
         assert!(consents(&history, Range::Minute, &clock).iter().all(Option::is_none));
