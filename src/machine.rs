@@ -107,10 +107,10 @@ fn tightest(machine: Option<u64>, groups: Vec<Limit>) -> Option<(u64, Bound)> {
     machine.into_iter().chain(groups).min_by_key(|(amount, _)| *amount)
 }
 
-/// The processors that the system may run us on. Source: Linux, proc_pid_status(5).
+/// The processors that the system may run us on. Source: Linux, `proc_pid_status(5)`.
 fn allowed_processors(status: &str) -> Option<NonZeroUsize> {
-    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
-    let count = list.trim().split(',').try_fold(0_usize, |count, range| {
+    let ranges = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    let count = ranges.trim().split(',').try_fold(0_usize, |count, range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
         count.checked_add(last.checked_sub(first)?.checked_add(1)?)
@@ -118,7 +118,7 @@ fn allowed_processors(status: &str) -> Option<NonZeroUsize> {
     NonZeroUsize::new(count)
 }
 
-/// The memory of the machine, in bytes. Source: Linux, proc_meminfo(5).
+/// The memory of the machine, in bytes. Source: Linux, `proc_meminfo(5)`.
 fn installed_memory(meminfo: &str) -> Option<u64> {
     let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kibibytes: u64 = total.trim().strip_suffix(" kB")?.trim().parse().ok()?;

@@ -18,7 +18,7 @@ pub(super) enum Hierarchy {
 pub(super) struct Mounts {
     /// What stands for `/`.
     root: PathBuf,
-    mounts: Vec<Mount>,
+    mounted: Vec<Mount>,
     memberships: Vec<Membership>,
 }
 
@@ -52,7 +52,7 @@ impl Mounts {
         let text = |name: &str| read(&root.join("proc/self").join(name)).unwrap_or_default();
         Self {
             root: root.to_owned(),
-            mounts: text("mountinfo").lines().filter_map(mount).collect(),
+            mounted: text("mountinfo").lines().filter_map(mount).collect(),
             memberships: text("cgroup").lines().filter_map(membership).collect(),
         }
     }
@@ -63,7 +63,7 @@ impl Mounts {
             return Vec::new();
         };
         // A hierarchy may be mounted more than once: the mount that shows most of what is above us is taken.
-        let mounts = self.mounts.iter().filter(|mount| mount.is_of(hierarchy));
+        let mounts = self.mounted.iter().filter(|mount| mount.is_of(hierarchy));
         let seen = mounts.map(|mount| (mount, mount.path_to(&membership.group)));
         let Some((mount, below)) = seen.max_by_key(|(_, below)| below.as_ref().map(|below| below.components().count()))
         else {
@@ -103,7 +103,7 @@ impl Membership {
     }
 }
 
-/// A line of `mountinfo`, where it is about control groups. Source: Linux, proc_pid_mountinfo(5).
+/// A line of `mountinfo`, where it is about control groups. Source: Linux, `proc_pid_mountinfo(5)`.
 fn mount(line: &str) -> Option<Mount> {
     // Optional fields lie before the hyphen, and their number varies.
     let (place, about) = line.split_once(" - ")?;
