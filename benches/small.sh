@@ -118,6 +118,7 @@ for kind in $which; do
         "${run[@]}" --rate "$rate" --warmup 0s --duration 2s >/dev/null || true
         before=$(cpu_us) slept=$(wakeups) held=$(throttled)
         report=$("${run[@]}" --rate "$rate" --warmup 0s --duration "${seconds}s") || true
+        kill -0 "$sidecar" 2>/dev/null || { echo "small.sh: the sidecar is gone; killed by the kernel: $(killed)" >&2; exit 1; }
         questions=$(field answers "$report")
         used=$(($(cpu_us) - before)) woken=$(($(wakeups) - slept)) held=$(($(throttled) - held))
         ms() { ratio "$(field "$1" "$report")" 1000 2; }

@@ -109,11 +109,11 @@ fn tightest(machine: Option<u64>, groups: Vec<Limit>) -> Option<(u64, Bound)> {
 
 /// The processors that the system may run us on. Source: Linux, `proc_pid_status(5)`.
 fn allowed_processors(status: &str) -> Option<NonZeroUsize> {
-    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
-    let count = list.trim().split(',').try_fold(0_usize, |count, range| {
-        let (from, to) = range.split_once('-').unwrap_or((range, range));
-        let (from, to): (usize, usize) = (from.parse().ok()?, to.parse().ok()?);
-        count.checked_add(to.checked_sub(from)?.checked_add(1)?)
+    let ranges = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    let count = ranges.trim().split(',').try_fold(0_usize, |count, range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        count.checked_add(last.checked_sub(first)?.checked_add(1)?)
     })?;
     NonZeroUsize::new(count)
 }

@@ -18,7 +18,7 @@ pub(super) enum Hierarchy {
 pub(super) struct Mounts {
     /// What stands for `/`.
     root: PathBuf,
-    places: Vec<Mount>,
+    mounted: Vec<Mount>,
     memberships: Vec<Membership>,
 }
 
@@ -52,7 +52,7 @@ impl Mounts {
         let text = |name: &str| read(&root.join("proc/self").join(name)).unwrap_or_default();
         Self {
             root: root.to_owned(),
-            places: text("mountinfo").lines().filter_map(mount).collect(),
+            mounted: text("mountinfo").lines().filter_map(mount).collect(),
             memberships: text("cgroup").lines().filter_map(membership).collect(),
         }
     }
@@ -63,7 +63,7 @@ impl Mounts {
             return Vec::new();
         };
         // A hierarchy may be mounted more than once: the mount that shows most of what is above us is taken.
-        let mounts = self.places.iter().filter(|mount| mount.is_of(hierarchy));
+        let mounts = self.mounted.iter().filter(|mount| mount.is_of(hierarchy));
         let seen = mounts.map(|mount| (mount, mount.path_to(&membership.group)));
         let Some((mount, below)) = seen.max_by_key(|(_, below)| below.as_ref().map(|below| below.components().count()))
         else {
