@@ -53,14 +53,13 @@ use crate::lifecycle::Lifecycle;
 use crate::proto::v1::enforcement_service_server::EnforcementService;
 use crate::telemetry::Metrics;
 use history::{History, Range};
-use listener::Ends;
+use listener::{Ends, serve};
 use page::MayAsk;
+use probes::probes;
 use seen::Window;
 
 pub use asking::{Asking, CALLER};
 pub use facts::{CacheFacts, ConnectionFacts, EvidenceFacts, Facts, Look, Setting, ShippingFacts, ViewFacts};
-pub use listener::serve;
-pub use probes::probes;
 
 /// The media types of what is shown.
 const HTML: &str = "text/html; charset=utf-8";
@@ -93,13 +92,13 @@ struct Shown {
 }
 
 impl<S: EnforcementService> Page<S> {
-    /// Serves the page and the probes until `stop` is done, as [`serve`] does.
+    /// Serves the page and the probes until `stop` is done and every connection has ended, on a thread of their own.
     ///
     /// # Errors
     /// If the listener or the thread cannot be had.
     ///
     /// # Cancel safety
-    /// As [`serve`].
+    /// When it is dropped the thread ends, and its connections with it.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
         let history = History::new();
         let counting = history.clone().fill(self.metrics.clone(), self.clock.clone());

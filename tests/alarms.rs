@@ -265,12 +265,12 @@ async fn every_name_is_one_that_the_program_shows() {
     for rule in rules() {
         let name = rule["alert"].as_str().or_else(|| rule["record"].as_str()).expect("a name").to_owned();
         let expression = rule["expr"].as_str().expect("an expression");
-        assert_eq!(unknown(expression, &all, &recorded), [String::new(); 0], "{name}");
+        assert_eq!(unknown(expression, &all, &recorded), Vec::<String>::new(), "{name}");
         count += 1;
     }
     for panel in panels() {
         for (expression, legend) in queries(&panel) {
-            assert_eq!(unknown(&expression, &all, &recorded), [String::new(); 0], "{}: {expression}", panel["title"]);
+            assert_eq!(unknown(&expression, &all, &recorded), Vec::<String>::new(), "{}: {expression}", panel["title"]);
             // What the legend names must be among the labels that are left, or of the metric itself.
             let names = Names::of(&expression);
             for label in legend.split("{{").skip(1).filter_map(|rest| rest.split("}}").next()) {

@@ -1,4 +1,5 @@
-//! What is made of other files: the schema of the chart's values and its README. Run with `UPDATE=1` it writes them anew.
+//! What is made of other files: the schema of the chart's values and its README. Run with `UPDATE=1` it writes them anew; then run
+//! it once more, for Helm may have read them before.
 //!
 //! The shape of the chart's own values is written in values.schema.json by hand; their descriptions come from the comments in
 //! values.yaml, the shape of `config` from `consentd config schema`, and that of `catalogue` from docs/catalogue.schema.json.

@@ -200,8 +200,8 @@ fn refused() -> Vec<(Value, &'static str)> {
             "config.data_dir is decided by the mode `deployment`",
         ),
         (
-            with("deployment", json!({"config": {"server": {"drain_timeout": "40s"}}})),
-            "terminationGracePeriodSeconds must be above",
+            with("deployment", json!({"config": {"server": {"drain_timeout": "1m30s500ms"}}})),
+            "terminationGracePeriodSeconds must be above 116, which",
         ),
     ]
 }

@@ -125,7 +125,7 @@ async fn a_killed_sidecar_is_missed_for_a_moment_and_nothing_it_said_is_lost() {
 fn longest_silence(app: &App) -> Duration {
     let book = app.book();
     let at: Vec<Duration> = answered(&book).map(|noted| noted.at).collect();
-    at.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+    at.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max().unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -152,15 +152,15 @@ async fn who_connects_within_the_drain_delay_is_answered_and_nobody_after_it() {
     let told = Instant::now();
     sidecar.terminate();
     eventually("it is not ready any more", async || (probe(&home, "/readyz") == Some(503)).then_some(())).await;
-    assert!(told.elapsed() < Duration::from_millis(1000), "{:?}", told.elapsed());
-    while told.elapsed() < Duration::from_millis(1000) {
+    assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
+    while told.elapsed() < Duration::from_secs(1) {
         let mut late = Client::new(connect_uds(&home.uds()).await.expect("it still takes connections"));
         assert_eq!(reason(&mut late, newsletter("crm:0")).await, Reason::Consent);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(sidecar.ended().await.code(), Some(0));
     let took = told.elapsed();
-    assert!((Duration::from_millis(1500)..Duration::from_millis(4000)).contains(&took), "{took:?}");
+    assert!((Duration::from_millis(1500)..Duration::from_secs(4)).contains(&took), "{took:?}");
     assert!(connect_uds(&home.uds()).await.is_err());
     // Who was connected all the time had an answer for each question until nobody was there.
     eventually("the app notices", async || app.book().iter().any(|noted| noted.came.is_err()).then_some(())).await;

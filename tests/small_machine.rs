@@ -90,16 +90,10 @@ async fn under_the_limits_of_a_small_pod_it_answers_keeps_evidence_and_is_not_ki
         assert!(began.elapsed() < BUILDING, "the local copy is not there after {BUILDING:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // More than there is memory for, if all were read at once: sixteen batches of the largest size, again and again.
-    let address = format!("unix:{}", home.uds().display());
-    let mut bulk = consentd(&["bench", "run", "--address", &address, "--call", "batch", "--batch", "10000"]);
-    bulk.args(["--in-flight", "16", "--duration", "4s", "--warmup", "1s", "--subjects", &everybody()]);
-    // Some end at their deadline, on a machine that is busy with something else.
-    tokio::task::spawn_blocking(move || bulk.output().expect("runs")).await.expect("no panic");
-    assert_eq!(group.kills(), 0, "the kernel killed somebody");
     // A build without optimization would take minutes to get here with so little.
     group.allow_processors(200).expect("limited");
 
+    let address = format!("unix:{}", home.uds().display());
     let (rate, duration) = (RATE.to_string(), format!("{SECONDS}s"));
     let mut load = consentd(&["bench", "run", "--json", "--address", &address, "--rate", &rate]);
     load.args(["--duration", &duration, "--warmup", "1s", "--subjects", &everybody()]);
@@ -116,9 +110,12 @@ async fn under_the_limits_of_a_small_pod_it_answers_keeps_evidence_and_is_not_ki
     let status = process.ended().await;
     assert!(status.success(), "{status}");
     assert_eq!(group.kills(), 0, "the kernel killed somebody");
-    let evidence = home.data().join("evidence");
-    let verified = consentd(&["evidence", "verify", "--dir"]).arg(&evidence).output().expect("runs");
+    let mut verify = consentd(&["evidence", "verify", "--json", "--dir"]);
+    let verified = verify.arg(home.data().join("evidence")).output().expect("runs");
     assert!(verified.status.success(), "{verified:?}");
+    let months = text(&verified.stdout).lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let records: u64 = months.filter_map(|month| month.get("records")?.as_u64()).sum();
+    assert!(records > RATE * SECONDS, "{records} records: each answer left one, and so did the first seconds");
 }
 
 fn everybody() -> String {

@@ -49,12 +49,9 @@ pub(super) struct Ends {
 
 /// Serves a router until `stop` is done and every connection has ended, on a thread of its own.
 ///
-/// # Errors
-/// If the listener or the thread cannot be had.
-///
 /// # Cancel safety
 /// When it is dropped the thread ends, and its connections with it.
-pub async fn serve(
+pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
     stop: impl Future<Output = ()> + Send + 'static,

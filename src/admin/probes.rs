@@ -19,7 +19,7 @@ struct Shown {
 }
 
 /// `/metrics`, `/readyz` and `/livez`.
-pub fn probes(lifecycle: Lifecycle, metrics: Metrics) -> Router {
+pub(super) fn probes(lifecycle: Lifecycle, metrics: Metrics) -> Router {
     Router::new()
         .route("/metrics", get(show_metrics))
         .route("/readyz", get(show_readiness))

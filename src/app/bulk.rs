@@ -1,5 +1,5 @@
 //! Calls with many questions, where memory is scarce: only so many are read at once, and the others wait with their
-//! questions still on the other side of the connection. A batch of 10,000 takes some 4 MB from being read to being answered.
+//! questions still on the other side of the connection. A batch of 10,000 takes some 16 MB from being read to being answered.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

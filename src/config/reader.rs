@@ -312,7 +312,6 @@ impl Reader {
     }
 
     /// A value that its own functions read and show (as TOML; nothing where there is no value).
-    #[expect(clippy::too_many_arguments, reason = "each is a part of the one declaration of a key")]
     pub(super) fn value<T>(
         &mut self,
         key: &'static str,
@@ -326,7 +325,6 @@ impl Reader {
     }
 
     /// Like [`value`](Self::value), for one with parts, of which several may be wrong.
-    #[expect(clippy::too_many_arguments, reason = "each is a part of the one declaration of a key")]
     pub(super) fn whole<T>(
         &mut self,
         key: &'static str,
@@ -394,7 +392,6 @@ impl Reader {
         (self.entries, self.problems)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is a part of the one declaration of a key")]
     fn optional<T>(
         &mut self,
         key: &'static str,

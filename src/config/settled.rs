@@ -11,8 +11,9 @@ use crate::machine::{ENOUGH_BYTES, Machine, Shares};
 const STREAM_SHARE_BYTES: u64 = 64 << 10;
 /// What a connection may have in flight at least. Source: RFC 9113, section 6.5.2.
 const STREAMS_LEAST: u64 = 100;
-/// What a call with 10,000 questions takes from being read to being answered, in bytes.
-const BULK_BYTES: u64 = 4 << 20;
+/// What a call with 10,000 questions takes from being read to being answered, in bytes: its text, and what is known about whom it
+/// asks about.
+const BULK_BYTES: u64 = 16 << 20;
 /// So many at once that they need not be counted.
 const BULK_UNBOUNDED: usize = 64;
 

@@ -572,8 +572,8 @@ fn what_is_left_to_the_machine_follows_it() {
     assert!(printed.contains(worker), "{printed}");
     assert_eq!(printed.matches("MiB of memory, by /memory.max\n").count(), 3, "{printed}");
     assert!(printed.contains("\n# Here: 128, with 64 MiB of memory, by /memory.max\nmax_concurrent_streams = 1024\n"));
-    assert_eq!((small.max_concurrent_streams, small.bulk_at_once), (128, NonZeroUsize::new(2)));
-    assert_eq!((large.max_concurrent_streams, large.bulk_at_once), (1024, NonZeroUsize::new(32)));
+    assert_eq!((small.max_concurrent_streams, small.bulk_at_once), (128, NonZeroUsize::new(1)));
+    assert_eq!((large.max_concurrent_streams, large.bulk_at_once), (1024, NonZeroUsize::new(8)));
     let file = file(&printed);
     assert_eq!(Config::load(&sources(Some(&file), &[], &[])).expect("reads back").config, auto.config);
 

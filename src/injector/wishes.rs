@@ -110,7 +110,7 @@ impl Wishes {
             MEMORY_REQUEST => amount(&mut self.requests, "memory", value).map_err(refused)?,
             CPU_LIMIT => amount(&mut self.limits, "cpu", value).map_err(refused)?,
             MEMORY_LIMIT => amount(&mut self.limits, "memory", value).map_err(refused)?,
-            _ => return Err("is none that consentd knows".to_owned()),
+            _ => return Err("consentd knows none of that name".to_owned()),
         }
         Ok(())
     }

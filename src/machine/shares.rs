@@ -7,8 +7,8 @@ const MIB: u64 = 1 << 20;
 /// What the process takes beside what is shared out, in bytes: itself, its threads and buffers, calls in flight, and the
 /// pages of files that the kernel needs to get on with.
 const OWN_BYTES: u64 = 20 * MIB;
-/// What the store takes beside its cache, in bytes. It keeps some sixteen thousand of its pages before it looks at how much
-/// that is: with a hundred thousand subjects 40 MB, whatever its cache may take. Measured (`benches/README.md`).
+/// What the store takes beside its cache, in bytes: with a hundred thousand subjects some 15 MB, and more while it is built.
+/// Measured (`benches/README.md`).
 const STORE_OWN_BYTES: u64 = 28 * MIB;
 /// The least memory in which a sidecar serves with evidence on, and with a copy of a hundred thousand subjects.
 pub const ENOUGH_BYTES: u64 = 56 * MIB;

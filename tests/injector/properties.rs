@@ -1,5 +1,7 @@
 //! What holds for every pod, and for what is none.
 
+use std::sync::LazyLock;
+
 use consentd::injector::{self, Outcome, Settings};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -36,6 +38,8 @@ const ANNOTATIONS: [(&str, &[&str]); 11] = [
     ("example.org/other", &["x"]),
     ("kubernetes.io/config.mirror", &["x"]),
 ];
+
+static SETTINGS: LazyLock<Settings> = LazyLock::new(|| settings(""));
 
 /// Nothing, `null`, or a value.
 fn perhaps(value: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<Option<Value>> {
@@ -213,8 +217,8 @@ fn prune(fields: &mut Map<String, Value>, is_ours: impl Fn(&Value) -> bool + Cop
     fields.retain(|_, value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()));
 }
 
-fn check(settings: &Settings, pod: &Value) -> Result<Outcome, TestCaseError> {
-    let first = answer(settings, &reviewed(pod));
+fn check(pod: &Value) -> Result<Outcome, TestCaseError> {
+    let first = answer(&SETTINGS, &reviewed(pod));
     let response = &first.answer["response"];
     let patch = patch_of(response);
     prop_assert_eq!(&response["allowed"], &json!(first.outcome != Outcome::Refused));
@@ -232,7 +236,7 @@ fn check(settings: &Settings, pod: &Value) -> Result<Outcome, TestCaseError> {
     prop_assert!(is_kept(pod, &after), "{}\n{}", pod, after);
     prop_assert_eq!(without_additions(pod), without_additions(&after));
 
-    let again = answer(settings, &reviewed(&after));
+    let again = answer(&SETTINGS, &reviewed(&after));
     prop_assert_eq!(again.outcome, Outcome::Complete, "{}: {}", again.why, after);
 
     let inits = elements(&after, "initContainers");
@@ -262,13 +266,12 @@ fn check(settings: &Settings, pod: &Value) -> Result<Outcome, TestCaseError> {
 
 #[test]
 fn every_pod_is_completed_once_and_nothing_of_it_is_touched() {
-    let settings = settings("");
     let mut injected = 0;
     let config = ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() };
     let mut runner = proptest::test_runner::TestRunner::new(config);
     let counted = std::cell::RefCell::new(&mut injected);
     let ran = runner.run(&pod(), |pod| {
-        let outcome = check(&settings, &pod)?;
+        let outcome = check(&pod)?;
         **counted.borrow_mut() += usize::from(outcome == Outcome::Injected);
         Ok(())
     });
@@ -281,15 +284,13 @@ proptest! {
 
     #[test]
     fn whatever_is_reviewed_is_answered(object in anything()) {
-        let settings = settings("");
-        let answered = answer(&settings, &reviewed(&object));
+        let answered = answer(&SETTINGS, &reviewed(&object));
         prop_assert_eq!(&answered.answer["response"]["uid"], &json!("u"));
     }
 
     #[test]
     fn whatever_comes_makes_nothing_fail(bytes in prop::collection::vec(any::<u8>(), 0..200), review in anything()) {
-        let settings = settings("");
-        let _ = injector::answer(&settings, &bytes);
-        let _ = injector::answer(&settings, review.to_string().as_bytes());
+        let _ = injector::answer(&SETTINGS, &bytes);
+        let _ = injector::answer(&SETTINGS, review.to_string().as_bytes());
     }
 }

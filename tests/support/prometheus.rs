@@ -98,7 +98,7 @@ impl Prometheus {
 
     /// What a query gives now: the series, each with its labels and value.
     pub(crate) fn query(&self, expression: &str) -> Vec<Value> {
-        let encoded: String = expression.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let encoded = expression.bytes().fold(String::new(), |encoded, byte| encoded + &format!("%{byte:02x}"));
         let page = self.get(&format!("/api/v1/query?query={encoded}"));
         let page = page.unwrap_or_else(|| panic!("`{expression}` is not answered"));
         let answer: Value = serde_json::from_str(&page).expect("JSON");

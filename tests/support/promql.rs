@@ -1,4 +1,4 @@
-//! Which names a PromQL expression uses: enough of the language to tell metrics, labels and values from functions, words
+//! Which names an expression of `PromQL` uses: enough of the language to tell metrics, labels and values from functions, words
 //! and durations. Whether it is a sound expression is promtool's to say.
 
 #![allow(clippy::panic, clippy::expect_used, reason = "tests may fail loudly")]

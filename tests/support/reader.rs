@@ -105,7 +105,7 @@ pub(crate) fn blocks(page: &str) -> Vec<Block> {
         }
         if let Some(language) = line.strip_prefix("```") {
             let body = lines.by_ref().map(|(line, _)| line).take_while(|line| *line != "```");
-            let text = body.map(|line| format!("{line}\n")).collect();
+            let text = body.flat_map(|line| [line, "\n"]).collect();
             let plan = Plan::of(comment.take(), language);
             blocks.push(Block { line: number, language: language.to_owned(), plan, text });
         }

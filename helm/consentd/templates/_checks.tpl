@@ -167,9 +167,12 @@
 {{- end -}}
 
 {{- /* Ending. */ -}}
-{{- if and $isServer (regexMatch "^[0-9]+s$" (default "25s" $server.drain_timeout)) -}}
-{{- if le (int $values.terminationGracePeriodSeconds) (int (trimSuffix "s" (default "25s" $server.drain_timeout))) -}}
-{{- $wrong = append $wrong "terminationGracePeriodSeconds must be above config.server.drain_timeout, or calls in flight are cut." -}}
+{{- if $isServer -}}
+{{- $config := include "consentd.config" . | fromJson -}}
+{{- $ends := add (include "consentd.seconds" $config.server.drain_delay | int64) (include "consentd.seconds" (default "25s" $config.server.drain_timeout) | int64) -}}
+{{- if eq $ship "nats" }}{{ $ends = add $ends (include "consentd.seconds" $config.evidence.ship_wait | int64) }}{{ end -}}
+{{- if le (int64 $values.terminationGracePeriodSeconds) $ends -}}
+{{- $wrong = append $wrong (printf "terminationGracePeriodSeconds must be above %d, which config.server.drain_delay, config.server.drain_timeout and config.evidence.ship_wait come to together, or answers and evidence are cut off." $ends) -}}
 {{- end -}}
 {{- end -}}
 

@@ -16,6 +16,17 @@
 {{- mulf (float64 $number) (float64 (default 1 (index $factors (trimPrefix $number $text)))) | int64 -}}
 {{- end -}}
 
+{{/* A span of time as consentd spells it (`1m30s`), in whole seconds, rounded up. */}}
+{{- define "consentd.seconds" -}}
+{{- $factors := dict "d" 86400000 "h" 3600000 "m" 60000 "s" 1000 "ms" 1 -}}
+{{- $millis := 0 -}}
+{{- range regexFindAll "[0-9]+(ms|d|h|m|s)" . -1 -}}
+{{- $unit := regexFind "[a-z]+$" . -}}
+{{- $millis = add $millis (mul (trimSuffix $unit . | int64) (index $factors $unit)) -}}
+{{- end -}}
+{{- div (add $millis 999) 1000 -}}
+{{- end -}}
+
 {{/* consentd's configuration as JSON: what the values say, and what follows from where it runs. */}}
 {{- define "consentd.config" -}}
 {{- $config := deepCopy .Values.config -}}
@@ -39,6 +50,8 @@
 {{- $_ := set $server "tls_cert_file" "/etc/consentd/tls/tls.crt" -}}
 {{- $_ := set $server "tls_key_file" "/etc/consentd/tls/tls.key" -}}
 {{- end -}}
+{{- /* Nodes and proxies learn only after a moment that a pod is going. */ -}}
+{{- if not (hasKey $server "drain_delay") -}}{{- $_ := set $server "drain_delay" "5s" -}}{{- end -}}
 {{- $_ := set $config "server" $server -}}
 {{- $admin := deepCopy (default dict $config.admin) -}}
 {{- $_ := set $admin "tcp" (include "consentd.listen" (list . 7312)) -}}
@@ -50,6 +63,10 @@
 {{- if and (eq (default "none" $evidence.ship) "nats") (not (hasKey $evidence "max_unshipped_bytes")) -}}
 {{- /* The default may be more than the volume holds, and a volume that is full takes the pod with it. */ -}}
 {{- $_ := set $evidence "max_unshipped_bytes" (printf "%dB" (div (include "consentd.bytes" .Values.volume.size | int64) 2)) -}}
+{{- end -}}
+{{- if and (eq (default "none" $evidence.ship) "nats") (not (hasKey $evidence "ship_wait")) -}}
+{{- /* What has not left then may go with the pod's volume. */ -}}
+{{- $_ := set $evidence "ship_wait" "20s" -}}
 {{- end -}}
 {{- $_ := set $config "evidence" $evidence -}}
 {{- end -}}
