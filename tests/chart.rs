@@ -263,7 +263,7 @@ fn a_sidecar_of_the_webhook_is_scraped_and_has_the_keys_of_the_chart() {
         format!("\"name\":\"{}\"", text(monitor, "/spec/podMetricsEndpoints/0/port")),
         "\"secretName\":\"consentd\"".to_owned(),
         "\"image\":\"ghcr.io/consentd/consentd:0.1.0\"".to_owned(),
-        "\"memory\":\"96Mi\"".to_owned(),
+        "\"memory\":\"128Mi\"".to_owned(),
     ] {
         assert!(patch.contains(&wanted), "no {wanted} in {patch}");
     }

@@ -19,10 +19,10 @@ use reading::{Reading, Spelt};
 const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
 /// What a container may ask for and be held to here.
 pub(super) const RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
-/// As measured for a busy pod (`benches/README.md`).
-const DEFAULT_REQUESTS: [(&str, &str); 2] = [("cpu", "50m"), ("memory", "48Mi")];
+/// As measured for a hundred thousand subjects (`docs/sizing.md`).
+const DEFAULT_REQUESTS: [(&str, &str); 2] = [("cpu", "50m"), ("memory", "64Mi")];
 /// Memory alone: a limit of processors makes answers late while processors are idle.
-const DEFAULT_LIMITS: [(&str, &str); 1] = [("memory", "96Mi")];
+const DEFAULT_LIMITS: [(&str, &str); 1] = [("memory", "128Mi")];
 /// A quantity. Some million answers of evidence, and what is kept beside them.
 const DEFAULT_DATA_SIZE: &str = "1Gi";
 /// The log is written in files of a fixed size, made ahead; so many of them and the tree over them are room beside what waits.

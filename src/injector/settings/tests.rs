@@ -23,8 +23,8 @@ fn the_least_gives_the_defaults() {
     let amounts = |amounts: &Resources| {
         amounts.iter().map(|(name, amount)| format!("{name} {amount}")).collect::<Vec<_>>().join(", ")
     };
-    assert_eq!(amounts(&settings.requests), "cpu 50m, memory 48Mi");
-    assert_eq!(amounts(&settings.limits), "memory 96Mi");
+    assert_eq!(amounts(&settings.requests), "cpu 50m, memory 64Mi");
+    assert_eq!(amounts(&settings.limits), "memory 128Mi");
     assert_eq!(
         settings.config.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
         [
