@@ -110,6 +110,7 @@ consentd_refused_total{{why="handshake",wire="connection"}} 0
 consentd_refused_total{{why="not_permitted",wire="authzen"}} 0
 consentd_refused_total{{why="not_permitted",wire="ext_authz"}} 0
 consentd_refused_total{{why="not_permitted",wire="grpc"}} 2
+consentd_refused_total{{why="unknown_caller",wire="admin"}} 0
 consentd_refused_total{{why="unknown_caller",wire="authzen"}} 0
 consentd_refused_total{{why="unknown_caller",wire="ext_authz"}} 1
 consentd_refused_total{{why="unknown_caller",wire="grpc"}} 0
