@@ -24,7 +24,7 @@ const CONSENTD: &str = env!("CARGO_BIN_EXE_consentd");
 /// What the smallest pods get.
 const MEMORY_BYTES: u64 = 64 << 20;
 /// Subjects of the ledger, with four records each.
-const SUBJECTS: u64 = 100_000;
+const SUBJECTS: u64 = 20_000;
 /// Questions a second: a build without optimization takes some 0.3 ms of a processor for each, of 200 ms in a second.
 const RATE: u64 = 200;
 const SECONDS: u64 = 8;
