@@ -83,6 +83,11 @@ fn most<T: Ord>(asked: &Asked, of: impl Fn(&Terms) -> T) -> Option<T> {
     std::iter::once(&purpose.terms).chain(regional).map(of).max()
 }
 
+/// An event that says nothing of its own and corrects others: an erasure of what is older than every event.
+fn correction_alone(supersedes: &[Box<str>]) -> Happening {
+    Happening { supersedes: supersedes.to_vec(), what: What::Erased(at_step(-1)) }
+}
+
 /// When something happened, where that can be told.
 fn time_of(what: &What) -> Option<Time> {
     match what {
@@ -154,14 +159,21 @@ proptest! {
     }
 
     /// What was dropped can forbid nothing any more, such as the country of an older agreement; but nothing is allowed
-    /// that would not be allowed if it had never been said.
+    /// that would not be allowed if it had never been said. That a dropped event corrected another one is remembered:
+    /// the broken event stays corrected.
     #[test]
     fn an_erasure_allows_no_more_than_forgetting_does(asked in asked(), history in history(), erased in erasure()) {
         let at = time_of(&erased.what).expect("an erasure has a time");
-        let stays = |happening: &&Happening| {
+        let stays = |happening: &Happening| {
             matches!(happening.what, What::Restricted(_)) || time_of(&happening.what).is_none_or(|time| time > at)
         };
-        let forgotten = state_of(history.iter().filter(stays));
+        let forgotten: Vec<Happening> = history
+            .iter()
+            .map(|happening| {
+                if stays(happening) { happening.clone() } else { correction_alone(&happening.supersedes) }
+            })
+            .collect();
+        let forgotten = state_of(&forgotten);
         let after = with(&history, &erased);
         prop_assert!(narrowed(&asked.of(&forgotten), &asked.of(&after)), "{:?}", asked.of(&after));
     }
