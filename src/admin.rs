@@ -53,13 +53,14 @@ use crate::lifecycle::Lifecycle;
 use crate::proto::v1::enforcement_service_server::EnforcementService;
 use crate::telemetry::Metrics;
 use history::{History, Range};
-use listener::{Ends, serve};
+use listener::Ends;
 use page::MayAsk;
-use probes::probes;
 use seen::Window;
 
 pub use asking::{Asking, CALLER};
 pub use facts::{CacheFacts, ConnectionFacts, EvidenceFacts, Facts, Look, Setting, ShippingFacts, ViewFacts};
+pub use listener::serve;
+pub use probes::probes;
 
 /// The media types of what is shown.
 const HTML: &str = "text/html; charset=utf-8";
@@ -114,7 +115,7 @@ impl<S: EnforcementService> Page<S> {
 
     fn router(self, history: History) -> Router {
         let Self { lifecycle, metrics, clock, look, settings, asking } = self;
-        let probes = probes(lifecycle.clone(), metrics.clone());
+        let probes = probes(lifecycle.clone(), metrics.clone(), |_| true);
         let asks = asking.is_some();
         let desk = asking.map_or_else(Router::new, |asking| asking::router(asking, metrics.clone()));
         let began = clock.boot();

@@ -13,7 +13,6 @@
 //! POST /inject   review ──▶ pod ──▶ wishes, settings ──▶ plan ──▶ patch | refusal | nothing
 //! ```
 
-mod admin;
 mod names;
 mod patch;
 mod plan;
@@ -40,11 +39,12 @@ pub use server::{BODY_BYTES_MAX, PATH};
 pub use settings::{Loaded, OnError, Settings, Startup};
 pub use wishes::ANNOTATIONS;
 
+use crate::admin;
 use crate::clock::Clock;
+use crate::lifecycle::{Check, Lifecycle};
 use crate::telemetry::{Metrics, MetricsError};
 use crate::transport::{self, BindError, ListenError, Tls, TlsVersion, Transport};
-use admin::Readiness;
-use tally::Tally;
+use tally::{Tally, is_shown};
 
 /// The longest that a review may take, its body included, which the API server sends at once.
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
@@ -97,7 +97,7 @@ pub struct Bound {
     transport: Transport,
     admin_listener: TcpListener,
     metrics: Metrics,
-    readiness: Readiness,
+    lifecycle: Lifecycle,
     linger: Duration,
     settings: Settings,
 }
@@ -119,13 +119,23 @@ pub async fn build(config: Config, clock: Clock) -> Result<Bound, StartError> {
     Ok(Bound {
         listen: transport.tcp(),
         admin: admin_listener.local_addr().ok(),
-        readiness: Readiness::new(transport.certificate(), clock),
+        lifecycle: lifecycle(&transport, clock),
         transport,
         admin_listener,
         metrics,
         linger: config.linger,
         settings: config.settings,
     })
+}
+
+/// Ready as long as API servers take the certificate.
+fn lifecycle(transport: &Transport, clock: Clock) -> Lifecycle {
+    let certificate = transport.certificate();
+    let certificate: Check = Box::new(move || {
+        let has_ended = certificate.as_ref().is_some_and(|certificate| certificate.ends() <= clock.now());
+        has_ended.then(|| "the TLS certificate has ended, and the API server refuses it".to_owned())
+    });
+    Lifecycle::new(vec![("certificate", certificate)])
 }
 
 fn transport_config(config: &Config) -> transport::Config {
@@ -169,12 +179,13 @@ impl Bound {
         let mut shown_until = stopped;
         // Ends as well when nobody can say so any more.
         let shown_until = async move { _ = shown_until.wait_for(|stopped| *stopped).await };
-        serving.spawn(admin::serve(self.admin_listener, self.readiness.clone(), self.metrics, shown_until));
+        let probes = admin::probes(self.lifecycle.clone(), self.metrics, is_shown);
+        serving.spawn(admin::serve(self.admin_listener, probes, shown_until));
         let failed = tokio::select! {
             () = stop => None,
             ended = serving.join_next() => ended,
         };
-        self.readiness.stop();
+        self.lifecycle.drain();
         if failed.is_none() {
             tracing::info!(linger = ?self.linger, "stopping: reviews are answered until nobody comes any more");
             tokio::time::sleep(self.linger).await;

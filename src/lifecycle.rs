@@ -1,4 +1,4 @@
-//! Whether the sidecar is fit to answer, and its end.
+//! Whether the sidecar, or the webhook, is fit to answer, and its end.
 //!
 //! Owns the list of what readiness depends on and the fact of draining. Must not know what the checks look at: the
 //! composition root hands them over.
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Between two looks at readiness by those who are told of changes: 50 ms, well below a probe's second.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The name of the cause that the sidecar is stopping.
+/// The name of the cause that the process is stopping.
 pub const STOPPING: &str = "lifecycle";
 
 /// One thing that readiness depends on: `None` when it is well, else why it is not, in a sentence.
@@ -54,7 +54,7 @@ impl Lifecycle {
     #[must_use]
     pub fn causes(&self) -> Vec<Cause> {
         let draining = self.0.draining.load(Ordering::Relaxed);
-        let draining = draining.then(|| Cause { what: STOPPING, why: "the sidecar is stopping".to_owned() });
+        let draining = draining.then(|| Cause { what: STOPPING, why: "it is stopping".to_owned() });
         let failed = self.0.checks.iter().filter_map(|(what, check)| check().map(|why| Cause { what, why }));
         draining.into_iter().chain(failed).collect()
     }

@@ -49,9 +49,12 @@ pub(super) struct Ends {
 
 /// Serves a router until `stop` is done and every connection has ended, on a thread of its own.
 ///
+/// # Errors
+/// The listener cannot be served, or no thread is to be had.
+///
 /// # Cancel safety
 /// When it is dropped the thread ends, and its connections with it.
-pub(super) async fn serve(
+pub async fn serve(
     listener: TcpListener,
     router: Router,
     stop: impl Future<Output = ()> + Send + 'static,

@@ -16,19 +16,21 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 struct Shown {
     lifecycle: Lifecycle,
     metrics: Metrics,
+    /// Which metrics, by name.
+    filter: fn(&str) -> bool,
 }
 
-/// `/metrics`, `/readyz` and `/livez`.
-pub(super) fn probes(lifecycle: Lifecycle, metrics: Metrics) -> Router {
+/// `/metrics` with those that are to be shown, `/readyz` and `/livez`.
+pub fn probes(lifecycle: Lifecycle, metrics: Metrics, is_shown: fn(&str) -> bool) -> Router {
     Router::new()
         .route("/metrics", get(show_metrics))
         .route("/readyz", get(show_readiness))
         .route("/livez", get(|| async { "alive\n" }))
-        .with_state(Shown { lifecycle, metrics })
+        .with_state(Shown { lifecycle, metrics, filter: is_shown })
 }
 
 async fn show_metrics(State(shown): State<Shown>) -> Response {
-    match shown.metrics.render() {
+    match shown.metrics.render_those(shown.filter) {
         Ok(page) => ([(header::CONTENT_TYPE, METRICS_TYPE)], page).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }

@@ -1,4 +1,4 @@
-//! What became of reviews, counted.
+//! What became of reviews, counted, and which metrics the webhook shows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +9,19 @@ use crate::telemetry::{Durations, Metrics};
 
 /// Bounds of the buckets, in seconds: an answer takes well below a millisecond, and the API server waits for seconds.
 const BOUNDS: [f64; 13] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+
+/// What is shown of the metrics besides the webhook's own. The others are of questions, which nobody asks here.
+const SHARED_METRICS: [&str; 8] = [
+    "consentd_build_info",
+    "consentd_connections",
+    "consentd_connections_max",
+    "consentd_connections_total",
+    "consentd_refused_total",
+    "consentd_tls_begins_timestamp_seconds",
+    "consentd_tls_ends_timestamp_seconds",
+    "consentd_tls_renewal_failing",
+];
+const OWN_METRICS: &str = "consentd_injector_";
 
 /// The counts.
 #[derive(Debug, Clone)]
@@ -39,4 +52,9 @@ impl Tally {
         }
         self.durations.took(elapsed);
     }
+}
+
+/// Whether the webhook shows a metric: its own, and what is true of every listener.
+pub(super) fn is_shown(name: &str) -> bool {
+    name.starts_with(OWN_METRICS) || SHARED_METRICS.contains(&name)
 }
