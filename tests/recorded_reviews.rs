@@ -18,7 +18,8 @@ use consentd::injector::Outcome;
 use serde_json::{Value, json};
 
 /// Pods that cannot have what they ask for.
-const REFUSED: [&str; 16] = [
+const REFUSED: [&str; 17] = [
+    "ask-by-label",
     "ask-capital",
     "ask-empty",
     "ask-enabled",
@@ -37,8 +38,7 @@ const REFUSED: [&str; 16] = [
     "windows",
 ];
 /// Pods that do not ask, and requests that make no pod.
-const NOT_ASKED: [&str; 12] = [
-    "ask-by-label",
+const NOT_ASKED: [&str; 11] = [
     "ask-false",
     "asking-too-late-update",
     "bound-binding",
@@ -113,5 +113,18 @@ fn asked_again_about_what_the_api_server_made_of_it_there_is_nothing_to_do() {
         let second = answer(&settings, &review);
         assert_eq!(second.outcome, Outcome::Complete, "{name}: {}", second.why);
         assert_eq!(second.answer["response"].get("patch"), None, "{name}");
+    }
+}
+
+#[test]
+fn a_label_counts_where_no_annotation_says_what_is_asked() {
+    let settings = settings("");
+    let mut review = recorded().remove("ask-by-label").expect("a review");
+    let alone = answer(&settings, &review);
+    assert_eq!(alone.why, "the label `consentd.io/inject` asks for nothing: make it an annotation");
+    for (word, outcome) in [("true", Outcome::Injected), ("false", Outcome::NotAsked)] {
+        review["request"]["object"]["metadata"]["annotations"] = json!({ "consentd.io/inject": word });
+        let reviewed = answer(&settings, &review);
+        assert_eq!(reviewed.outcome, outcome, "{word}: {}", reviewed.why);
     }
 }

@@ -21,6 +21,7 @@ pub(super) struct Metadata {
     pub(super) name: Option<String>,
     pub(super) generate_name: Option<String>,
     annotations: Option<BTreeMap<String, Option<String>>>,
+    labels: Option<BTreeMap<String, Option<String>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -119,6 +120,10 @@ impl Metadata {
     pub(super) fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
         let all = self.annotations.iter().flatten();
         all.map(|(key, value)| (key.as_str(), value.as_deref().unwrap_or_default()))
+    }
+
+    pub(super) fn has_label(&self, key: &str) -> bool {
+        self.labels.as_ref().is_some_and(|labels| labels.contains_key(key))
     }
 }
 

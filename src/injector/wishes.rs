@@ -72,6 +72,10 @@ impl Asked {
             Some(other) => {
                 problems.push(format!("the annotation `{INJECT}` is `{}`: write \"true\" or \"false\"", quoted(other)));
             }
+            // It was meant to ask, and would start without anybody seeing that it does not.
+            None if metadata.has_label(INJECT) => {
+                return Err(vec![format!("the label `{INJECT}` asks for nothing: make it an annotation")]);
+            }
             None => {
                 // A copy of a pod says that it was injected; that alone asks for nothing.
                 let Some((first, _)) = ours.iter().find(|(key, _)| *key != INJECTED) else { return Ok(Self::Nothing) };

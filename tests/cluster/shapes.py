@@ -22,6 +22,7 @@ REFUSED = {
     "unknown-annotation": "`consentd.io/log-levle`",
     "unknown-container": "`sendr`",
     "windows": "Windows",
+    "ask-by-label": "label `consentd.io/inject`",
     "ask-capital": "`True`",
     "ask-empty": "``",
     "ask-enabled": "`enabled`",
@@ -32,7 +33,7 @@ REFUSED = {
     "ask-yes": "`yes`",
 }
 # Pods that get nothing.
-UNTOUCHED = {"not-asking", "ask-by-label", "ask-false", "mirror-node-1"}
+UNTOUCHED = {"not-asking", "ask-false", "mirror-node-1"}
 # Kinds whose pods are made by controllers.
 MADE = {"Job": "job", "Deployment": "deployment", "StatefulSet": "stateful-set", "DaemonSet": "daemon-set"}
 
