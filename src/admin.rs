@@ -37,12 +37,12 @@ use std::io;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Extension, State};
+use axum::extract::State;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue, Uri};
+use axum::http::{HeaderValue, Uri};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -53,9 +53,9 @@ use crate::lifecycle::Lifecycle;
 use crate::proto::v1::enforcement_service_server::EnforcementService;
 use crate::telemetry::Metrics;
 use history::{History, Range};
-use listener::Ends;
 use page::MayAsk;
 use seen::Window;
+use visitor::Visitor;
 
 pub use asking::{Asking, CALLER};
 pub use facts::{CacheFacts, ConnectionFacts, EvidenceFacts, Facts, Look, Setting, ShippingFacts, ViewFacts};
@@ -132,34 +132,24 @@ impl<S: EnforcementService> Page<S> {
     }
 }
 
-async fn show_page(
-    State(shown): State<Arc<Shown>>,
-    Extension(ends): Extension<Ends>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    let here = visitor::is_here(ends, &uri, &headers);
+async fn show_page(State(shown): State<Arc<Shown>>, visitor: Visitor) -> Response {
+    let here = visitor.is_here();
     let may_ask = match here {
         _ if !shown.asks => MayAsk::Off,
         Ok(()) => MayAsk::Yes,
         Err(stranger) => MayAsk::Not(stranger),
     };
     let settings = here.is_ok().then_some(&*shown.settings);
-    as_html(page::whole(&shown.window.seen(range(&uri)), may_ask, settings))
+    as_html(page::whole(&shown.window.seen(range(visitor.uri())), may_ask, settings))
 }
 
 async fn show_live(State(shown): State<Arc<Shown>>, uri: Uri) -> Response {
     as_html(page::changing(&shown.window.seen(range(&uri))))
 }
 
-async fn show_status(
-    State(shown): State<Arc<Shown>>,
-    Extension(ends): Extension<Ends>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    let settings = visitor::is_here(ends, &uri, &headers).is_ok().then_some(&*shown.settings);
-    as_json(&json::status(&shown.window.seen(range(&uri)), settings))
+async fn show_status(State(shown): State<Arc<Shown>>, visitor: Visitor) -> Response {
+    let settings = visitor.is_here().is_ok().then_some(&*shown.settings);
+    as_json(&json::status(&shown.window.seen(range(visitor.uri())), settings))
 }
 
 /// How far back a request asks to look.

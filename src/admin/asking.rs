@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Extension, State};
+use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde::Serialize;
@@ -20,8 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tonic::{Code, Request, Status};
 
-use super::listener::Ends;
-use super::visitor::{Stranger, may_ask};
+use super::visitor::{Stranger, Visitor};
 use crate::access::Caller;
 use crate::proto::v1;
 use crate::proto::v1::enforcement_service_server::EnforcementService;
@@ -95,37 +94,27 @@ pub(super) fn router<S: EnforcementService>(asking: Asking<S>, metrics: Metrics)
 
 async fn ask<S: EnforcementService>(
     State(desk): State<Arc<Desk<S>>>,
-    Extension(ends): Extension<Ends>,
-    uri: Uri,
-    headers: HeaderMap,
+    visitor: Visitor,
     body: Body,
 ) -> Result<Response, Unanswered> {
-    let message: v1::MayProcessRequest = desk.read(ends, &uri, &headers, body).await?;
+    let message: v1::MayProcessRequest = desk.read(&visitor, body).await?;
     desk.answered(ANSWER_PATIENCE, message, |service, request| service.may_process(request)).await
 }
 
 async fn explain<S: EnforcementService>(
     State(desk): State<Arc<Desk<S>>>,
-    Extension(ends): Extension<Ends>,
-    uri: Uri,
-    headers: HeaderMap,
+    visitor: Visitor,
     body: Body,
 ) -> Result<Response, Unanswered> {
-    let message: v1::ExplainRequest = desk.read(ends, &uri, &headers, body).await?;
+    let message: v1::ExplainRequest = desk.read(&visitor, body).await?;
     desk.answered(EXPLANATION_PATIENCE, message, |service, request| service.explain(request)).await
 }
 
 impl<S: EnforcementService> Desk<S> {
     /// The message that somebody asks with who may ask.
-    async fn read<M: DeserializeOwned>(
-        &self,
-        ends: Ends,
-        uri: &Uri,
-        headers: &HeaderMap,
-        body: Body,
-    ) -> Result<M, Unanswered> {
-        may_ask(ends, uri, headers).inspect_err(|_| self.metrics.refused(Wire::Admin, Refusal::UnknownCaller))?;
-        if !is_json(headers) {
+    async fn read<M: DeserializeOwned>(&self, visitor: &Visitor, body: Body) -> Result<M, Unanswered> {
+        visitor.may_ask().inspect_err(|_| self.metrics.refused(Wire::Admin, Refusal::UnknownCaller))?;
+        if !is_json(visitor.headers()) {
             return Err(Unanswered::NotJson);
         }
         let read = timeout(BODY_PATIENCE, to_bytes(body, BODY_BYTES_MAX)).await.map_err(|_| Unanswered::TooSlow)?;

@@ -9,7 +9,10 @@
 
 use std::net::IpAddr;
 
+use axum::extract::rejection::ExtensionRejection;
+use axum::extract::{Extension, FromRequestParts};
 use axum::http::header::{HOST, HeaderName, ORIGIN};
+use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri};
 
@@ -34,31 +37,60 @@ pub(super) enum Stranger {
     OtherOrigin,
 }
 
-/// Whether a request was made on this machine, for this machine.
-pub(super) fn is_here(ends: Ends, uri: &Uri, headers: &HeaderMap) -> Result<(), Stranger> {
-    let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
-    let is_passed_on = OF_PROXIES.iter().any(|name| headers.contains_key(*name));
-    if !is_loopback(ends.peer.ip()) || !is_loopback(ends.local.ip()) || is_passed_on {
-        return Err(Stranger::Elsewhere);
-    }
-    // A request may name its host in its first line as well, which then counts.
-    let of_line = uri.authority().is_none_or(|authority| names_loopback(authority.host()));
-    if !of_line || !host(headers).is_some_and(|authority| names_loopback(authority.host())) {
-        return Err(Stranger::OtherHost);
-    }
-    Ok(())
+/// Who makes a request, as far as that can be told.
+#[derive(Debug)]
+pub(super) struct Visitor {
+    ends: Ends,
+    uri: Uri,
+    headers: HeaderMap,
 }
 
-/// Whether what is asked was asked on this machine, by a page that came from here.
-pub(super) fn may_ask(ends: Ends, uri: &Uri, headers: &HeaderMap) -> Result<(), Stranger> {
-    is_here(ends, uri, headers)?;
-    let own = host(headers).map(|authority| format!("http://{authority}"));
-    let is_own = only(headers, &ORIGIN).zip(own).is_some_and(|(origin, own)| origin.eq_ignore_ascii_case(&own));
-    let site = headers.contains_key(FETCH_SITE).then(|| only(headers, &FETCH_SITE) == Some("same-origin"));
-    if !is_own || site == Some(false) {
-        return Err(Stranger::OtherOrigin);
+impl Visitor {
+    /// What is asked for.
+    pub(super) const fn uri(&self) -> &Uri {
+        &self.uri
     }
-    Ok(())
+
+    pub(super) const fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// Whether a request was made on this machine, for this machine.
+    pub(super) fn is_here(&self) -> Result<(), Stranger> {
+        let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
+        let is_passed_on = OF_PROXIES.iter().any(|name| self.headers.contains_key(*name));
+        if !is_loopback(self.ends.peer.ip()) || !is_loopback(self.ends.local.ip()) || is_passed_on {
+            return Err(Stranger::Elsewhere);
+        }
+        // A request may name its host in its first line as well, which then counts.
+        let of_line = self.uri.authority().is_none_or(|authority| names_loopback(authority.host()));
+        if !of_line || !host(&self.headers).is_some_and(|authority| names_loopback(authority.host())) {
+            return Err(Stranger::OtherHost);
+        }
+        Ok(())
+    }
+
+    /// Whether what is asked was asked on this machine, by a page that came from here.
+    pub(super) fn may_ask(&self) -> Result<(), Stranger> {
+        self.is_here()?;
+        let headers = &self.headers;
+        let own = host(headers).map(|authority| format!("http://{authority}"));
+        let is_own = only(headers, &ORIGIN).zip(own).is_some_and(|(origin, own)| origin.eq_ignore_ascii_case(&own));
+        let site = headers.contains_key(FETCH_SITE).then(|| only(headers, &FETCH_SITE) == Some("same-origin"));
+        if !is_own || site == Some(false) {
+            return Err(Stranger::OtherOrigin);
+        }
+        Ok(())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Visitor {
+    type Rejection = ExtensionRejection;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ExtensionRejection> {
+        let Extension(ends) = Extension::from_request_parts(parts, state).await?;
+        Ok(Self { ends, uri: parts.uri.clone(), headers: parts.headers.clone() })
+    }
 }
 
 /// The host that a request is for.
@@ -103,7 +135,8 @@ mod tests {
     }
 
     fn asked(between: [&str; 2], uri: &str, list: &[(&'static str, &str)]) -> Result<(), Stranger> {
-        may_ask(ends(between), &uri.parse().expect("a path"), &headers(list))
+        let visitor = Visitor { ends: ends(between), uri: uri.parse().expect("a path"), headers: headers(list) };
+        visitor.may_ask()
     }
 
     #[test]
