@@ -57,9 +57,23 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
-    /// The key of subjects cannot be had.
-    #[error("cannot read or make the key file `{path}`")]
-    KeyFile {
+    /// The key of the local store cannot be had.
+    #[error(
+        "cannot read or make the key `{path}` of the local store; let this user write to its folder, or remove a file that \
+         is no key: a new one is made, and the store is rebuilt from the ledger"
+    )]
+    StoreKey {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The key of a central ledger's subjects cannot be had.
+    #[error(
+        "cannot read the subject key `{path}` of the ledger; copy it from where the ledger was made, for it is never made \
+         here: under another key nobody would be found"
+    )]
+    LedgerKey {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -187,13 +201,17 @@ pub fn enforcement_server<S: EnforcementService>(service: S, server: &config::Se
 fn start_replica(config: &Config, settled: &Settled, clock: &Clock) -> Result<(Replica, Running), StartError> {
     // Subjects are known here by the same name as in the ledger, where that names them.
     let central = config.ledger.central.as_ref();
-    let key_file = central.map_or(&config.replica.key_file, |central| &central.subject_key_file);
     let secret = match central {
         // It is never made here: under a key of our own nothing of theirs would be found.
-        Some(_) => ledger::load_secret(key_file),
-        None => ledger::load_or_make_secret(key_file),
+        Some(central) => {
+            let path = &central.subject_key_file;
+            ledger::load_secret(path).map_err(|source| StartError::LedgerKey { path: path.clone(), source })?
+        }
+        None => {
+            let path = &config.replica.key_file;
+            ledger::load_or_make_secret(path).map_err(|source| StartError::StoreKey { path: path.clone(), source })?
+        }
     };
-    let secret = secret.map_err(|source| StartError::KeyFile { path: key_file.clone(), source })?;
     let sources = sources(config, clock);
     let folder = config.data_dir.join("replica");
     if let (ReplicaMode::OnDemand, Some(central)) = (config.replica.mode, central) {

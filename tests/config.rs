@@ -57,3 +57,39 @@ fn print_shows_every_key_even_where_one_is_missing() {
     assert!(text(&printed.stdout).contains("# Missing:\n# file =\n"), "{printed:?}");
     assert!(text(&printed.stderr).starts_with("ledger.file: must be set"), "{printed:?}");
 }
+
+/// The two keys under which subjects are named: one is made where it is missing, the other never.
+#[test]
+fn serve_says_what_to_do_about_a_key_that_it_cannot_have() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let refused = |flags: &[String]| {
+        let data = format!("--data-dir={}", path("data"));
+        let off = ["serve", &data, "--listen=127.0.0.1:0", "--admin=off"];
+        let arguments: Vec<&str> = off.into_iter().chain(flags.iter().map(String::as_str)).collect();
+        let ended = consentd(&arguments, &[]);
+        assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+        text(&ended.stderr).lines().last().expect("a sentence").to_owned()
+    };
+
+    let key = path("subject.key");
+    let central = [
+        "--set=ledger.kind=nats".to_owned(),
+        "--set=ledger.url=nats://127.0.0.1:1".to_owned(),
+        format!("--set=ledger.subject_key_file={key}"),
+    ];
+    let missing = refused(&central);
+    assert!(
+        missing.starts_with(&format!("consentd: cannot read the subject key `{key}` of the ledger; copy it")),
+        "{missing}"
+    );
+    assert!(!std::path::Path::new(&key).exists(), "a key was made under which nobody would be found");
+
+    std::fs::write(&key, "no key").expect("written");
+    let own = refused(&[format!("--ledger={}", path("ledger.jsonl")), format!("--set=replica.key_file={key}")]);
+    assert!(
+        own.starts_with(&format!("consentd: cannot read or make the key `{key}` of the local store; let")),
+        "{own}"
+    );
+    assert!(own.contains("a key has exactly 32 bytes"), "{own}");
+}

@@ -36,7 +36,9 @@ fn documents() -> Vec<(PathBuf, String)> {
     let examples =
         ["shop", "nats", "envoy", "clients", "catalogues"].map(|example| format!("examples/{example}/README.md"));
     let clients = ["python", "node", "go", "java", "rust"].map(|own| format!("examples/clients/{own}/README.md"));
-    let listed = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].into_iter().map(str::to_owned);
+    let listed =
+        ["README", "ARCHITECTURE", "CHANGELOG", "benches/README", "helm/consentd/README", "tests/cluster/README"];
+    let listed = listed.into_iter().map(|name| format!("{name}.md"));
     let listed = listed.chain(examples).chain(clients);
     let mut paths: Vec<PathBuf> = listed.map(|path| root().join(path)).collect();
     for folder in ["docs", "docs/adr"] {
@@ -133,10 +135,27 @@ fn metrics_and_the_quickstart_are_as_they_are_shown() {
     let webhook = set(first_cells(section(OPERATIONS, "## Metrics of the webhook")));
     for (path, text) in documents() {
         for metric in spans(&text).filter(|span| span.starts_with("consentd_")) {
-            let name = metric.split('{').next().expect("a name");
+            let name = metric.split(['{', ' ']).next().expect("a name");
             let is_shown = webhook.contains(name) || page.contains(&format!("# TYPE {name} "));
             assert!(is_shown, "{}: `{metric}`", path.display());
         }
+    }
+
+    // What it writes, and nothing that is not told.
+    let data = home.path().join("consentd-quickstart/data");
+    let mut written = BTreeSet::new();
+    for folder in ["", "evidence/"] {
+        for entry in fs::read_dir(data.join(folder)).expect("a folder").map(|entry| entry.expect("an entry")) {
+            let slash = if entry.path().is_dir() { "/" } else { "" };
+            written.insert(format!("{folder}{}{slash}", entry.file_name().to_str().expect("UTF-8")));
+        }
+    }
+    written.remove("evidence/");
+    let told = section(OPERATIONS, "## What it writes");
+    let told: BTreeSet<&str> = told.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert!(written.len() >= 8, "{written:?}");
+    for path in &written {
+        assert!(told.contains(path.as_str()), "docs/operations.md, what it writes, lacks `{path}`: {told:?}");
     }
 
     // The README shows a real run: what does not differ between runs must be in this one, line by line.
@@ -211,15 +230,14 @@ fn every_ledger_fault_is_told() {
     assert_eq!(set(first_cells(section(OPERATIONS, "## Ledger faults"))), set(faults.iter().map(LedgerFault::name)));
 }
 
-/// What names of files end in that begin like a key: `ledger.jsonl`, `log.vkey`.
-const FILE_ENDINGS: [&str; 2] = ["jsonl", "vkey"];
+/// What names of files end in that begin like a key: `ledger.jsonl`, `log.vkey`, `replica.opening`.
+const FILE_ENDINGS: [&str; 3] = ["jsonl", "vkey", "opening"];
 
 #[test]
 fn every_key_of_the_configuration_that_is_named_exists() {
     let (effective, _) = Config::examine(&Sources::default());
     let keys: Vec<(&str, String)> = effective.keys().collect();
-    let mut sections = set(keys.iter().filter_map(|(key, _)| key.split_once('.').map(|(section, _)| section)));
-    sections.insert("config");
+    let sections = set(keys.iter().filter_map(|(key, _)| key.split_once('.').map(|(section, _)| section)));
     // No keys: what is said to callers, and the webhook's flags.
     let help = Command::new(env!("CARGO_BIN_EXE_consentd")).args(["injector", "--help"]).output().expect("it runs");
     let help = String::from_utf8(help.stdout).expect("UTF-8");
@@ -228,7 +246,16 @@ fn every_key_of_the_configuration_that_is_named_exists() {
     assert!(others.len() > 8, "{help}");
     let mut named = 0;
     for (path, text) in documents() {
-        for span in spans(&text) {
+        // `replica.mode = "on_demand"` names a key as well.
+        for span in spans(&text).map(|span| span.split_once(" = ").map_or(span, |(key, _)| key)) {
+            // As the chart's values have it.
+            let in_chart = span.strip_prefix("config.");
+            let span = in_chart.unwrap_or(span);
+            assert!(
+                in_chart.is_none() || span.contains('.') || sections.contains(span),
+                "{}: `{span}`",
+                path.display()
+            );
             let is_key = span.split_once('.').is_some_and(|(section, key)| {
                 sections.contains(section)
                     && !FILE_ENDINGS.contains(&key)
@@ -255,11 +282,13 @@ fn refused(line: &str, folder: &Path) -> Option<String> {
     let line = line.split(" >").next().unwrap_or(line);
     let line = line.replace("/var/lib/consentd", &at).replace("/srv/consent", &at);
     let mut words: Vec<&str> = line.split_whitespace().skip(1).collect();
-    match words.first() {
-        // What would go on running is only parsed; help is shown once all before it was understood.
-        Some(&("serve" | "quickstart" | "bench" | "injector")) => words.push("--help"),
+    match words.as_slice() {
+        // What would go on running, or look for servers, is only parsed; help is shown once all before it was understood.
+        ["serve" | "quickstart" | "bench" | "injector", ..] | ["evidence", "init" | "collect", ..] => {
+            words.push("--help")
+        }
         // Nobody listens there: what is asked here reaches no sidecar of this machine.
-        Some(&("ask" | "explain")) if !words.contains(&"--address") => words.extend(["--address", "127.0.0.1:1"]),
+        ["ask" | "explain", ..] if !words.contains(&"--address") => words.extend(["--address", "127.0.0.1:1"]),
         _ => {}
     }
     let output = Command::new(env!("CARGO_BIN_EXE_consentd"))
@@ -282,11 +311,7 @@ fn every_command_that_is_shown_is_one() {
         let text = text.replace("\\\n", " ");
         for line in text.lines().map(str::trim).filter(|line| line.starts_with("consentd ") && !line.ends_with('.')) {
             // A line of prose that was wrapped there, or one that a shell completes, as tests/readers.rs has it do.
-            if line.contains('`')
-                || line.contains("\"$")
-                || !text.contains(&format!("\n{line}\n"))
-                || !is_in_block(&text, line)
-            {
+            if line.contains('`') || line.contains("\"$") || !is_in_block(&text, line) {
                 continue;
             }
             count += 1;
@@ -305,7 +330,12 @@ fn every_command_that_is_shown_is_one() {
         }
     }
     assert!(count > 30, "{count} commands were found");
-    for wrong in ["consentd ask crm:1 p --chanel web", "consentd ledger forget crm:1", "consentd serve --leger x"] {
+    for wrong in [
+        "consentd ask crm:1 p --chanel web",
+        "consentd ledger forget crm:1",
+        "consentd serve --leger x",
+        "consentd evidence collect --form nats://nats-1:4222 --into x",
+    ] {
         assert!(refused(wrong, folder.path()).is_some(), "`{wrong}` is taken");
     }
 }
@@ -349,9 +379,9 @@ fn log_events(source: &str) -> Vec<(&'static str, &str)> {
             let call = end.and_then(|end| rest.get(..end)).expect("a call ends");
             // The message is the last thing in it.
             let message = call.rsplit('"').nth(1).expect("a message");
-            if !message.contains('{') {
-                events.push((level, message));
-            }
+            // A line is looked for by its message: what differs from one to the next belongs in a field.
+            assert!(!message.contains('{'), "`{message}` is no message that can be looked for");
+            events.push((level, message));
         }
     }
     events
@@ -413,4 +443,30 @@ fn every_link_leads_somewhere() {
         }
     }
     assert!(count > 30, "{count} links were found");
+}
+
+fn files_under(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.map(|path| if path.is_dir() { files_under(&path) } else { 1 }).sum()
+}
+
+/// "More than 600 cases", and not so many more that it should say another hundred.
+#[test]
+fn the_readme_counts_the_cases() {
+    let (_, said) = README.split_once("More than ").expect("a count");
+    let said: usize = said.split(' ').next().and_then(|number| number.parse().ok()).expect("a number");
+    let cases = files_under(&root().join("tests/cases"));
+    assert!((said + 1..=said + 100).contains(&cases), "README.md says more than {said}, and there are {cases}");
+}
+
+/// Whoever looks for a page finds it from the first one.
+#[test]
+fn the_readme_leads_to_every_page() {
+    for (path, _) in documents() {
+        let own = path.strip_prefix(root()).expect("within the repository").to_str().expect("UTF-8");
+        // Others lead there: the page of decisions, and that of the clients.
+        let is_within = own.starts_with("docs/adr/") || own.starts_with("examples/clients/");
+        let is_known = own == "README.md" || is_within || README.contains(&format!("]({own}"));
+        assert!(is_known, "README.md does not lead to {own}");
+    }
 }

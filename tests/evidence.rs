@@ -84,6 +84,13 @@ impl Sample {
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text")
     }
+
+    /// The sentence of a command that must end with an error.
+    fn refuses(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    }
 }
 
 #[test]
@@ -174,6 +181,19 @@ fn verify_says_what_holds_by_its_exit_code_too() {
 }
 
 /// Promise P6.
+#[test]
+fn verify_names_where_there_is_nothing() {
+    let sample = Sample::new();
+    let other = sample.refuses(&["verify", "--month", "2025-01"]);
+    assert!(other.contains("there is no evidence of 2025-01 in `") && other.contains("; `--month` names"), "{other}");
+    let log = sample.dir.join("log");
+    fs::rename(&log, sample.dir.join("away")).expect("moved");
+    fs::create_dir(&log).expect("made");
+    let none = sample.refuses(&["verify"]);
+    let folder = sample.dir.display();
+    assert!(none.contains(&format!("there is no evidence in `{folder}`; nothing was answered yet")), "{none}");
+}
+
 #[test]
 fn no_subject_reaches_the_disk() {
     let sample = Sample::new();

@@ -495,6 +495,62 @@ async fn two_events_of_one_id_are_both_kept_and_one_event_written_twice_is_kept_
     assert_eq!((first[0].position.0, second[0].position.0), (1, 2));
 }
 
+/// The line of docs/operations.md that makes a copy, with other values in place of its own.
+fn copying(url: &str, key: &str, copy: &str) -> String {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).expect("read");
+    let line = page.lines().find(|line| line.starts_with("consentd ledger tail --from-start --json ")).expect("shown");
+    let binary = format!("{} ledger tail", env!("CARGO_BIN_EXE_consentd"));
+    [("consentd ledger tail", binary.as_str()), ("nats://nats-1:4222", url), ("subject.key", key), ("copy.jsonl", copy)]
+        .iter()
+        .fold(line.to_owned(), |line, (shown, own)| line.replacen(shown, own, 1))
+}
+
+/// What an operator has once the servers, their last events or the subject key are lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_the_events_brings_back_what_is_missing_and_fills_a_ledger_under_another_key() {
+    let server = NatsServer::start(&Options::default());
+    let shop = Shop::made(server.url());
+    shop.ok(&["grant", "crm:1", "marketing", "--channel", "email", "--source", "shop"]);
+    shop.ok(&["link", "crm:1", "device:9"]);
+    shop.ok(&["withdraw", "crm:1", "marketing"]);
+    shop.ok(&["erase", "crm:2"]);
+    let copy = shop.path("copy.jsonl").display().to_string();
+    let script = copying(&shop.url, &shop.key_file().display().to_string(), &copy);
+    let script = format!("set -euo pipefail\n{script}");
+    let copied = || Command::new("bash").args(["-c", &script]).output().expect("it runs");
+    let made = copied();
+    assert!(made.status.success(), "{script}: {}", String::from_utf8_lossy(&made.stderr));
+    let lines = std::fs::read_to_string(&copy).expect("the copy");
+    assert_eq!(lines.lines().count(), 4, "a link is one event: {lines}");
+
+    // Into the same ledger: nothing is missing. Into one that was set back to before the withdrawal: only what is.
+    let again: Value = serde_json::from_str(&shop.ok(&["import", &copy, "--json"])).expect("JSON");
+    assert_eq!((&again["written"], &again["known"]), (&json!(0), &json!(4)), "{again}");
+    let older = NatsServer::start(&Options::default());
+    let restored = Shop::made(older.url());
+    let before: String = lines.lines().take(2).flat_map(|line| [line, "\n"]).collect();
+    restored.ok(&["import", &restored.write("older.jsonl", &before)]);
+    let last = restored.ok(&["tail", "-n", "1"]);
+    assert!(last.contains("device:9"), "the last event that is left: {last}");
+    let mended: Value = serde_json::from_str(&restored.ok(&["import", &copy, "--json"])).expect("JSON");
+    assert_eq!((&mended["written"], &mended["known"]), (&json!(2), &json!(2)), "{mended}");
+
+    // The restored ledger has another key than the first, and says the same.
+    assert_ne!(std::fs::read(restored.key_file()).expect("a key"), std::fs::read(shop.key_file()).expect("a key"));
+    let events = async |shop: &Shop| -> Vec<v1::LedgerEvent> {
+        messages(&shop.stream().await).await.into_iter().map(|(_, _, event)| event).collect()
+    };
+    assert_eq!(events(&restored).await, events(&shop).await);
+    let second = shop.fails(&["init", "--stream", "CONSENT_LEDGER_2"]);
+    assert!(second.contains("overlap"), "{second}");
+
+    // What cannot be read is not left out in silence.
+    let about = About::Subject(shop.hasher().key("crm:2"), Kind::Consent).to_string();
+    let context = shop.context().await;
+    context.publish(about, "no event".into()).await.expect("sent").await.expect("acknowledged");
+    assert!(!copied().status.success(), "an unreadable event is not in the copy, and nothing said so");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn import_writes_thousands_of_rows() {
     const ROWS: usize = 5000;

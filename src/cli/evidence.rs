@@ -315,7 +315,13 @@ fn verify(arguments: &Verify) -> Outcome {
     let archive = Archive::open(&arguments.dir)?;
     let reports = archive.verify(arguments.month, arguments.public_key.as_deref())?;
     if reports.is_empty() {
-        return Err(Failure::new("there is no such month"));
+        let folder = arguments.dir.display();
+        return Err(Failure::new(match arguments.month {
+            Some(month) => format!("there is no evidence of {month} in `{folder}`; `--month` names another"),
+            None => {
+                format!("there is no evidence in `{folder}`; nothing was answered yet, or `--dir` is another folder")
+            }
+        }));
     }
     let holds = reports.iter().all(|report| report.problems.is_empty());
     print(

@@ -71,7 +71,7 @@ pub(super) fn run(args: Args) -> Outcome {
     };
     logs::init(&args.log_level, format, &clock)?;
     for warning in warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(%warning, "the configuration is doubtful");
     }
     let config = injector::Config {
         listen: args.listen,

@@ -33,7 +33,7 @@ pub(super) fn run(args: Args) -> Outcome {
     let clock = Clock::system();
     logs::init(&config.log.level, log_format(config.log.format), &clock)?;
     for warning in warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(%warning, "the configuration is doubtful");
     }
     allow_open_files(config.server.max_connections);
     let machine = Machine::look();
@@ -48,7 +48,7 @@ pub(super) fn run(args: Args) -> Outcome {
         "the machine was looked at"
     );
     for warning in &settled.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(%warning, "the configuration is doubtful");
     }
     runtime(settled.workers)?.block_on(async {
         // Before anything is built: to process 1 of a container nothing is done by a signal that it does not listen to, and

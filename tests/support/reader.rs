@@ -7,15 +7,16 @@
 //! |---|---|
 //! | none | run; must end with 0 |
 //! | `<!-- ends with 1 -->` | run; must end with that |
-//! | `<!-- goes on, once it says "…" -->` | started, and left running to the end of the page |
-//! | `<!-- until "…" -->` | run again and again until its output has that, for half a minute |
+//! | `<!-- goes on, once it says "…" -->` | started, and left running; must not end before the page does |
+//! | `<!-- until "…" -->` | run again and again until it ends with 0 and its output has that, for half a minute |
 //! | `<!-- in a checkout -->` | run in the repository instead of the home, where the network is |
 //! | `<!-- file ask.py -->` | not commands: written into the home under that name |
 //! | `<!-- not run: … -->` | left alone, for that reason |
 //! | `<!-- shown -->` | nothing to run: a form, a fragment |
 //!
 //! A `text` block behind one that was run is what it prints: each of its lines must come, in that order. `…` in a line
-//! stands for anything in it, and a line of `…` for any lines; without one, every line that comes must be shown.
+//! stands for anything in it, and a line of `…` for any lines; without one, every line that comes must be shown. A block of
+//! nothing but `…` would hold whatever comes, and is refused.
 
 #![allow(clippy::panic, clippy::expect_used, reason = "tests may fail loudly")]
 
@@ -118,18 +119,31 @@ pub(crate) fn blocks(page: &str) -> Vec<Block> {
 pub(crate) struct Reader {
     home: TempDir,
     page: &'static str,
-    going_on: Vec<Child>,
+    /// See [`PATIENCE`].
+    patience: Duration,
+    /// See [`SOON`].
+    soon: Duration,
+    going_on: Vec<Going>,
     /// Groups of processes that went on after the block that began them with `&`.
     left: RefCell<Vec<Pid>>,
     /// A process that holds the network in which the blocks are run, so that no other sidecar of this machine is there.
     network: Option<Child>,
 }
 
+/// A block that goes on.
+struct Going {
+    /// Where it stands.
+    at: String,
+    child: Child,
+    /// What it prints.
+    log: PathBuf,
+}
+
 impl Reader {
     pub(crate) fn of(page: &'static str) -> Self {
         let home = tempfile::tempdir().expect("a folder");
         let network = network();
-        Self { home, page, going_on: Vec::new(), left: RefCell::default(), network }
+        Self { home, page, patience: PATIENCE, soon: SOON, going_on: Vec::new(), left: RefCell::default(), network }
     }
 
     /// Goes through the page, and gives how many blocks were run.
@@ -149,6 +163,7 @@ impl Reader {
                     None
                 }
                 Plan::Output => {
+                    assert!(block.text.lines().any(|line| line != "…"), "{at}: this is shown whatever comes");
                     let said = said.take().unwrap_or_else(|| panic!("{at}: nothing was run that could print this"));
                     compare(&at, &block.text, &said);
                     None
@@ -157,8 +172,18 @@ impl Reader {
             };
             count += usize::from(result.is_some());
             said = result;
+            self.goes_on();
         }
         count
+    }
+
+    /// Makes sure that what should go on does.
+    fn goes_on(&mut self) {
+        for Going { at, child, log } in &mut self.going_on {
+            if let Some(status) = child.try_wait().expect("a child") {
+                panic!("{at}: should go on, and has ended: {status}\n{}", fs::read_to_string(log).expect("read"));
+            }
+        }
     }
 
     fn run(&self, at: &str, script: &str, wanted: i32) -> String {
@@ -174,13 +199,16 @@ impl Reader {
     }
 
     fn run_until(&self, at: &str, script: &str, says: &str) -> String {
-        let deadline = Instant::now() + SOON;
+        let deadline = Instant::now() + self.soon;
         loop {
-            let (_, said) = self.script(at, script, self.home.path(), true);
-            if said.contains(says) {
+            let (code, said) = self.script(at, script, self.home.path(), true);
+            if code == Some(0) && said.contains(says) {
                 return said;
             }
-            assert!(Instant::now() < deadline, "{at}: `{says}` is not said:\n{script}\n{said}");
+            assert!(
+                Instant::now() < deadline,
+                "{at}: `{says}` is not said with 0, but with {code:?}:\n{script}\n{said}"
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -191,13 +219,15 @@ impl Reader {
         let out = File::create(&log).expect("a file");
         let mut command = self.bash(&format!("exec {script}"), self.home.path(), true);
         command.stdout(out.try_clone().expect("a file")).stderr(out);
-        self.going_on.push(command.spawn().expect("it starts"));
-        let deadline = Instant::now() + SOON;
+        let child = command.spawn().expect("it starts");
+        self.going_on.push(Going { at: at.to_owned(), child, log: log.clone() });
+        let deadline = Instant::now() + self.soon;
         loop {
             let said = fs::read_to_string(&log).expect("read");
             if said.contains(says) {
                 return said;
             }
+            self.goes_on();
             assert!(Instant::now() < deadline, "{at}: `{says}` is not said:\n{script}\n{said}");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -210,18 +240,20 @@ impl Reader {
         let mut command = self.bash(script, folder, is_alone);
         command.stdout(out.try_clone().expect("a file")).stderr(out);
         let mut child = command.spawn().expect("bash starts");
-        let deadline = Instant::now() + PATIENCE;
+        // INVARIANT: the script leads a group of its own, in which is all that it starts.
+        let group = Pid::from_child(&child);
+        let deadline = Instant::now() + self.patience;
         let status = loop {
             if let Some(status) = child.try_wait().expect("a child") {
                 break status;
             }
             if Instant::now() > deadline {
-                let _ = child.kill();
+                let _ = kill_process_group(group, Signal::KILL);
+                let _ = child.wait();
                 panic!("{at}: does not end:\n{script}\n{}", fs::read_to_string(&path).expect("read"));
             }
             std::thread::sleep(Duration::from_millis(5));
         };
-        let group = Pid::from_child(&child);
         if test_kill_process_group(group).is_ok() {
             self.left.borrow_mut().push(group);
         }
@@ -260,9 +292,13 @@ impl Drop for Reader {
         for group in self.left.get_mut() {
             let _ = kill_process_group(*group, Signal::KILL);
         }
-        for child in self.going_on.iter_mut().chain(&mut self.network) {
-            let _ = child.kill();
+        for Going { child, .. } in &mut self.going_on {
+            let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
             let _ = child.wait();
+        }
+        if let Some(network) = &mut self.network {
+            let _ = network.kill();
+            let _ = network.wait();
         }
     }
 }
@@ -351,4 +387,50 @@ fn what_is_shown_is_held_to_what_comes() {
     assert!(!yes("a … c\n", "a b d\n"));
     assert!(!yes("…\nz\n", "a\nz\nb\n"));
     assert!(!yes("a\n", "ab\n"));
+}
+
+/// A page with one block, or more.
+fn page_of(blocks: &[(&str, &str)]) -> String {
+    let block = |(comment, script): &(&str, &str)| format!("{comment}\n```sh\n{script}\n```\n\n");
+    blocks.iter().map(block).collect()
+}
+
+#[test]
+#[should_panic(expected = "should go on, and has ended")]
+fn what_should_go_on_and_ends_is_noticed() {
+    let page =
+        page_of(&[("<!-- goes on, once it says \"up\" -->", "sh -c 'echo up; sleep 0.3; exit 0'"), ("", "sleep 1")]);
+    Reader::of("a page").read(&page);
+}
+
+#[test]
+#[should_panic(expected = "is not said with 0, but with Some(3)")]
+fn what_says_it_and_fails_is_not_taken_for_done() {
+    let mut reader = Reader::of("a page");
+    reader.soon = Duration::from_millis(300);
+    reader.read(&page_of(&[("<!-- until \"done\" -->", "echo done; exit 3")]));
+}
+
+#[test]
+#[should_panic(expected = "this is shown whatever comes")]
+fn a_block_that_shows_nothing_is_refused() {
+    Reader::of("a page").read(&format!("{}```text\n…\n```\n", page_of(&[("", "echo something")])));
+}
+
+/// What a script has started ends with it, also where it took too long.
+#[test]
+fn a_script_that_takes_too_long_is_ended_with_all_that_it_started() {
+    let mut reader = Reader::of("a page");
+    reader.patience = Duration::from_secs(1);
+    let page = page_of(&[("", "sleep 1000 &\necho $! >child\nwait")]);
+    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| reader.read(&page)));
+    assert!(read.is_err(), "it was waited for");
+    let child = fs::read_to_string(reader.home.path().join("child")).expect("it was started");
+    let stat = format!("/proc/{}/stat", child.trim());
+    let deadline = Instant::now() + Duration::from_secs(5);
+    // Killed, it may still wait for whoever takes in orphans.
+    while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+        assert!(Instant::now() < deadline, "it goes on");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
