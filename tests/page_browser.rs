@@ -5,13 +5,15 @@
 
 #[path = "support/sidecar.rs"]
 mod sidecar;
+#[path = "support/wanting.rs"]
+mod wanting;
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use sidecar::{Home, Process, files, given, page, until_serving};
+use wanting::Want;
 
 /// Whom the pages ask about.
 const NAME: &str = "ayse.yilmaz.7711@example.org";
@@ -34,12 +36,10 @@ impl Site {
         Self { home, process, admin }
     }
 
-    /// Plays a scenario, to its end; not where there is no browser.
+    /// Plays a scenario, to its end; not where there is no browser, and that may be.
     async fn plays(&self, scenario: &'static str) -> bool {
         let Some(browser) = browser() else {
-            // Not by a macro, whose output is only shown where a test fails: it is to be seen.
-            let told = "page: the page was NOT opened in a real browser, for want of one; see .ci/browser\n";
-            std::io::stderr().write_all(told.as_bytes()).expect("told");
+            Want::Browser.leave_out("there is no Chromium; see .ci/browser");
             return false;
         };
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page/browser.cjs");

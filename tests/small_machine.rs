@@ -1,5 +1,5 @@
 //! The real binary under the limits of real control groups: what it makes of them, and that it lives within them. It takes
-//! a user who may make groups; where that is not so, the tests say it and prove nothing.
+//! a user who may make groups.
 
 #![allow(
     clippy::expect_used,
@@ -11,6 +11,8 @@
 mod group;
 #[path = "support/sidecar.rs"]
 mod sidecar;
+#[path = "support/wanting.rs"]
+mod wanting;
 
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -19,6 +21,7 @@ use group::Group;
 use serde_json::Value;
 use sidecar::{Home, Process, SERVICE, health};
 use tonic_health::ServingStatus;
+use wanting::Want;
 
 const CONSENTD: &str = env!("CARGO_BIN_EXE_consentd");
 /// What the smallest pods get.
@@ -33,13 +36,7 @@ const BUILDING: Duration = Duration::from_mins(5);
 
 /// A group, where one can be made.
 fn group() -> Option<Group> {
-    match Group::make() {
-        Ok(group) => Some(group),
-        Err(why) => {
-            eprintln!("left out: {why}");
-            None
-        }
-    }
+    Group::make().inspect_err(|why| Want::ControlGroups.leave_out(why)).ok()
 }
 
 fn text(bytes: &[u8]) -> &str {

@@ -128,7 +128,7 @@ impl Noted {
     }
 
     pub(crate) fn is_allow(&self) -> bool {
-        self.came.as_ref().is_ok_and(|(reason, _)| i32::from(*reason) < 100)
+        self.came.as_ref().is_ok_and(|(reason, _)| (1..100).contains(&i32::from(*reason)))
     }
 }
 
@@ -226,6 +226,13 @@ pub(crate) fn probe(home: &Home, path: &str) -> Option<u16> {
     let address = home.admin();
     std::net::TcpStream::connect(address).ok()?;
     Some(page(address, path).0)
+}
+
+/// How many events a sidecar has read of its ledger while it built its copy.
+pub(crate) fn replayed(home: &Home) -> usize {
+    let (_, metrics) = page(home.admin(), "/metrics");
+    let told = metrics.lines().find_map(|line| line.strip_prefix("consentd_replay_events_total "));
+    told.and_then(|told| told.parse().ok()).expect("a count")
 }
 
 /// The end of a pod: the app is told to stop and killed at the end of the grace period; then the sidecar is told, and killed
