@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail loudly")]
 
+#[path = "chart/authority.rs"]
+mod authority;
 #[path = "chart/consequences.rs"]
 mod consequences;
 #[path = "support/helm.rs"]
