@@ -30,6 +30,13 @@ use tls::{Authority, Files};
 
 /// How many send slowly: ten times what the webhook holds of the largest.
 const SLOW: usize = 40;
+/// What is promised of a review, its way over a connection that is there included, in milliseconds.
+const REVIEW_MS_MAX: f64 = 50.0;
+/// What a review may take of a processor, in milliseconds, a handshake for every second one included: three times what it takes in a
+/// build without optimizations.
+const COST_MS_MAX: f64 = 6.0;
+/// How late those who ask may be woken, one time in a hundred, on a machine that has a processor for whoever wants one.
+const CALM_MS: f64 = 5.0;
 const OPERATIONS: &str = include_str!("../docs/operations.md");
 
 /// The webhook in a process of its own, killed with the test.
@@ -282,19 +289,24 @@ fn reviews_take_milliseconds_while_the_certificate_is_replaced() {
     let figures: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"));
     let figure = |name: &str| figures[name].as_f64().unwrap_or_else(|| panic!("no {name}: {told}"));
     assert!(figure("failed") < 0.5, "{told}");
-    assert!(figure("reviews") >= 100.0, "{told}");
+    // Of four who ask ten times a second for ten seconds each, by connections that are kept and by those made for one review.
+    assert!(figure("reviews") >= 200.0 && figure("kept") >= 80.0 && figure("made") >= 80.0, "{told}");
     // Each replaced certificate was met.
     assert!(figure("certificates") >= 4.0, "{told}");
     // Those who ask are on this machine too, with whatever else it does. What a review costs the webhook does not depend on
     // that, a handshake for every second one included; how long it took, by its own histogram, nearly not.
     let cost_ms = webhook.processor_ms() / figure("reviews");
-    assert!(cost_ms < 25.0, "{cost_ms} ms of a processor for each: {told}");
+    assert!(cost_ms < COST_MS_MAX, "{cost_ms} ms of a processor for each: {told}");
+    // As an API server sees it, which keeps its connections. One in a hundred is as late as this machine lets anybody be.
+    assert!(figure("p50_kept_ms") < REVIEW_MS_MAX, "{told}");
+    let is_calm = figure("late_p99_ms") < CALM_MS;
+    assert!(!is_calm || figure("p99_kept_ms") < REVIEW_MS_MAX, "{told}");
     let name = "consentd_injector_review_duration_seconds";
     let all = webhook.metric(&format!("{name}_count"));
     let fast = webhook.metric(&format!("{name}_bucket{{le=\"0.05\"}}"));
     assert!(fast >= 0.9 * all && all >= figure("reviews"), "{fast} of {all} within 50 ms: {told}");
     assert!(webhook.metric("consentd_tls_renewal_failing").abs() < 0.1);
-    println!("{told}");
+    println!("{cost_ms} ms of a processor for each, {}: {told}", if is_calm { "calm" } else { "busy" });
 }
 
 #[test]
