@@ -2,6 +2,8 @@
 
 #![allow(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "tests may fail loudly")]
 
+#[path = "support/admission.rs"]
+mod admission;
 #[path = "support/central.rs"]
 mod central;
 #[path = "support/nats.rs"]
@@ -246,22 +248,35 @@ fn consentd(arguments: &[&str]) {
     assert!(output.status.success(), "{output:?}");
 }
 
+/// How long a sidecar waits that the webhook gives to a pod, where its settings say nothing of it.
+fn ship_wait_of_the_webhook() -> String {
+    let reviewed = admission::review(&admission::settings(""), "plain");
+    let patch = admission::patch_of(&reviewed.answer["response"]);
+    let sidecar = patch.iter().find(|addition| addition["path"] == "/spec/initContainers").expect("a sidecar");
+    let variables = sidecar["value"][0]["env"].as_array().expect("variables");
+    let wait =
+        variables.iter().find(|variable| variable["name"] == "CONSENTD_EVIDENCE_SHIP_WAIT").expect("it is given");
+    wait["value"].as_str().expect("a text").to_owned()
+}
+
 /// On a volume that goes with the pod: what has not left when the sidecar ends is gone. The servers are away when the app ends,
-/// and come back while the sidecar waits for them.
+/// and come back while the sidecar waits for them, after longer than a consentd would wait by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_app_was_allowed_outlives_the_pod_and_its_volume() {
     let mut server = NatsServer::start(&Options::default());
     let url = server.url();
     consentd(&["evidence", "init", "--to", &url]);
     let home = pod::home();
-    let settings = [("evidence.ship", "nats"), ("evidence.ship_url", &url), ("evidence.ship_wait", "20s")];
+    let wait = ship_wait_of_the_webhook();
+    let settings = [("evidence.ship", "nats"), ("evidence.ship_url", &url), ("evidence.ship_wait", &wait)];
     let mut sidecar = Process::spawn(&home, &settings);
     let mut app = App::start(&home, "book", Duration::from_millis(300));
     app.is_allowed().await;
     server.kill();
     app.hears(100).await;
     let back = tokio::task::spawn_blocking(move || {
-        std::thread::sleep(Duration::from_secs(2));
+        // The app lingers for a moment before the sidecar is told to stop.
+        std::thread::sleep(Duration::from_secs(8));
         server.restart();
         server
     });

@@ -27,6 +27,7 @@ pub fn transport_config(config: &Config, settled: &Settled) -> transport::Config
         max_concurrent_streams: settled.max_concurrent_streams,
         max_connections: server.max_connections,
         max_in_flight: server.max_in_flight,
+        windows: transport::Windows::OF_QUESTIONS,
         request_timeout: server.request_timeout,
         max_connection_age: server.max_connection_age,
         max_connection_age_grace: server.max_connection_age_grace,

@@ -27,6 +27,9 @@ const DEFAULT_LIMITS: [(&str, &str); 1] = [("memory", "128Mi")];
 const DEFAULT_DATA_SIZE: &str = "1Gi";
 /// The log is written in files of a fixed size, made ahead; so many of them and the tree over them are room beside what waits.
 const SEGMENTS_BESIDE: u64 = 3;
+/// How long the end of a sidecar waits for its last evidence to leave: its volume goes with the pod, and of the 30 s that
+/// Kubernetes gives a pod to end, the containers that ask need some.
+const DEFAULT_SHIP_WAIT: &str = "20s";
 
 /// What the webhook gives to pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,6 +156,11 @@ impl Settings {
             let value = format!("{}B", self.data_size.bytes() / 2);
             flags.push(Flag { name: "half of data_size".to_owned(), key: MAX_UNSHIPPED.to_owned(), value });
         }
+        let ships = flags.iter().any(|flag| flag.key == SHIP && flag.value == "nats");
+        if ships && !flags.iter().any(|flag| flag.key == SHIP_WAIT) {
+            let value = DEFAULT_SHIP_WAIT.to_owned();
+            flags.push(Flag { name: "the default of the webhook".to_owned(), key: SHIP_WAIT.to_owned(), value });
+        }
         let set: Vec<(String, String)> = flags.iter().map(|flag| (flag.key.clone(), flag.value.clone())).collect();
         let own =
             fixed.into_iter().map(|(key, value)| Flag { name: "the webhook".to_owned(), key: key.to_owned(), value });
@@ -212,6 +220,8 @@ impl Settings {
 }
 
 const MAX_UNSHIPPED: &str = "evidence.max_unshipped_bytes";
+const SHIP: &str = "evidence.ship";
+const SHIP_WAIT: &str = "evidence.ship_wait";
 
 /// What is allowed and yet deserves a second look.
 fn second_looks(config: &Config) -> Vec<String> {
@@ -233,7 +243,7 @@ fn is_path(key: &str) -> bool {
     key.ends_with("_file") || key == "ledger.file"
 }
 
-/// Amounts as the settings have them, or those that hold without.
+/// Amounts as the settings have them, or those that hold where there is no such table; an empty one is none.
 fn resources(reading: &mut Reading, kind: &str, default: &[(&str, &str)]) -> Resources {
     let table = format!("resources.{kind}");
     if !reading.has(&table) {

@@ -47,10 +47,14 @@ impl Tally {
     }
 
     /// Counts one.
-    pub(super) fn add(&self, outcome: Outcome, elapsed: Duration) {
+    pub(super) fn add(&self, outcome: Outcome) {
         if let Some((_, count)) = Outcome::ALL.iter().zip(self.counts.iter()).find(|(own, _)| **own == outcome) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Notes how long an answer took. What was not answered took none, and would make the others look fast.
+    pub(super) fn took(&self, elapsed: Duration) {
         self.durations.took(elapsed);
     }
 }

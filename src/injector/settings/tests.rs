@@ -30,11 +30,33 @@ fn the_least_gives_the_defaults() {
         [
             "CONSENTD_EVIDENCE_MAX_UNSHIPPED_BYTES=536870912B",
             "CONSENTD_EVIDENCE_SHIP=nats",
+            "CONSENTD_EVIDENCE_SHIP_WAIT=20s",
             "CONSENTD_LEDGER_KIND=nats",
             "CONSENTD_LEDGER_SUBJECT_KEY_FILE=/etc/consentd/keys/subject.key",
             "CONSENTD_LEDGER_URL=tls://nats:4222",
         ]
     );
+}
+
+#[test]
+fn what_is_shipped_is_waited_for_as_long_as_is_said_and_else_for_most_of_the_grace_period() {
+    let wait = |text: &str| parse(text).expect("valid").settings.config.get("CONSENTD_EVIDENCE_SHIP_WAIT").cloned();
+    assert_eq!(wait(LEAST).as_deref(), Some("20s"));
+    assert_eq!(wait(&format!("{LEAST}ship_wait = \"7s\"\n")).as_deref(), Some("7s"));
+    assert_eq!(wait(&LEAST.replace("ship = \"nats\"", "ship = \"none\"")), None);
+}
+
+#[test]
+fn amounts_that_were_taken_out_do_not_come_back() {
+    let amounts = |text: &str| {
+        let settings = parse(&format!("{LEAST}{text}")).expect("valid").settings;
+        [settings.requests, settings.limits].map(|amounts| amounts.len())
+    };
+    assert_eq!(amounts(""), [2, 1]);
+    assert_eq!(amounts("[resources.limits]\n"), [2, 0]);
+    assert_eq!(amounts("[resources.requests]\n[resources.limits]\n"), [0, 0]);
+    // More than the limit that holds where nothing is said.
+    assert_eq!(amounts("[resources.requests]\nmemory = \"256Mi\"\n[resources.limits]\n"), [1, 0]);
 }
 
 #[test]
