@@ -201,16 +201,13 @@ pub fn enforcement_server<S: EnforcementService>(service: S, server: &config::Se
 fn start_replica(config: &Config, settled: &Settled, clock: &Clock) -> Result<(Replica, Running), StartError> {
     // Subjects are known here by the same name as in the ledger, where that names them.
     let central = config.ledger.central.as_ref();
-    let secret = match central {
+    let secret = if let Some(central) = central {
         // It is never made here: under a key of our own nothing of theirs would be found.
-        Some(central) => {
-            let path = &central.subject_key_file;
-            ledger::load_secret(path).map_err(|source| StartError::LedgerKey { path: path.clone(), source })?
-        }
-        None => {
-            let path = &config.replica.key_file;
-            ledger::load_or_make_secret(path).map_err(|source| StartError::StoreKey { path: path.clone(), source })?
-        }
+        let path = &central.subject_key_file;
+        ledger::load_secret(path).map_err(|source| StartError::LedgerKey { path: path.clone(), source })?
+    } else {
+        let path = &config.replica.key_file;
+        ledger::load_or_make_secret(path).map_err(|source| StartError::StoreKey { path: path.clone(), source })?
     };
     let sources = sources(config, clock);
     let folder = config.data_dir.join("replica");
