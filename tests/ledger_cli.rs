@@ -293,6 +293,12 @@ fn tail_shows_the_last_events_and_those_that_cannot_be_read() {
     assert_eq!(all[3]["event"]["eventId"], "3");
     assert_eq!(all[30]["unreadable"]["subjects"][0], "crm:7");
     assert!(all[30]["token"].as_str().expect("a token").parse::<Token>().is_ok());
+    let copied = shop.run(&["tail", "--from-start", "--events"]);
+    assert_eq!(copied.status.code(), Some(1), "a copy that lacks something is none: {copied:?}");
+    let copy: Vec<serde_json::Value> =
+        String::from_utf8_lossy(&copied.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let events: Vec<&serde_json::Value> = all[..30].iter().map(|told| &told["event"]).collect();
+    assert_eq!(copy.iter().collect::<Vec<_>>(), events);
 }
 
 #[test]

@@ -328,6 +328,25 @@ async fn a_stream_that_was_set_back_is_told_on_demand() {
     told_without_a_store(Has::NoStore).await;
 }
 
+/// Why operators keep sidecars away from a ledger that was set back until it is whole, and that this mends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_was_set_back_is_whole_for_new_sidecars_once_what_is_missing_is_written_again() {
+    let (central, before, _home) = set_back(Has::All, 0).await;
+    until(&before, "crm:1", Reason::LedgerBroken).await;
+    let early = Home::new();
+    let knows_nothing = central.ready(&early).await;
+    assert_eq!(reason(&knows_nothing, "crm:1").await, Reason::Consent, "with an empty folder nobody can notice it");
+    knows_nothing.stop().await;
+
+    central.write(&[withdrawn("crm:1")]).await;
+    let late = Home::new();
+    let sidecar = central.ready(&late).await;
+    assert_eq!(reason(&sidecar, "crm:1").await, Reason::Withdrawn);
+    assert_eq!(reason(&before, "crm:1").await, Reason::LedgerBroken, "who saw more goes on denying until it ends");
+    before.stop().await;
+    sidecar.stop().await;
+}
+
 async fn told_without_a_store(has: Has) {
     for (events_after, sentence) in [(0, "was set back"), (200, "was rewritten")] {
         let (central, sidecar, home) = set_back(has, events_after).await;

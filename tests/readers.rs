@@ -10,6 +10,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use consentd::domain::{Reason, Verdict};
 
@@ -202,4 +204,36 @@ fn authzen_is_switched_on_by_the_value_that_is_shown() {
     assert!(!rendered(&values).contains("authzen"), "it is on without being asked for");
     let settings = rendered(&both);
     assert!(settings.contains("authzen.enabled = true"), "{settings}");
+}
+
+/// There the connection is closed without an answer: no crash of the caller, whose own handling of it might let everybody
+/// through.
+#[test]
+fn the_client_that_is_shown_denies_where_authzen_is_off() {
+    let home = tempfile::tempdir().expect("a folder");
+    fs::write(home.path().join("may_process.py"), shown_file(&blocks(&page(DEVELOPER)), "may_process.py"))
+        .expect("written");
+    let mut sidecar = Command::new(env!("CARGO_BIN_EXE_consentd"))
+        .args(["serve", "--ledger=ledger.jsonl", "--data-dir=data", "--uds=s.sock", "--listen=off", "--admin=off"])
+        .current_dir(home.path())
+        .env_clear()
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let is_there = || std::os::unix::net::UnixStream::connect(home.path().join("s.sock")).is_ok();
+    while !is_there() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let asked = Command::new("python3")
+        .args(["may_process.py", "crm:1006", "health.lens_prescription", "web"])
+        .current_dir(home.path())
+        .env("CONSENTD_TARGET", "unix:s.sock")
+        .output()
+        .expect("it runs");
+    let was_there = is_there();
+    sidecar.kill().expect("killed");
+    sidecar.wait().expect("ended");
+    assert!(was_there, "nobody was there to be asked");
+    assert_eq!(String::from_utf8_lossy(&asked.stdout), "False nobody answered\n", "{asked:?}");
 }

@@ -59,7 +59,8 @@ pub(super) fn todo(what: &str) -> &'static str {
     match what {
         "ledger" => {
             "While the local copy is being built, wait. Otherwise see to it that the ledger's file or servers can be reached; a \
-             ledger that was cut, replaced or rewritten has to be put back, and the sidecar started again."
+             ledger that was cut, replaced or rewritten has to be whole again before this sidecar is started again or another is \
+             made: one that begins with an empty folder would not notice."
         }
         "freshness" => "See whether the ledger's file and its mount, or its servers, can be reached from here.",
         "evidence" => {

@@ -7,8 +7,9 @@ use crate::domain::Position;
 pub enum LedgerFault {
     /// It is shorter than what was already read of it.
     #[error(
-        "the ledger `{ledger}` was truncated: it has {size} bytes, but {} had been read; restore it from a copy, or, \
-         if the loss is meant, delete the local store so that it is rebuilt from what is left", .position.0
+        "the ledger `{ledger}` was truncated: it has {size} bytes, but {} had been read; make it whole again before any \
+         sidecar starts with an empty store, which would take what is left for the whole, or, if the loss is meant, delete the \
+         local store so that it is rebuilt from what is left", .position.0
     )]
     Truncated {
         /// Its name.
@@ -29,8 +30,9 @@ pub enum LedgerFault {
     },
     /// What had been read of it is no longer what it says.
     #[error(
-        "the ledger `{ledger}` was rewritten before position {}; restore it from a copy, or, if the change is meant, \
-         delete the local store so that it is rebuilt from what it says now", .position.0
+        "the ledger `{ledger}` was rewritten before position {}; make it whole again before any sidecar starts with an empty \
+         store, which would take what it says now for the whole, or, if the change is meant, delete the local store so that it \
+         is rebuilt from what it says now", .position.0
     )]
     Rewritten {
         /// Its name.
@@ -50,8 +52,9 @@ pub enum LedgerFault {
     },
     /// It ends before what was already read of it.
     #[error(
-        "the ledger `{ledger}` was set back: it ended at {}, but {} had been read; restore it from a later copy, or, if \
-         the loss is meant, delete the local store so that it is rebuilt from what is left", .last.0, .position.0
+        "the ledger `{ledger}` was set back: it ended at {}, but {} had been read; write again what is missing before any \
+         sidecar starts with an empty store, which would take what is left for the whole, or, if the loss is meant, delete the \
+         local store so that it is rebuilt from what is left", .last.0, .position.0
     )]
     Rewound {
         /// Its name.
