@@ -591,7 +591,10 @@ fn what_is_left_to_the_machine_follows_it() {
     let tight = auto.config.settle(&machine(200, 32));
     assert_eq!(
         tight.warnings,
-        ["32 MiB of memory, by /memory.max: the kernel may end a sidecar that has less than 56 MiB"]
+        [
+            "32 MiB of memory, by /memory.max: the kernel may end a sidecar that has less than 56 MiB, and one with more than some \
+             ten thousand subjects that has less than 96; raise the limit"
+        ]
     );
     let unknown = auto.config.settle(&Machine { memory: None, ..machine(2000, 0) });
     assert_eq!(unknown.warnings, Vec::<String>::new());
