@@ -12,7 +12,7 @@ use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::{Client, HeaderMap, jetstream};
 use tokio::sync::watch;
 
-use super::backlog::{self, Backlog, Problem, Until};
+use super::backlog::{self, Backlog, Batch, Problem, Until};
 use super::cursor::Cursor;
 use super::{Config, Departure, Outlet};
 use crate::evidence::batch::{Incoming, Outgoing, Place, Sender, subject};
@@ -20,6 +20,7 @@ use crate::evidence::central;
 use crate::evidence::checkpoint::{Checkpoint, origin};
 use crate::evidence::files::{At, Cause, read_small};
 use crate::evidence::id::YearMonth;
+use crate::evidence::keys::Salt;
 use crate::evidence::log::{ABANDONED, Core, SIGNED, Shared};
 use crate::nats::{self, with_causes};
 
@@ -247,8 +248,9 @@ impl Shipper<'_> {
                 break;
             };
             let count = batch.end.index - batch.from.index;
-            let messages =
-                self.sender.records(&batch.from, count, &batch.end.chain, &batch.records, message_bytes_max)?;
+            let salt = self.salt(batch.from.month)?;
+            let Batch { from, end, records, .. } = &batch;
+            let messages = self.sender.records(from, count, &end.chain, records, &salt, message_bytes_max)?;
             let cargo = Cargo::Records { count, end: batch.end, log_bytes: batch.log_bytes };
             self.publish(context, messages, cargo, batch.oldest_ms).await?;
         }
@@ -333,7 +335,7 @@ impl Shipper<'_> {
             } else {
                 Place { month, index: head.size, chain: [0; 32] }
             };
-            let message = self.sender.checkpoint(&sent, &note, head.size, &head.root);
+            let message = self.sender.checkpoint(&sent, &note, head.size, &head.root, &self.salt(month)?);
             self.publish(context, vec![message], Cargo::Head { month, head }, None).await?;
         }
         Ok(())
@@ -350,6 +352,12 @@ impl Shipper<'_> {
         let sent =
             month < self.acknowledged.month || month == self.acknowledged.month && head.size <= self.acknowledged.index;
         Ok((sent && self.heads.get(&month) != Some(&head)).then_some((note, head)))
+    }
+
+    /// The salt of a month's key, which goes with its evidence; empty where the key is the month's own, or was destroyed.
+    fn salt(&self, month: YearMonth) -> Result<String, Cause> {
+        let salt = Salt::load(&self.shared.layout, self.sender.instance, month, &self.sender.public)?;
+        Ok(salt.map_or_else(String::new, |salt| salt.note().to_owned()))
     }
 
     /// How far a month may be shipped: what is on the device.
