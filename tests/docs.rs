@@ -211,8 +211,8 @@ fn every_ledger_fault_is_told() {
     assert_eq!(set(first_cells(section(OPERATIONS, "## Ledger faults"))), set(faults.iter().map(LedgerFault::name)));
 }
 
-/// What names of files end in that begin like a key: `ledger.jsonl`, `log.vkey`.
-const FILE_ENDINGS: [&str; 2] = ["jsonl", "vkey"];
+/// What names of files end in that begin like a key: `ledger.jsonl`, `log.vkey`, `evidence.key`.
+const FILE_ENDINGS: [&str; 3] = ["jsonl", "vkey", "key"];
 
 #[test]
 fn every_key_of_the_configuration_that_is_named_exists() {
