@@ -553,9 +553,15 @@ async fn whoever_has_the_shared_secret_finds_subjects_of_a_sidecar_that_is_gone(
     collected_ok(&server.url(), &into);
     let folder = only_instance(&into);
     let dir = text(&folder);
+    let (mut batches, mut heads) = (Vec::new(), Vec::new());
     for (_, payload) in messages(&server.url()).await {
         assert!(!payload.windows(32).any(|window| window == secret), "a message holds the secret");
+        let batch = EvidenceBatch::decode(payload.as_slice()).expect("a batch");
+        if batch.count > 0 { &mut batches } else { &mut heads }.push(!batch.salt.is_empty());
     }
+    // Also where the sidecar is killed before a head is signed.
+    assert!(batches[0] && batches[1..].iter().all(|salted| !salted), "the first batch has the salt: {batches:?}");
+    assert!(!heads.is_empty() && heads.iter().all(|salted| *salted), "each head has it: {heads:?}");
     let list = ["evidence", "list", "--dir", &dir, "--subject", "crm:7"];
     let with = |key: &'static str, file: &str| {
         [&list[..], &[key, file]].concat().iter().map(|one| (*one).to_owned()).collect::<Vec<_>>()

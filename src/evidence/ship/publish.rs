@@ -112,6 +112,7 @@ pub(in crate::evidence) fn run(shared: &Shared, departure: Departure) {
         config,
         outlet: &outlet,
         sender: Sender { instance: core.instance, public: *core.signer.public() },
+        salted: None,
         acknowledged: backlog.place(),
         stored: None,
         stored_at: Instant::now(),
@@ -133,6 +134,8 @@ struct Shipper<'a> {
     outlet: &'a Outlet,
     sender: Sender,
     backlog: Backlog,
+    /// The month whose salt a batch of this session has brought.
+    salted: Option<YearMonth>,
     acknowledged: Place,
     stored: Option<Cursor>,
     stored_at: Instant,
@@ -188,6 +191,7 @@ impl Shipper<'_> {
     /// Ships until something fails or the process ends.
     async fn session(&mut self, client: &mut Option<Client>) -> Result<std::convert::Infallible, Halt> {
         self.backlog.go_to(self.acknowledged);
+        self.salted = None;
         self.look_at_oldest()?;
         let client = if let Some(client) = client {
             client
@@ -248,7 +252,9 @@ impl Shipper<'_> {
                 break;
             };
             let count = batch.end.index - batch.from.index;
-            let salt = self.salt(batch.from.month)?;
+            // Once is enough, and every signed head brings it too: in each batch it would be half of a small one.
+            let salt = if self.salted == Some(batch.from.month) { String::new() } else { self.salt(batch.from.month)? };
+            self.salted = Some(batch.from.month);
             let Batch { from, end, records, .. } = &batch;
             let messages = self.sender.records(from, count, &end.chain, records, &salt, message_bytes_max)?;
             let cargo = Cargo::Records { count, end: batch.end, log_bytes: batch.log_bytes };
