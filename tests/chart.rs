@@ -336,6 +336,29 @@ fn values_become_toml_without_a_change() {
 }
 
 #[test]
+fn shipped_evidence_has_the_key_of_the_secret_unless_it_is_said() {
+    let secret = Some("/etc/consentd/keys/evidence.key");
+    let mut helm = Helm::start(Major::Four);
+    for (mode, file) in [("daemonset", "consentd.toml"), ("injector", "injector.toml")] {
+        for (evidence, wanted) in [
+            (json!({"ship": "nats"}), secret),
+            (json!({"ship": "nats", "key_file": "/etc/consentd/keys/own.key"}), Some("/etc/consentd/keys/own.key")),
+            (json!({"ship": "nats", "key_file": "off"}), Some("off")),
+            (json!({"ship": "none"}), None),
+        ] {
+            let config = json!({"ledger": {"url": "tls://nats.example:4222"}, "evidence": evidence});
+            let values = json!({"mode": mode, "config": config, "allow": {"lostEvidence": true}});
+            let objects = helm.template(&chart(), "1.30.0", &values).expect("rendered");
+            let pointer = format!("/data/{file}");
+            let map = of_kind(&objects, "ConfigMap").find(|map| map.pointer(&pointer).is_some()).expect("a map");
+            let read: Value = toml::from_str(text(map, &pointer)).expect("TOML");
+            let config = if mode == "injector" { &read["config"] } else { &read };
+            assert_eq!(config["evidence"]["key_file"].as_str(), wanted, "{mode} {evidence}");
+        }
+    }
+}
+
+#[test]
 fn a_certificate_of_helm_is_for_the_service_and_by_the_authority_that_the_api_server_is_told() {
     let objects = &latest()["injector-values.yaml"];
     let secret = of_kind(objects, "Secret").next().expect("a Secret");

@@ -71,6 +71,7 @@ impl Users {
             fs::write(keys.join("nats.creds"), pair.seed().expect("a seed")).expect("written");
             // The same for all who share the ledger.
             fs::write(keys.join("subject.key"), [7; 32]).expect("written");
+            fs::write(keys.join("evidence.key"), [8; 32]).expect("written");
             users.push(json!({"nkey": pair.public_key(), "role": role}));
         }
         Self { folder, values: Value::Array(users) }
@@ -377,6 +378,10 @@ fn follow(objects: &[Value], servers: &Servers, keys: &Path) {
         assert!(began.elapsed() < READY_WITHIN, "no evidence has left:\n{}", said());
         std::thread::sleep(Duration::from_millis(50));
     }
+    // People are found in it when this pod is gone: the key is made of the Secret's.
+    let made = fs::read_dir(folder.path().join("data/evidence/keys")).expect("a folder");
+    let kinds: Vec<_> = made.map(|entry| entry.expect("an entry").path().extension().map(ToOwned::to_owned)).collect();
+    assert!(!kinds.is_empty() && kinds.iter().all(|kind| kind.as_deref() == Some("salt".as_ref())), "{kinds:?}");
 }
 
 #[test]

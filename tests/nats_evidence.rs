@@ -521,6 +521,120 @@ async fn a_collector_that_follows_loses_nothing_when_it_is_killed() {
     assert_eq!(check(&home, &only_instance(&into), &book), 9_500);
 }
 
+/// What a command said, and how it ended.
+fn told(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = consentd(arguments);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_the_shared_secret_finds_subjects_of_a_sidecar_that_is_gone() {
+    let (server, home, book) = (server(), home(), Book::default());
+    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let (right, wrong) = (home.path("evidence.key"), home.path("other.key"));
+    let secret: Vec<u8> = (100..132).collect();
+    std::fs::write(&right, &secret).expect("written");
+    std::fs::write(&wrong, [9; 32]).expect("written");
+    let (right, wrong) = (text(&right), text(&wrong));
+    let mut process = spawn(&home, &server.url(), &[("evidence.key_file", &right)]);
+    let channel = ready(&mut process).await;
+    ask_many(&channel, 200, &book).await;
+    until_shipped(&home).await;
+    stop(&mut process).await;
+    for file in sidecar::files(&home.data()) {
+        let bytes = std::fs::read(&file).expect("read");
+        assert!(!bytes.windows(32).any(|window| window == secret), "{} holds the secret", file.display());
+    }
+    // The pod goes, and its volume with it.
+    std::fs::remove_dir_all(home.data()).expect("removed");
+
+    let into = home.path("collected");
+    collected_ok(&server.url(), &into);
+    let folder = only_instance(&into);
+    let dir = text(&folder);
+    let (mut batches, mut heads) = (Vec::new(), Vec::new());
+    for (_, payload) in messages(&server.url()).await {
+        assert!(!payload.windows(32).any(|window| window == secret), "a message holds the secret");
+        let batch = EvidenceBatch::decode(payload.as_slice()).expect("a batch");
+        if batch.count > 0 { &mut batches } else { &mut heads }.push(!batch.salt.is_empty());
+    }
+    // Also where the sidecar is killed before a head is signed.
+    assert!(batches[0] && batches[1..].iter().all(|salted| !salted), "the first batch has the salt: {batches:?}");
+    assert!(!heads.is_empty() && heads.iter().all(|salted| *salted), "each head has it: {heads:?}");
+    let list = ["evidence", "list", "--dir", &dir, "--subject", "crm:7"];
+    let with = |key: &'static str, file: &str| {
+        [&list[..], &[key, file]].concat().iter().map(|one| (*one).to_owned()).collect::<Vec<_>>()
+    };
+    let run = |arguments: Vec<String>| told(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+
+    let (code, found, why) = run(with("--key-file", &right));
+    assert_eq!((code, found.lines().count()), (Some(0), 4), "{found}{why}");
+    let mut asked: Vec<String> = Vec::new();
+    for line in found.lines() {
+        assert!(line.contains("ALLOW CONSENT"), "{line}");
+        asked.push(line.split(' ').next().expect("an id").to_owned());
+    }
+    assert!(asked.iter().all(|id| book.lock().expect("not poisoned").contains(id)), "{asked:?}");
+    let (code, found, _) = told(&["evidence", "list", "--dir", &dir, "--subject", "crm:nobody", "--key-file", &right]);
+    assert_eq!((code, found.as_str()), (Some(0), ""));
+
+    // Without the secret, or with another, it is never said that nobody was found.
+    let (code, found, why) = told(&list);
+    assert_eq!((code, found.as_str()), (Some(2), ""));
+    assert!(why.contains(".salt") && why.contains("--key-file"), "{why}");
+    let (code, found, why) = run(with("--key-file", &wrong));
+    assert_eq!((code, found.as_str()), (Some(2), ""));
+    assert!(why.contains("made of another shared secret than the one given"), "{why}");
+    let (code, _, why) =
+        told(&["evidence", "show", &asked[0], "--dir", &dir, "--subject", "crm:7", "--key-file", &wrong]);
+    assert_eq!(code, Some(2));
+    assert!(why.contains("made of another shared secret"), "{why}");
+    let verify = ["evidence", "verify", "--dir", &dir, "--key-file"];
+    assert_eq!(run([&verify[..], &[&wrong]].concat().iter().map(|one| (*one).to_owned()).collect()).0, Some(1));
+    succeeded(&consentd(&[&verify[..], &[&right]].concat()));
+
+    // One answer, whose it is and why.
+    let show = ["evidence", "show", &asked[0], "--dir", &dir, "--key-file", &right, "--subject"];
+    assert!(succeeded(&consentd(&[&show[..], &["crm:7"]].concat())).contains("ALLOW CONSENT"));
+    assert_eq!(consentd(&[&show[..], &["crm:8"]].concat()).status.code(), Some(1));
+    let (ledger, all) = (text(&home.ledger()), text(&into));
+    let explain = |subject: &'static str, more: &[&str]| {
+        let arguments =
+            ["explain", subject, "--evidence", &asked[0], "--dir", &all, "--ledger", &ledger, "--language", "en"];
+        told(&[&arguments[..], more].concat())
+    };
+    let (code, explained, why) = explain("crm:7", &["--key-file", &right]);
+    assert_eq!(code, Some(0), "{explained}{why}");
+    assert!(explained.contains("crm:7 · newsletter") && !explained.contains("--key-file"), "{explained}");
+    let (code, explained, _) = explain("crm:7", &[]);
+    assert_eq!(code, Some(0), "{explained}");
+    assert!(
+        explained.contains("the month's key is not here") && explained.contains("--key-file"),
+        "nobody could tell whose it is: {explained}"
+    );
+    let (code, _, why) = explain("crm:8", &["--key-file", &right]);
+    assert_eq!(code, Some(2));
+    assert!(why.contains("holds no answer about the subject"), "{why}");
+    let (code, _, why) = explain("crm:7", &["--key-file", &wrong]);
+    assert_eq!(code, Some(2));
+    assert!(why.contains("made of another shared secret"), "{why}");
+
+    // The month's end: with its salt goes the way to anybody in it.
+    let salts: Vec<PathBuf> = sidecar::files(&folder.join("keys"));
+    assert!(!salts.is_empty() && salts.iter().all(|file| file.extension().is_some_and(|kind| kind == "salt")));
+    for salt in &salts {
+        std::fs::remove_file(salt).expect("removed");
+    }
+    let (code, found, why) = run(with("--key-file", &right));
+    assert_eq!((code, found.as_str()), (Some(0), ""));
+    assert!(why.contains("nobody can be found in") && why.contains("it was destroyed"), "{why}");
+    succeeded(&consentd(&[&verify[..], &[&right]].concat()));
+    // It does not come back by collecting what is new.
+    collected_ok(&server.url(), &into);
+    assert!(sidecar::files(&folder.join("keys")).is_empty());
+}
+
 /// A collector that goes on, killed with the test.
 struct Follower(Child);
 

@@ -60,6 +60,7 @@ pub(super) fn evidence_config(config: &Config) -> evidence::Config {
         segment_bytes: config.evidence.segment_bytes,
         flush_interval: config.evidence.flush_interval,
         checkpoint_interval: config.evidence.checkpoint_interval,
+        key_file: config.evidence.key_file.clone(),
         ship: shipping(config),
     }
 }

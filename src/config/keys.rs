@@ -265,6 +265,8 @@ pub struct Evidence {
     pub flush_interval: Duration,
     /// How often a checkpoint is signed.
     pub checkpoint_interval: Duration,
+    /// The secret that months' keys are made of, if they are not random.
+    pub key_file: Option<PathBuf>,
     /// Whether and where evidence is shipped to.
     pub ship: Ship,
 }

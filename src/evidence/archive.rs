@@ -4,7 +4,7 @@
 //! part of the log.
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
 use prost::Message;
@@ -14,7 +14,7 @@ use super::entries::Entries;
 use super::files::{At, Cause, Layout, SegmentPath, read_small};
 use super::format::Frame;
 use super::id::{EvidenceId, Instance, YearMonth};
-use super::keys::{self, Month};
+use super::keys::{self, KeyPlaces, Month, NoKey};
 use super::merkle::{Hash, leaf_hash, prove_inclusion, root_of_inclusion};
 use super::scan::{Cursor, Ending, Window, read_to_end};
 use super::tiles::Tiles;
@@ -26,6 +26,14 @@ use crate::proto::v1::EvidenceRecord;
 pub struct Archive {
     pub(super) layout: Layout,
     pub(super) instance: Instance,
+    pub(super) places: KeyPlaces,
+}
+
+/// The evidence folder of an instance: the folder itself, or its part of one into which that of many was collected.
+#[must_use]
+pub fn folder_of(dir: &Path, instance: Instance) -> PathBuf {
+    let collected = dir.join(instance.to_string());
+    if collected.is_dir() { collected } else { dir.to_owned() }
 }
 
 impl Archive {
@@ -36,9 +44,15 @@ impl Archive {
     pub fn open(dir: &Path) -> Result<Self, Cause> {
         let layout = Layout::new(dir);
         match keys::load_instance(&layout)? {
-            Some(instance) => Ok(Self { layout, instance }),
+            Some(instance) => Ok(Self { layout, instance, places: KeyPlaces::default() }),
             None => Err(Cause::new(format!("`{}` holds no evidence log", dir.display()))),
         }
+    }
+
+    /// The same log, with the keys of its months looked for in these places too.
+    #[must_use]
+    pub fn with_keys(self, places: KeyPlaces) -> Self {
+        Self { places, ..self }
     }
 
     /// The log's name.
@@ -55,12 +69,12 @@ impl Archive {
         self.layout.months()
     }
 
-    /// A month with its key, to make the tags of its subjects; nothing if the key was destroyed.
+    /// A month with its key, to make the tags of its subjects.
     ///
     /// # Errors
-    /// If the key cannot be read.
-    pub fn month(&self, month: YearMonth) -> Result<Option<Month>, Cause> {
-        Month::load(&self.layout, month)
+    /// If there is no key, if it cannot be read, or if it was made of another secret than the one given.
+    pub fn month(&self, month: YearMonth) -> Result<Month, NoKey> {
+        self.places.month(&self.layout, self.instance, month, || self.public())
     }
 
     /// Reads a month's records in order, until the end or until told to stop.

@@ -11,6 +11,9 @@
 //!   shipped                      how far the central stream has acknowledged the log: see `ship::cursor`
 //!   keys/<YYYY-MM>.key           32 random bytes, mode 0600: the HMAC key of the month's subject tags. Destroying it
 //!                                makes the month anonymous; everything but the search for a subject still works
+//!   keys/<YYYY-MM>.salt          instead, where the key is made of it and of a secret that sidecars share: a signed note,
+//!                                see `keys::salt`. It is shipped with the month's evidence. Destroying it, here and
+//!                                wherever it was shipped to, makes the month anonymous
 //!   signing.key                  the Ed25519 key that signs checkpoints, PKCS#8 DER, mode 0600
 //!   signing.pub                  its public key, PEM (SubjectPublicKeyInfo)
 //!   log/spare                    a preallocated segment in waiting; never holds evidence

@@ -14,7 +14,7 @@ use super::files::{At, Cause, Layout, make_dir, sync_dir};
 use super::flush;
 use super::format::PAYLOAD_BYTES_MAX;
 use super::id::{EvidenceId, Instance, YearMonth};
-use super::keys::Month;
+use super::keys::{Month, Owner, SharedSecret};
 use super::open::{self, Environment, OpenError, Opened};
 use super::poison::{Poison, Unavailable};
 use super::recover::Lost;
@@ -71,6 +71,7 @@ pub(super) struct Core {
     /// Wakes the thread that flushes.
     flusher: OnceLock<Thread>,
     pub(super) signer: Signer,
+    secret: Option<SharedSecret>,
     counts: Counts,
     /// The months of this process, for the thread that builds their trees.
     spans: Mutex<Vec<Span>>,
@@ -453,6 +454,7 @@ impl Core {
             lost: opened.lost,
             flusher: OnceLock::new(),
             signer: opened.signer,
+            secret: opened.secret,
             counts,
             spans: Mutex::new(vec![span]),
         }
@@ -497,7 +499,8 @@ impl Shared {
     /// Begins a month: what waits goes to the old one, then everybody finds the new one.
     fn begin_month(&self, core: &Core, id: YearMonth) -> Result<Arc<Month>, Unavailable> {
         let begin = || -> Result<Month, Cause> {
-            let month = Month::load_or_make(&self.layout, id)?;
+            let (instance, signer, secret) = (core.instance, &core.signer, core.secret.as_ref());
+            let month = Owner { layout: &self.layout, instance, signer, secret }.month(id)?;
             let folder = self.layout.month(id);
             make_dir(&folder).at("make", &folder)?;
             Ok(month)

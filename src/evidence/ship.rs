@@ -7,7 +7,7 @@
 //! - What leaves is on the device: no index is ever sent with two contents by one log.
 //! - The cursor passes only what the stream has acknowledged, in order; it never moves back but to send again.
 //! - Nothing is removed here that the stream has not acknowledged, a month's signed head included.
-//! - Keys never leave.
+//! - No key leaves. The salt of a month's key does, which opens nothing without the secret that never is beside it.
 
 mod backlog;
 mod cursor;

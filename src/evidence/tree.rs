@@ -12,6 +12,7 @@ use super::files::{At, Cause, Layout, replace};
 use super::id::{Instance, YearMonth};
 use super::log::{ABANDONED, Core, FLUSHED, RUNNING, Shared};
 use super::mend::{Checked, mend};
+use super::note;
 use super::tiles::Edge;
 
 /// Records added in one go, about a millisecond's work, and the pause after it. The tree shares its core with the
@@ -50,6 +51,11 @@ impl Signer {
 
     pub(super) fn public(&self) -> &[u8; 32] {
         &self.public
+    }
+
+    /// A text that ends with a line feed as a note, signed under a name.
+    pub(super) fn note(&self, body: &str, name: &str) -> String {
+        note::sign(body, name, &self.pair, &self.public)
     }
 }
 

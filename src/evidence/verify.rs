@@ -9,7 +9,7 @@ use super::archive::Archive;
 use super::checkpoint::{Checkpoint, vkey};
 use super::files::{At, Cause, SegmentPath};
 use super::id::YearMonth;
-use super::keys;
+use super::keys::{self, NoKey};
 use super::merkle::{Hash, leaf_hash};
 use super::scan::{Cursor, Ending, read_to_end};
 use super::tiles::{Levels, Tiles};
@@ -31,7 +31,7 @@ pub struct MonthReport {
     pub unfinished_bytes: u64,
     /// Side files of what power losses took.
     pub lost_files: u64,
-    /// Whether the subjects' key still exists.
+    /// Whether the subjects' key is here, or the salt that it is made of.
     pub has_key: bool,
     /// What does not hold, each in one sentence.
     pub problems: Vec<String>,
@@ -63,9 +63,14 @@ impl Archive {
                 vkey: vkey(&super::checkpoint::origin(self.instance, month), &public),
                 unfinished_bytes: 0,
                 lost_files: 0,
-                has_key: self.layout.key(month).exists(),
+                has_key: false,
                 problems: Vec::new(),
             };
+            match self.month(month) {
+                Ok(_) | Err(NoKey::NoSecret { .. }) => report.has_key = true,
+                Err(NoKey::Absent { .. }) => {}
+                Err(NoKey::Unusable(cause)) => report.problems.push(cause.to_string()),
+            }
             chain = self.verify_month(&mut report, &public, chain, last == Some(month))?;
             reports.push(report);
         }

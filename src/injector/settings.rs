@@ -161,6 +161,11 @@ impl Settings {
             let value = DEFAULT_SHIP_WAIT.to_owned();
             flags.push(Flag { name: "the default of the webhook".to_owned(), key: SHIP_WAIT.to_owned(), value });
         }
+        if ships && self.secret.is_some() && !flags.iter().any(|flag| flag.key == KEY_FILE) {
+            // A random key would go with the pod's volume, and nobody could be found in what it shipped.
+            let value = format!("{KEYS_DIR}/{EVIDENCE_KEY}");
+            flags.push(Flag { name: "the webhook".to_owned(), key: KEY_FILE.to_owned(), value });
+        }
         let set: Vec<(String, String)> = flags.iter().map(|flag| (flag.key.clone(), flag.value.clone())).collect();
         let own =
             fixed.into_iter().map(|(key, value)| Flag { name: "the webhook".to_owned(), key: key.to_owned(), value });
@@ -222,6 +227,9 @@ impl Settings {
 const MAX_UNSHIPPED: &str = "evidence.max_unshipped_bytes";
 const SHIP: &str = "evidence.ship";
 const SHIP_WAIT: &str = "evidence.ship_wait";
+const KEY_FILE: &str = "evidence.key_file";
+/// The file of the Secret that people are found by in evidence that was shipped.
+const EVIDENCE_KEY: &str = "evidence.key";
 
 /// What is allowed and yet deserves a second look.
 fn second_looks(config: &Config) -> Vec<String> {
@@ -229,6 +237,12 @@ fn second_looks(config: &Config) -> Vec<String> {
     if config.evidence.ship.kind == ShipKind::None {
         warnings.push(
             "config.evidence.ship: is `none`, and what a pod wrote is gone with the pod: there is no proof of its answers"
+                .to_owned(),
+        );
+    }
+    if config.evidence.ship.kind == ShipKind::Nats && config.evidence.key_file.is_none() {
+        warnings.push(
+            "config.evidence.key_file: is `off`, and a pod's keys are gone with the pod: nobody can be found in the evidence that it shipped"
                 .to_owned(),
         );
     }

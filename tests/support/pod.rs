@@ -296,7 +296,7 @@ pub(crate) fn check_evidence_in(folder: &Path, has_keys: bool, book: &[Noted]) -
         if !has_keys {
             continue;
         }
-        let month = months.entry(id.month).or_insert_with(|| archive.month(id.month).expect("read").expect("a key"));
+        let month = months.entry(id.month).or_insert_with(|| archive.month(id.month).expect("a key"));
         assert_eq!(record.subject_tags, month.tag(&noted.subject), "{noted:?}");
     }
     book.iter().filter(|noted| noted.is_allow()).count()

@@ -57,6 +57,12 @@
 {{- end -}}
 {{- end -}}
 {{- $_ := set $config "ledger" $ledger -}}
+{{- $evidence := deepCopy (default dict $config.evidence) -}}
+{{- if and (eq (default "none" $evidence.ship) "nats") .Values.keys.secret (not (hasKey $evidence "key_file")) -}}
+{{- /* A random key would go with the pod's volume, and nobody could be found in what it shipped. */ -}}
+{{- $_ := set $evidence "key_file" "/etc/consentd/keys/evidence.key" -}}
+{{- end -}}
+{{- $_ := set $config "evidence" $evidence -}}
 {{- if include "consentd.isServer" . -}}
 {{- $server := deepCopy (default dict $config.server) -}}
 {{- $_ := set $server "tcp" (include "consentd.listen" (list . 7311)) -}}
@@ -73,7 +79,6 @@
 {{- $_ := set $admin "plaintext" true -}}
 {{- $_ := set $config "admin" $admin -}}
 {{- $_ := set $config "data_dir" "/var/lib/consentd" -}}
-{{- $evidence := deepCopy (default dict $config.evidence) -}}
 {{- if and (eq (default "none" $evidence.ship) "nats") (not (hasKey $evidence "max_unshipped_bytes")) -}}
 {{- /* The default may be more than the volume holds, and a volume that is full takes the pod with it. */ -}}
 {{- $_ := set $evidence "max_unshipped_bytes" (printf "%dB" (div (include "consentd.bytes" .Values.volume.size | int64) 2)) -}}
@@ -82,7 +87,6 @@
 {{- /* What has not left then may go with the pod's volume. */ -}}
 {{- $_ := set $evidence "ship_wait" "20s" -}}
 {{- end -}}
-{{- $_ := set $config "evidence" $evidence -}}
 {{- end -}}
 {{- toJson $config -}}
 {{- end -}}

@@ -12,7 +12,7 @@ use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::{Client, HeaderMap, jetstream};
 use tokio::sync::watch;
 
-use super::backlog::{self, Backlog, Problem, Until};
+use super::backlog::{self, Backlog, Batch, Problem, Until};
 use super::cursor::Cursor;
 use super::{Config, Departure, Outlet};
 use crate::evidence::batch::{Incoming, Outgoing, Place, Sender, subject};
@@ -20,6 +20,7 @@ use crate::evidence::central;
 use crate::evidence::checkpoint::{Checkpoint, origin};
 use crate::evidence::files::{At, Cause, read_small};
 use crate::evidence::id::YearMonth;
+use crate::evidence::keys::Salt;
 use crate::evidence::log::{ABANDONED, Core, SIGNED, Shared};
 use crate::nats::{self, with_causes};
 
@@ -111,6 +112,7 @@ pub(in crate::evidence) fn run(shared: &Shared, departure: Departure) {
         config,
         outlet: &outlet,
         sender: Sender { instance: core.instance, public: *core.signer.public() },
+        salted: None,
         acknowledged: backlog.place(),
         stored: None,
         stored_at: Instant::now(),
@@ -132,6 +134,8 @@ struct Shipper<'a> {
     outlet: &'a Outlet,
     sender: Sender,
     backlog: Backlog,
+    /// The month whose salt a batch of this session has brought.
+    salted: Option<YearMonth>,
     acknowledged: Place,
     stored: Option<Cursor>,
     stored_at: Instant,
@@ -187,6 +191,7 @@ impl Shipper<'_> {
     /// Ships until something fails or the process ends.
     async fn session(&mut self, client: &mut Option<Client>) -> Result<std::convert::Infallible, Halt> {
         self.backlog.go_to(self.acknowledged);
+        self.salted = None;
         self.look_at_oldest()?;
         let client = if let Some(client) = client {
             client
@@ -247,8 +252,11 @@ impl Shipper<'_> {
                 break;
             };
             let count = batch.end.index - batch.from.index;
-            let messages =
-                self.sender.records(&batch.from, count, &batch.end.chain, &batch.records, message_bytes_max)?;
+            // Once is enough, and every signed head brings it too: in each batch it would be half of a small one.
+            let salt = if self.salted == Some(batch.from.month) { String::new() } else { self.salt(batch.from.month)? };
+            self.salted = Some(batch.from.month);
+            let Batch { from, end, records, .. } = &batch;
+            let messages = self.sender.records(from, count, &end.chain, records, &salt, message_bytes_max)?;
             let cargo = Cargo::Records { count, end: batch.end, log_bytes: batch.log_bytes };
             self.publish(context, messages, cargo, batch.oldest_ms).await?;
         }
@@ -333,7 +341,7 @@ impl Shipper<'_> {
             } else {
                 Place { month, index: head.size, chain: [0; 32] }
             };
-            let message = self.sender.checkpoint(&sent, &note, head.size, &head.root);
+            let message = self.sender.checkpoint(&sent, &note, head.size, &head.root, &self.salt(month)?);
             self.publish(context, vec![message], Cargo::Head { month, head }, None).await?;
         }
         Ok(())
@@ -350,6 +358,12 @@ impl Shipper<'_> {
         let sent =
             month < self.acknowledged.month || month == self.acknowledged.month && head.size <= self.acknowledged.index;
         Ok((sent && self.heads.get(&month) != Some(&head)).then_some((note, head)))
+    }
+
+    /// The salt of a month's key, which goes with its evidence; empty where the key is the month's own, or was destroyed.
+    fn salt(&self, month: YearMonth) -> Result<String, Cause> {
+        let salt = Salt::load(&self.shared.layout, self.sender.instance, month, &self.sender.public)?;
+        Ok(salt.map_or_else(String::new, |salt| salt.note().to_owned()))
     }
 
     /// How far a month may be shipped: what is on the device.

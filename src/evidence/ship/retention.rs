@@ -1,7 +1,7 @@
 //! Removing here what the central stream has: whole months, a stated time after their end.
 //!
-//! The month is the unit because it is that of the tree, the checkpoint and the key. Its key stays: by it subjects are
-//! found in what was collected elsewhere.
+//! The month is the unit because it is that of the tree, the checkpoint and the key. Its key or salt stays: by it subjects
+//! are found in what was collected elsewhere.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -172,7 +172,8 @@ fn a_destroyed_key_makes_a_month_anonymous_and_nothing_else() {
     fs::remove_file(house.layout().key(house.month())).expect("removed");
     let [report] = house.verify().try_into().expect("one month");
     assert_eq!((report.problems, report.has_key), (vec![], false));
-    assert!(house.archive().month(house.month()).expect("read").is_none());
+    let no_key = house.archive().month(house.month()).expect_err("it was removed").to_string();
+    assert!(no_key.contains("there is no key of 2026-11") && no_key.contains("--keys"), "{no_key}");
     assert!(house.archive().prove(&house.id(7)).is_ok());
 }
 

@@ -28,6 +28,7 @@ fn the_least_gives_the_defaults() {
     assert_eq!(
         settings.config.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
         [
+            "CONSENTD_EVIDENCE_KEY_FILE=/etc/consentd/keys/evidence.key",
             "CONSENTD_EVIDENCE_MAX_UNSHIPPED_BYTES=536870912B",
             "CONSENTD_EVIDENCE_SHIP=nats",
             "CONSENTD_EVIDENCE_SHIP_WAIT=20s",
@@ -149,4 +150,24 @@ fn a_list_of_callers_is_the_same_in_the_environment() {
 fn a_file_that_is_not_there_is_named() {
     let said = Settings::load(Path::new("/nonexistent/injector.toml")).expect_err("refused").to_string();
     assert_eq!(said, "cannot be read: No such file or directory (os error 2) (/nonexistent/injector.toml)");
+}
+
+#[test]
+fn evidence_that_is_shipped_has_a_key_that_outlives_the_pod_unless_it_is_said() {
+    let key = |text: &str| {
+        let Loaded { settings, warnings } = parse(text).expect("valid");
+        (settings.config.get("CONSENTD_EVIDENCE_KEY_FILE").cloned(), warnings)
+    };
+    let own = format!("{LEAST}key_file = \"/etc/consentd/keys/other.key\"\n");
+    assert_eq!(key(&own), (Some("/etc/consentd/keys/other.key".to_owned()), vec![]));
+    let (set, warnings) = key(&format!("{LEAST}key_file = \"off\"\n"));
+    assert_eq!(set.as_deref(), Some("off"));
+    assert!(warnings.iter().any(|warning| warning.starts_with("config.evidence.key_file: is `off`")), "{warnings:?}");
+    // What stays in the pod needs none.
+    assert_eq!(key(&LEAST.replace("ship = \"nats\"", "ship = \"none\"")).0, None);
+    // Where there is no Secret there is nothing to take it from.
+    let bare = LEAST.replace("/etc/consentd/keys/subject.key", "/var/lib/consentd/subject.key");
+    let (set, warnings) = key(&format!("secret = \"\"\n{bare}"));
+    assert_eq!(set, None);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
 }
