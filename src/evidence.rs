@@ -39,6 +39,7 @@ pub mod ship;
 mod tests;
 mod tiles;
 mod tree;
+mod trimmed;
 mod verify;
 mod writer;
 

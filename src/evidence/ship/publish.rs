@@ -34,6 +34,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 const END_INTERVAL: Duration = Duration::from_millis(50);
 /// How often it looks whether somebody else publishes under its name, and whether a month may be removed.
 const PATROL_INTERVAL: Duration = Duration::from_secs(30);
+/// How often it looks whether there is more than may be kept: 20,000 answers a second are 4 MB within it.
+const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 /// The pauses between attempts, doubling.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -120,6 +122,7 @@ pub(in crate::evidence) fn run(shared: &Shared, departure: Departure) {
         ends: VecDeque::new(),
         stream_made,
         patrolled_at: Instant::now(),
+        trimmed_at: Instant::now(),
         progress: shared.poison.progress.subscribe(),
     };
     runtime.block_on(shipper.run());
@@ -142,6 +145,7 @@ struct Shipper<'a> {
     ends: VecDeque<Place>,
     stream_made: i128,
     patrolled_at: Instant,
+    trimmed_at: Instant,
     progress: watch::Receiver<u64>,
 }
 
@@ -215,6 +219,9 @@ impl Shipper<'_> {
             if self.stored_at.elapsed() >= STORE_INTERVAL {
                 self.store()?;
                 self.ship_heads(&context).await?;
+            }
+            if self.trimmed_at.elapsed() >= TRIM_INTERVAL {
+                self.trim()?;
             }
             if self.patrolled_at.elapsed() >= PATROL_INTERVAL {
                 self.patrol(&stream).await?;
@@ -420,6 +427,30 @@ impl Shipper<'_> {
         let shipped = super::retention::Shipped { acknowledged: self.acknowledged, heads: &self.heads };
         let now = self.shared.clock.now();
         super::retention::remove(&self.shared.layout, self.sender.instance, &shipped, keep, now)?;
+        Ok(())
+    }
+
+    /// Removes what is more than may be kept here. Where that fails shipping goes on, and it is tried again.
+    fn trim(&mut self) -> Result<(), Halt> {
+        let Some(bytes_max) = self.config.max_shipped_bytes else { return Ok(()) };
+        self.trimmed_at = Instant::now();
+        // What the device says must not be behind what is removed.
+        self.store()?;
+        let trim = super::trim::Trim {
+            layout: &self.shared.layout,
+            instance: self.sender.instance,
+            public: &self.sender.public,
+            shipped: super::retention::Shipped { acknowledged: self.acknowledged, heads: &self.heads },
+            built: &|month| self.core.built(month),
+        };
+        match trim.down_to(bytes_max) {
+            Ok(kept) => self.outlet.set_kept(kept),
+            Err(cause) => {
+                if self.outlet.cannot_remove(&cause.to_string()) {
+                    tracing::error!(%cause, "evidence that was shipped cannot be removed here; the disk fills");
+                }
+            }
+        }
         Ok(())
     }
 
