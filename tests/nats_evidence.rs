@@ -9,7 +9,7 @@ mod nats;
 #[path = "support/sidecar.rs"]
 mod sidecar;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -380,6 +380,53 @@ async fn beyond_its_bound_what_was_shipped_goes_and_all_of_it_is_collected_throu
         shown.status.code() != Some(0) && told.contains("was shipped to the central stream and removed here"),
         "{told}"
     );
+}
+
+/// The indices of records that the stream has.
+async fn indices(url: &str) -> BTreeSet<u64> {
+    let batches = messages(url).await.into_iter().map(|(_, payload)| EvidenceBatch::decode(payload.as_slice()));
+    let batches = batches.map(|batch| batch.expect("a batch"));
+    batches.flat_map(|batch| batch.first_index..batch.first_index + batch.count).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_is_shipped_again_to_a_stream_that_was_made_anew_and_nothing_goes_before() {
+    let (server, home, book) = (server(), home(), Book::default());
+    let evidence = home.data().join("evidence");
+    let bounded = [("evidence.max_shipped_bytes", "2MiB")];
+    let mut process = spawn(&home, &server.url(), &bounded);
+    let channel = ready(&mut process).await;
+    ask_many(&channel, 30_000, &book).await;
+    until_shipped(&home).await;
+    let archive = Archive::open(&evidence).expect("a log");
+    let month = archive.months().expect("listed")[0];
+    let has_gone = async || (archive.removed(month).expect("read") > 0).then_some(());
+    eventually("the oldest has gone", has_gone).await;
+    let context = jetstream::new(async_nats::connect(server.url()).await.expect("connected"));
+    for times in 1..3 {
+        // Under a sidecar that stays connected, and then before one that starts.
+        if times == 2 {
+            stop(&mut process).await;
+        }
+        let kept_from = archive.removed(month).expect("read");
+        context.delete_stream(STREAM).await.expect("deleted");
+        succeeded(&consentd(&["evidence", "init", "--to", &server.url()]));
+        if times == 2 {
+            process = spawn(&home, &server.url(), &bounded);
+        }
+        let channel = ready(&mut process).await;
+        ask_many(&channel, 8_000, &book).await;
+        until_shipped(&home).await;
+        let all: BTreeSet<u64> = (kept_from..30_000 + times * 8_000).collect();
+        let is_there = async || (indices(&server.url()).await == all).then_some(());
+        eventually("all that was kept is in the new stream", is_there).await;
+        assert!(metric(&home, "consentd_evidence_unshipped_bytes ") < 0.5);
+        let more_has_gone = async || (archive.removed(month).expect("read") > kept_from).then_some(());
+        eventually("more has gone since", more_has_gone).await;
+    }
+    stop(&mut process).await;
+    let told = succeeded(&consentd(&["evidence", "verify", "--dir", evidence.to_str().expect("UTF-8")]));
+    assert!(told.contains("holds"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
