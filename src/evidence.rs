@@ -40,6 +40,7 @@ pub mod ship;
 mod tests;
 mod tiles;
 mod tree;
+mod trimmed;
 mod verify;
 mod writer;
 

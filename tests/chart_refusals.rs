@@ -136,7 +136,15 @@ fn refused() -> Vec<(Value, &'static str)> {
         (with("injector", json!({"volume": {"size": "200Mi"}})), "volume.size `200Mi` does not hold the evidence"),
         (
             with("deployment", json!({"config": {"evidence": {"max_unshipped_bytes": "1GiB"}}})),
-            "volume.size `1Gi` does not hold the evidence, 1275068416 bytes",
+            "volume.size `1Gi` does not hold the evidence, 1543503872 bytes",
+        ),
+        (
+            with("injector", json!({"config": {"evidence": {"max_shipped_bytes": "257MiB"}}})),
+            "volume.size `1Gi` does not hold the evidence, 1007681536 bytes",
+        ),
+        (
+            with("daemonset", json!({"config": {"evidence": {"max_shipped_bytes": "off"}}})),
+            "config.evidence.max_shipped_bytes is `off`, and what was shipped would fill the volume",
         ),
         // What is asked for, and its limits.
         (

@@ -9,8 +9,9 @@ mod nats;
 #[path = "support/sidecar.rs"]
 mod sidecar;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -159,6 +160,13 @@ fn check(home: &Home, folder: &Path, book: &Book) -> usize {
     let (here, there) = (records(&home.data().join("evidence")), records(folder));
     assert_eq!(here.len(), there.len(), "records here and collected");
     assert!(here == there, "the records differ");
+    check_collected(folder, book);
+    there.len()
+}
+
+/// What was collected holds, and every answer that a client received is in it.
+fn check_collected(folder: &Path, book: &Book) {
+    let there = records(folder);
     let instance = Archive::open(folder).expect("a log").instance();
     let book = book.lock().expect("not poisoned");
     for id in &*book {
@@ -173,7 +181,6 @@ fn check(home: &Home, folder: &Path, book: &Book) -> usize {
         let bytes = std::fs::read(&file).expect("read");
         assert!(!bytes.windows(4).any(|window| window == b"crm:"), "{} names a subject", file.display());
     }
-    there.len()
 }
 
 async fn stop(process: &mut Process) {
@@ -303,6 +310,123 @@ async fn at_the_bound_everything_is_denied_and_it_clears_by_itself() {
     let into = home.path("collected");
     collected_ok(&server.url(), &into);
     check(&home, &only_instance(&into), &book);
+}
+
+/// Bytes that the files of a folder take up.
+fn allocated(folder: &Path) -> u64 {
+    // A file may be removed while it is looked at.
+    sidecar::files(folder).iter().filter_map(|file| file.metadata().ok()).map(|file| file.blocks() * 512).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beyond_its_bound_what_was_shipped_goes_and_all_of_it_is_collected_through_kills() {
+    const MIB: u64 = 1 << 20;
+    let mut random = Random::seeded("beyond_its_bound");
+    let (server, home, book) = (server(), home(), Book::default());
+    let evidence = home.data().join("evidence");
+    let bounded = [("evidence.max_shipped_bytes", "1MiB")];
+    let archive = || Archive::open(&evidence).expect("a log");
+    let removed = || {
+        let months = archive().months().expect("listed");
+        archive().removed(months[0]).expect("read")
+    };
+    let mut most = 0;
+    let mut before = 0;
+    for round in 0..8 {
+        let mut process = spawn(&home, &server.url(), &bounded);
+        let channel = ready(&mut process).await;
+        let answering = tokio::spawn({
+            let (channel, book) = (channel.clone(), Arc::clone(&book));
+            async move { ask_many(&channel, 8_000, &book).await }
+        });
+        while !answering.is_finished() {
+            most = most.max(allocated(&evidence));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        answering.await.expect("no panic");
+        if round % 2 == 0 {
+            // Anywhere between a look at what may go and the next one, that is also while it goes.
+            tokio::time::sleep(Duration::from_millis(random.next() % 1500)).await;
+            process.kill();
+        } else {
+            until_shipped(&home).await;
+            let kept = async || (metric(&home, "consentd_evidence_kept_bytes ") <= 1_048_576.0).then_some(());
+            eventually("no more is kept than may be", kept).await;
+            let has_gone = async || (removed() > before).then_some(());
+            eventually("more has gone", has_gone).await;
+            before = removed();
+            stop(&mut process).await;
+        }
+        // At every stop what is here is verified, as it was left.
+        let told = succeeded(&consentd(&["evidence", "verify", "--dir", evidence.to_str().expect("UTF-8")]));
+        assert!(told.contains("holds"), "{told}");
+    }
+    let into = home.path("collected");
+    let told = collected_ok(&server.url(), &into);
+    let folder = only_instance(&into);
+    check_collected(&folder, &book);
+    // The bound, three files of the log, what waits or arrives within a look, and what is beside them.
+    let whole = allocated(&folder);
+    assert!(most < 6 * MIB && whole > 2 * most, "{most} bytes at most, of {whole}");
+    let (here, there) = (records(&evidence), records(&folder));
+    assert!(u64::try_from(there.len()).expect("small") >= 64_000 && told.contains("whole: "), "{told}");
+    assert!(!here.is_empty() && here.len() < there.len() / 3, "{} of {}", here.len(), there.len());
+    assert!(here.iter().all(|(place, record)| there.get(place) == Some(record)), "the records differ");
+    // A record that has gone is said to have.
+    let first = book.lock().expect("not poisoned")[0].clone();
+    let shown = consentd(&["evidence", "show", "--dir", evidence.to_str().expect("UTF-8"), &first]);
+    let told = String::from_utf8_lossy(&shown.stderr).into_owned();
+    assert!(
+        shown.status.code() != Some(0) && told.contains("was shipped to the central stream and removed here"),
+        "{told}"
+    );
+}
+
+/// The indices of records that the stream has.
+async fn indices(url: &str) -> BTreeSet<u64> {
+    let batches = messages(url).await.into_iter().map(|(_, payload)| EvidenceBatch::decode(payload.as_slice()));
+    let batches = batches.map(|batch| batch.expect("a batch"));
+    batches.flat_map(|batch| batch.first_index..batch.first_index + batch.count).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_is_shipped_again_to_a_stream_that_was_made_anew_and_nothing_goes_before() {
+    let (server, home, book) = (server(), home(), Book::default());
+    let evidence = home.data().join("evidence");
+    let bounded = [("evidence.max_shipped_bytes", "2MiB")];
+    let mut process = spawn(&home, &server.url(), &bounded);
+    let channel = ready(&mut process).await;
+    ask_many(&channel, 30_000, &book).await;
+    until_shipped(&home).await;
+    let archive = Archive::open(&evidence).expect("a log");
+    let month = archive.months().expect("listed")[0];
+    let has_gone = async || (archive.removed(month).expect("read") > 0).then_some(());
+    eventually("the oldest has gone", has_gone).await;
+    let context = jetstream::new(async_nats::connect(server.url()).await.expect("connected"));
+    for times in 1..3 {
+        // Under a sidecar that stays connected, and then before one that starts.
+        if times == 2 {
+            stop(&mut process).await;
+        }
+        let kept_from = archive.removed(month).expect("read");
+        context.delete_stream(STREAM).await.expect("deleted");
+        succeeded(&consentd(&["evidence", "init", "--to", &server.url()]));
+        if times == 2 {
+            process = spawn(&home, &server.url(), &bounded);
+        }
+        let channel = ready(&mut process).await;
+        ask_many(&channel, 8_000, &book).await;
+        until_shipped(&home).await;
+        let all: BTreeSet<u64> = (kept_from..30_000 + times * 8_000).collect();
+        let is_there = async || (indices(&server.url()).await == all).then_some(());
+        eventually("all that was kept is in the new stream", is_there).await;
+        assert!(metric(&home, "consentd_evidence_unshipped_bytes ") < 0.5);
+        let more_has_gone = async || (archive.removed(month).expect("read") > kept_from).then_some(());
+        eventually("more has gone since", more_has_gone).await;
+    }
+    stop(&mut process).await;
+    let told = succeeded(&consentd(&["evidence", "verify", "--dir", evidence.to_str().expect("UTF-8")]));
+    assert!(told.contains("holds"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -100,6 +100,7 @@ fn shipping(config: &Config) -> Option<evidence::ship::Config> {
         stream: ship.stream.clone(),
         max_unshipped_bytes: ship.max_unshipped_bytes,
         keep_shipped: ship.keep_shipped,
+        max_shipped_bytes: ship.max_shipped_bytes,
         wait: ship.wait,
     })
 }

@@ -236,6 +236,12 @@ fn show(arguments: &Show) -> Outcome {
     let archive = Archive::open(&arguments.dir)?.with_keys(arguments.keys.places());
     let id = EvidenceId { question: None, ..arguments.id };
     let Some(record) = archive.find(&id)? else {
+        if id.index < archive.removed(id.month)? {
+            return Err(Failure::new(format!(
+                "the record `{id}` was shipped to the central stream and removed here; look for it where evidence is \
+                 collected (`consentd evidence collect`)"
+            )));
+        }
         eprintln!("consentd: there is no record `{id}`");
         return Ok(ExitCode::FAILURE);
     };
@@ -346,6 +352,9 @@ fn report_text(report: &MonthReport) -> String {
             None => "not signed yet".to_owned(),
         }
     );
+    if report.removed > 0 {
+        let _ = write!(text, "; the {} before them were shipped and removed here", report.removed);
+    }
     if report.unfinished_bytes > 0 {
         let _ = write!(text, "; an unfinished record of {} bytes at the end", report.unfinished_bytes);
     }
@@ -368,6 +377,7 @@ fn report_json(report: &MonthReport) -> String {
     json!({
         "month": report.month.to_string(),
         "holds": report.problems.is_empty(),
+        "removed": report.removed,
         "records": report.records,
         "segments": report.segments,
         "signed_records": report.checkpoint.map(|checkpoint| checkpoint.size),

@@ -18,6 +18,7 @@ use super::keys::{self, KeyPlaces, Month, NoKey};
 use super::merkle::{Hash, leaf_hash, prove_inclusion, root_of_inclusion};
 use super::scan::{Cursor, Ending, Window, read_to_end};
 use super::tiles::Tiles;
+use super::trimmed::{self, Trimmed};
 use super::verify::problem;
 use crate::proto::v1::EvidenceRecord;
 
@@ -92,7 +93,15 @@ impl Archive {
         })
     }
 
-    /// The record that an id names; nothing if there is none.
+    /// How many records of a month, from the first on, the central stream has and were removed here.
+    ///
+    /// # Errors
+    /// If the note of it cannot be read.
+    pub fn removed(&self, month: YearMonth) -> Result<u64, Cause> {
+        Ok(Trimmed::load(&self.layout, month)?.map_or(0, |trimmed| trimmed.index()))
+    }
+
+    /// The record that an id names; nothing if there is none, or none any more.
     ///
     /// # Errors
     /// If it cannot be read, or the id is of another instance.
@@ -132,7 +141,9 @@ impl Archive {
             proof
         } else {
             // Tiles may be missing or wrong after a power loss; the records never are.
-            let proof = prove_inclusion(&mut Entries::new(&self.layout, id.month), id.index, checkpoint.size)?;
+            let removed = Trimmed::load(&self.layout, id.month)?.map(|trimmed| trimmed.levels);
+            let mut entries = Entries::new(&self.layout, id.month, removed);
+            let proof = prove_inclusion(&mut entries, id.index, checkpoint.size)?;
             let unproved = || Cause::new(format!("the tree of {} does not prove record {}", id.month, id.index));
             Some(proof).filter(proves).ok_or_else(unproved)?
         };
@@ -187,11 +198,15 @@ impl Archive {
         from: u64,
         mut each: impl FnMut(u64, &Frame<'_>) -> Result<ControlFlow<()>, Cause>,
     ) -> Result<(), Cause> {
-        let segments = self.layout.segments(month)?;
+        let (_, segments) = trimmed::kept(&self.layout, month)?;
         let skip = segments.iter().rposition(|segment| segment.first <= from).unwrap_or(0);
         let mut segments = segments.iter().skip(skip).peekable();
         while let Some(segment) = segments.next() {
-            let (mut window, mut cursor) = self.open_segment(month, segment)?;
+            let (mut window, mut cursor) = match self.open_segment(month, segment) {
+                // A writer removed it since the folder was listed.
+                Err(_) if segment.first < self.removed(month)? => continue,
+                opened => opened?,
+            };
             let mut result = Ok(());
             let next = segments.peek().map(|next| next.first);
             let ending = read_to_end(&mut window, &mut cursor, next, |_, frame| match each(frame.index, frame) {

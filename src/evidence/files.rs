@@ -136,6 +136,10 @@ impl Layout {
         self.month(month).join("tiles")
     }
 
+    pub(super) fn trimmed(&self, month: YearMonth) -> PathBuf {
+        self.month(month).join("trimmed")
+    }
+
     /// The months that have a segment, in order.
     pub(super) fn months(&self) -> Result<Vec<YearMonth>, Cause> {
         let mut months = Vec::new();

@@ -75,6 +75,8 @@ pub(super) struct Core {
     counts: Counts,
     /// The months of this process, for the thread that builds their trees.
     spans: Mutex<Vec<Span>>,
+    /// The month whose tree is built, and how many of its records are in it and signed. Those before it are finished.
+    built: Mutex<Option<(YearMonth, u64)>>,
 }
 
 /// What [`EvidenceLog::health`] tells, so that it never waits for a write, nor a write for it. Stored under the locks.
@@ -457,6 +459,7 @@ impl Core {
             secret: opened.secret,
             counts,
             spans: Mutex::new(vec![span]),
+            built: Mutex::new(None),
         }
     }
 
@@ -475,6 +478,22 @@ impl Core {
     pub(super) fn span(&self, number: usize) -> Result<Option<Span>, Cause> {
         let spans = self.spans.lock().map_err(|_| Cause::new("a thread panicked while it began a month"))?;
         Ok(spans.get(number).copied())
+    }
+
+    /// The tree of a month has come so far, and needs no record before that any more.
+    pub(super) fn set_built(&self, month: YearMonth, size: u64) -> Result<(), Cause> {
+        *self.built.lock().map_err(|_| Cause::new("a thread panicked while it noted how far the tree is"))? =
+            Some((month, size));
+        Ok(())
+    }
+
+    /// How many records of a month the tree needs no more.
+    pub(super) fn built(&self, month: YearMonth) -> u64 {
+        match self.built.lock().ok().and_then(|built| *built) {
+            Some((current, _)) if month < current => u64::MAX,
+            Some((current, size)) if month == current => size,
+            _ => 0,
+        }
     }
 }
 

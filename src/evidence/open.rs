@@ -18,6 +18,7 @@ use super::keys::{self, Month, Owner, SharedSecret};
 use super::recover::{Known, Lost, Recovered, recover};
 use super::ship::Start;
 use super::tree::Signer;
+use super::trimmed::{Trimmed, remove_segments};
 use super::writer::{Next, Pending, Segment, Unsynced, Writer};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -121,11 +122,17 @@ pub(super) fn open(
         // A checkpoint covers only what was on the device.
         covered = Checkpoint::load(layout, instance, month, signer.public())?.map_or(0, |checkpoint| checkpoint.size);
         let marked = boot.as_ref().filter(|boot| boot.month == month).map_or(0, |boot| boot.count);
+        let trimmed = Trimmed::load(layout, month)?;
+        if let Some(trimmed) = &trimmed {
+            // Left over where the end of the process, or a power loss, cut a removal short.
+            remove_segments(layout, month, trimmed.index())?;
+        }
         let known = Known {
             instance,
             month,
             on_device: marked.max(covered),
             rebooted: matches!((&boot, &boot_id), (Some(then), Some(now)) if then.id != *now),
+            kept_from: trimmed.map(|trimmed| (trimmed.index(), trimmed.chain)),
         };
         recovered = Some(recover(layout, &known, segment_bytes, &faults)?);
     }

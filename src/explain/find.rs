@@ -37,6 +37,12 @@ pub enum FindError {
     /// There is no such record.
     #[error("there is no evidence `{0}`")]
     Nothing(EvidenceId),
+    /// It is not here any more.
+    #[error(
+        "the evidence `{0}` was shipped to the central stream and removed here; use `consentd explain --evidence` with a \
+         folder of collected evidence"
+    )]
+    Removed(EvidenceId),
     /// Whoever asks may not ask about any purpose that stands there.
     #[error("this caller may not ask about the purpose that the evidence is about")]
     NotPermitted,
@@ -70,7 +76,10 @@ pub fn find(
         return Err(FindError::OtherInstance(id.instance, archive.instance()));
     }
     let record_id = EvidenceId { question: None, ..id };
-    let record = archive.find(&record_id)?.ok_or(FindError::Nothing(record_id))?;
+    let Some(record) = archive.find(&record_id)? else {
+        let is_removed = id.index < archive.removed(id.month)?;
+        return Err(if is_removed { FindError::Removed(record_id) } else { FindError::Nothing(record_id) });
+    };
     let mut answers = Recorded::all(record_id, &record);
     if let Some(question) = id.question {
         let is_only = answers.len() == 1 && question == 0;

@@ -101,12 +101,19 @@
 {{- $wrong = append $wrong "config.evidence.ship is `nats` and the ledger is on none: set config.evidence.ship_url, or config.evidence.ship to `none`." -}}
 {{- end -}}
 
-{{- /* Three files of the log, as consentd makes them ahead, and what waits. */ -}}
+{{- /* Three files of the log, as consentd makes them ahead, what waits, what is kept of what was shipped, and the local copy. */ -}}
 {{- $segments := mul 3 (include "consentd.bytes" (default "64MiB" $evidence.segment_bytes) | int64) -}}
 {{- $size := include "consentd.bytes" $values.volume.size | int64 -}}
 {{- $waits := ternary (include "consentd.bytes" (default (printf "%d" (div $size 2)) $evidence.max_unshipped_bytes) | int64) (int64 0) (eq $ship "nats") -}}
-{{- if lt $size (add $segments $waits | int64) -}}
-{{- $wrong = append $wrong (printf "volume.size `%v` does not hold the evidence, %d bytes: three times config.evidence.segment_bytes and config.evidence.max_unshipped_bytes. A volume that is full takes the pod with it." $values.volume.size (add $segments $waits)) -}}
+{{- $keepsAll := eq (default "" $evidence.max_shipped_bytes) "off" -}}
+{{- $kept := default (printf "%d" (div $size 4)) (ternary "0B" $evidence.max_shipped_bytes $keepsAll) -}}
+{{- $kept = ternary (include "consentd.bytes" $kept | int64) (int64 0) (eq $ship "nats") -}}
+{{- if and (eq $ship "nats") $keepsAll (not $persists) -}}
+{{- $wrong = append $wrong "config.evidence.max_shipped_bytes is `off`, and what was shipped would fill the volume, which takes the pod with it: give it a size, such as a quarter of volume.size." -}}
+{{- end -}}
+{{- $needed := add $segments $waits $kept | int64 -}}
+{{- if lt (sub $size (div $size 16) | int64) $needed -}}
+{{- $wrong = append $wrong (printf "volume.size `%v` does not hold the evidence, %d bytes, and a sixteenth of it for the local copy: three times config.evidence.segment_bytes, config.evidence.max_unshipped_bytes and config.evidence.max_shipped_bytes. A volume that is full takes the pod with it." $values.volume.size $needed) -}}
 {{- end -}}
 
 {{- /* What is asked for, and its limits. */ -}}

@@ -83,6 +83,9 @@
 {{- /* The default may be more than the volume holds, and a volume that is full takes the pod with it. */ -}}
 {{- $_ := set $evidence "max_unshipped_bytes" (printf "%dB" (div (include "consentd.bytes" .Values.volume.size | int64) 2)) -}}
 {{- end -}}
+{{- if and (eq (default "none" $evidence.ship) "nats") (not (hasKey $evidence "max_shipped_bytes")) -}}
+{{- $_ := set $evidence "max_shipped_bytes" (printf "%dB" (div (include "consentd.bytes" .Values.volume.size | int64) 4)) -}}
+{{- end -}}
 {{- if and (eq (default "none" $evidence.ship) "nats") (not (hasKey $evidence "ship_wait")) -}}
 {{- /* What has not left then may go with the pod's volume. */ -}}
 {{- $_ := set $evidence "ship_wait" "20s" -}}

@@ -29,6 +29,7 @@ fn the_least_gives_the_defaults() {
         settings.config.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
         [
             "CONSENTD_EVIDENCE_KEY_FILE=/etc/consentd/keys/evidence.key",
+            "CONSENTD_EVIDENCE_MAX_SHIPPED_BYTES=268435456B",
             "CONSENTD_EVIDENCE_MAX_UNSHIPPED_BYTES=536870912B",
             "CONSENTD_EVIDENCE_SHIP=nats",
             "CONSENTD_EVIDENCE_SHIP_WAIT=20s",
@@ -116,13 +117,24 @@ fn a_path_must_lead_into_the_pod() {
 }
 
 #[test]
-fn evidence_that_waits_must_fit_into_its_volume() {
+fn evidence_that_waits_and_that_is_kept_must_fit_into_its_volume() {
     let said = problems(&format!("data_size = \"256Mi\"\n{LEAST}"));
     assert_eq!(said.len(), 1, "{said:#?}");
     assert!(said.iter().all(|problem| problem.starts_with("data_size: `256Mi` does not hold ")), "{said:#?}");
     assert!(parse(&format!("data_size = \"256Mi\"\n{LEAST}segment_bytes = \"4MiB\"\n")).is_ok());
-    let said = problems(&format!("{LEAST}max_unshipped_bytes = \"1GiB\"\n"));
-    assert!(said.iter().all(|problem| problem.starts_with("data_size: `1Gi` does not hold ")), "{said:#?}");
+    for too_much in
+        ["max_unshipped_bytes = \"1GiB\"", "max_unshipped_bytes = \"513MiB\"", "max_shipped_bytes = \"257MiB\""]
+    {
+        let said = problems(&format!("{LEAST}{too_much}\n"));
+        assert_eq!(said.len(), 1, "{said:#?}");
+        assert!(said.iter().all(|problem| problem.starts_with("data_size: `1Gi` does not hold ")), "{said:#?}");
+    }
+    assert!(parse(&format!("{LEAST}max_unshipped_bytes = \"513MiB\"\nmax_shipped_bytes = \"255MiB\"\n")).is_ok());
+    let said = problems(&format!("{LEAST}max_shipped_bytes = \"off\"\n"));
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(
+        said.iter().all(|problem| problem.contains("max_shipped_bytes: is `off`, and what was shipped would fill"))
+    );
 }
 
 #[test]

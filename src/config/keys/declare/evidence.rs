@@ -88,6 +88,11 @@ impl Ship {
                 None,
                 Duration::ZERO..=Duration::from_hours(24 * 3660),
             ),
+            max_shipped_bytes: reader.size_or_off(
+                "evidence.max_shipped_bytes",
+                "How much evidence that was shipped is kept here; beyond it the oldest goes, also within the month; \"off\" keeps it all.",
+                1 << 20..=1 << 40,
+            ),
         }
     }
 }
