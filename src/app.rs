@@ -167,7 +167,7 @@ pub async fn build_settled(config: &Config, settled: &Settled, clock: Clock) -> 
     let look = page::look(config, settled.cache_bytes, &replica, &evidence, transport.counts());
     let max_wait = config.replica.max_wait;
     let enforcer = Enforcer::new(replica, evidence.clone(), metrics.clone(), clock.clone(), max_wait);
-    let past = Past::new(evidence_config(config).dir, history(config));
+    let past = Past::new(evidence_config(config).dir, config.evidence.key_file.clone(), history(config));
     let enforcer = enforcer.traced(traces).remembering(past).remembering_strings_in(settled.strings_bytes);
     Ok(Bound {
         tcp: transport.tcp(),

@@ -13,6 +13,7 @@ mod evidence;
 mod explain;
 mod health;
 mod injector;
+mod key_flags;
 mod ledger;
 mod local;
 mod question;

@@ -29,6 +29,7 @@ mod keys;
 mod log;
 mod mend;
 mod merkle;
+mod note;
 mod open;
 mod poison;
 pub mod record;
@@ -39,10 +40,11 @@ pub mod ship;
 mod tests;
 mod tiles;
 mod tree;
+mod trimmed;
 mod verify;
 mod writer;
 
-pub use archive::Archive;
+pub use archive::{Archive, folder_of};
 pub use batch::{SUBJECT_PREFIX, SUBJECTS};
 pub use checkpoint::Checkpoint;
 pub use config::{
@@ -51,7 +53,7 @@ pub use config::{
 };
 pub use files::Cause;
 pub use id::{EvidenceId, IdError, Instance, YearMonth};
-pub use keys::{Month, TAG_BYTES};
+pub use keys::{KeyPlaces, Month, NoKey, TAG_BYTES};
 pub use log::{AppendError, EvidenceLog, Health, Receipt};
 pub use open::OpenError;
 pub use poison::Unavailable;

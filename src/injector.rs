@@ -13,6 +13,7 @@
 //! POST /inject   review ──▶ pod ──▶ wishes, settings ──▶ plan ──▶ patch | refusal | nothing
 //! ```
 
+mod body;
 mod names;
 mod patch;
 mod plan;
@@ -34,8 +35,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+pub use body::BODY_BYTES_MAX;
 pub use review::{Answered, Outcome, Unreadable, answer};
-pub use server::{BODY_BYTES_MAX, PATH};
+pub use server::PATH;
 pub use settings::{Loaded, OnError, Settings, Startup};
 pub use wishes::ANNOTATIONS;
 
@@ -43,17 +45,18 @@ use crate::admin;
 use crate::clock::Clock;
 use crate::lifecycle::{Check, Lifecycle};
 use crate::telemetry::{Metrics, MetricsError};
-use crate::transport::{self, BindError, ListenError, Tls, TlsVersion, Transport};
+use crate::transport::{self, BindError, ListenError, Tls, TlsVersion, Transport, Windows};
 use tally::{Tally, is_shown};
 
 /// The longest that a review may take, its body included, which the API server sends at once.
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
-/// Reviews at once; more wait. With the largest body each they take 128 MiB, and a review takes well below a millisecond.
-const REVIEWS_MAX: usize = 32;
 /// Reviews at once on one connection. API servers open a second where one is not enough.
 const REVIEWS_OF_CONNECTION_MAX: usize = 100;
 /// Connections. API servers are few; probes of others must not take all places from them.
 const CONNECTIONS_MAX: usize = 256;
+/// What may be on its way to us before we have read it, on one review and on one connection; times the connections, 16 MiB.
+/// Most reviews are below it.
+const WINDOWS: Windows = Windows { stream_bytes: 64 << 10, connection_bytes: 64 << 10 };
 /// The age at which a connection is ended: API servers spread over new replicas within it.
 const CONNECTION_AGE_MAX: Duration = Duration::from_mins(10);
 /// How long what is in flight may take at the end.
@@ -154,7 +157,9 @@ fn transport_config(config: &Config) -> transport::Config {
         callers: Vec::new(),
         max_concurrent_streams: REVIEWS_OF_CONNECTION_MAX,
         max_connections: CONNECTIONS_MAX,
-        max_in_flight: REVIEWS_MAX,
+        // What bounds reviews is how much is held of them, and no count: one that does not come would take a place.
+        max_in_flight: usize::MAX,
+        windows: WINDOWS,
         request_timeout: REVIEW_TIMEOUT,
         max_connection_age: Some(CONNECTION_AGE_MAX),
         max_connection_age_grace: REVIEW_TIMEOUT,

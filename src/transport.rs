@@ -63,14 +63,25 @@ pub struct Config {
     pub max_concurrent_streams: usize,
     /// The most connections.
     pub max_connections: usize,
-    /// The most calls at once over all connections; health and reflection do not count.
+    /// The most calls at once over all connections; health and reflection do not count, and what is served plainly neither.
     pub max_in_flight: usize,
+    /// What may be on its way to us before we have read it, over HTTP/2.
+    pub windows: Windows,
     /// The upper bound of a call's deadline.
     pub request_timeout: Duration,
     /// The age at which a connection is ended, give or take a tenth; `None` is never.
     pub max_connection_age: Option<Duration>,
     /// How long what is in flight then may take.
     pub max_connection_age_grace: Duration,
+}
+
+/// What the other side may send over HTTP/2 before we have read what it sent; it is kept meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Windows {
+    /// On one stream, in bytes.
+    pub stream_bytes: u32,
+    /// On one connection, in bytes.
+    pub connection_bytes: u32,
 }
 
 /// The certificate that connections begin with, as it is renewed.
@@ -220,13 +231,13 @@ impl Transport {
         Ok(())
     }
 
-    /// Serves what is no gRPC, like [`serve`](Self::serve), each request within the limits.
+    /// Serves what is no gRPC, like [`serve`](Self::serve), each request within its time. How many there may be at once is for
+    /// the router to say: it knows what each costs.
     ///
     /// # Cancel safety
     /// When it is dropped, so are the connections.
     pub async fn serve_plainly(self, router: Router, stopped: watch::Receiver<bool>) {
-        let in_flight = GlobalConcurrencyLimitLayer::new(self.config.max_in_flight);
-        self.serve_routes(Routes::from(router.layer(in_flight)), stopped).await;
+        self.serve_routes(Routes::from(router), stopped).await;
     }
 
     /// The certificate that connections begin with; `None` without TLS.
@@ -251,6 +262,11 @@ impl Transport {
         // A panic there has been told by whoever panicked.
         while accepting.join_next().await.is_some() {}
     }
+}
+
+impl Windows {
+    /// Those of questions: the largest message in one flight, and some of them.
+    pub const OF_QUESTIONS: Self = Self { stream_bytes: 1 << 20, connection_bytes: 4 << 20 };
 }
 
 impl Certificate {

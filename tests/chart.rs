@@ -2,8 +2,16 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail loudly")]
 
+#[path = "chart/authority.rs"]
+mod authority;
+#[path = "chart/consequences.rs"]
+mod consequences;
 #[path = "support/helm.rs"]
 mod helm;
+#[path = "chart/names.rs"]
+mod names;
+#[path = "chart/notes.rs"]
+mod notes;
 #[path = "chart/objects.rs"]
 mod objects;
 #[path = "chart/references.rs"]
@@ -17,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use data_encoding::BASE64;
-use helm::{Helm, Major, NAMESPACE, RELEASE};
+use helm::{Helm, Major, NAMESPACE};
 use objects::{chart, files, named, of_kind, pods, text};
 use serde_json::{Value, json};
 
@@ -78,7 +86,13 @@ fn both_render_every_file_of_values_alike() {
 fn without_what_is_made_anew(object: &mut Value) {
     if object["type"] == "kubernetes.io/tls" {
         object["data"] = json!({});
-        object["metadata"]["annotations"]["consentd.io/renew-after"] = json!("");
+        for mark in ["consentd.io/renew-after", "consentd.io/ends"] {
+            object["metadata"]["annotations"][mark] = json!("");
+        }
+    }
+    // Of the certificate that Helm made, besides the settings.
+    if object["metadata"]["name"] == "consentd-nats" && object["kind"] == "StatefulSet" {
+        object["spec"]["template"]["metadata"]["annotations"]["checksum/config"] = json!("");
     }
     for webhook in object["webhooks"].as_array_mut().into_iter().flatten() {
         if webhook["clientConfig"]["caBundle"].is_string() {
@@ -207,17 +221,18 @@ fn nothing_has_a_right_or_a_token() {
 
 #[test]
 fn the_program_takes_every_configuration() {
+    let mut count = 0;
     for (file, objects) in latest() {
         let config = of_kind(&objects, "ConfigMap").find_map(|map| map["data"]["consentd.toml"].as_str());
         let Some(config) = config else { continue };
         let output = run_with(config, "consentd.toml", &["config", "check", "--config"]);
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{file}: {told}\n{config}");
-        assert!(
-            !told.contains("lets whoever") || file == "deployment-values.yaml" || told.contains("admin.tcp"),
-            "{file}: {told}"
-        );
+        // Whoever reaches a port is let in where there is no certificate, and that is said.
+        assert_eq!(told.contains("server.tcp: "), file == "deployment-values.yaml", "{file}: {told}");
+        count += 1;
     }
+    assert_eq!(count, 4);
 }
 
 #[test]
@@ -243,20 +258,7 @@ fn the_webhook_takes_all_settings_and_is_asked_where_it_answers() {
 fn a_sidecar_of_the_webhook_is_scraped_and_has_the_keys_of_the_chart() {
     let objects = &latest()["injector-cert-manager-values.yaml"];
     let settings = of_kind(objects, "ConfigMap").find_map(|map| map["data"]["injector.toml"].as_str());
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("injector.toml");
-    std::fs::write(&file, settings.expect("settings")).expect("written");
-    let settings = consentd::injector::Settings::load(&file).expect("valid").settings;
-    let pod = json!({"apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": "mailer", "annotations": {"consentd.io/inject": "true"}},
-        "spec": {"containers": [{"name": "app", "image": "mailer"}]}});
-    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
-        "uid": "1", "operation": "CREATE", "namespace": "shop", "object": pod,
-        "kind": {"group": "", "version": "v1", "kind": "Pod"}, "resource": {"group": "", "version": "v1", "resource": "pods"}}});
-    let answered = consentd::injector::answer(&settings, review.to_string().as_bytes()).expect("readable");
-    let answered: Value = serde_json::from_slice(&answered.body).expect("JSON");
-    let patch = BASE64.decode(text(&answered, "/response/patch").as_bytes()).expect("base64");
-    let patch = String::from_utf8(patch).expect("text");
+    let patch = Value::Array(patch_by(settings.expect("settings"))).to_string();
     let monitor =
         of_kind(objects, "PodMonitor").find(|monitor| named(monitor).ends_with("-sidecars")).expect("a monitor");
     for wanted in [
@@ -267,6 +269,31 @@ fn a_sidecar_of_the_webhook_is_scraped_and_has_the_keys_of_the_chart() {
     ] {
         assert!(patch.contains(&wanted), "no {wanted} in {patch}");
     }
+}
+
+/// What the webhook adds to a pod by these settings.
+fn patch_by(settings: &str) -> Vec<Value> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("injector.toml");
+    std::fs::write(&file, settings).expect("written");
+    let settings = consentd::injector::Settings::load(&file).expect("valid").settings;
+    let pod = json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "mailer", "annotations": {"consentd.io/inject": "true"}},
+        "spec": {"containers": [{"name": "app", "image": "mailer"}]}});
+    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "1", "operation": "CREATE", "namespace": "shop", "object": pod,
+        "kind": {"group": "", "version": "v1", "kind": "Pod"}, "resource": {"group": "", "version": "v1", "resource": "pods"}}});
+    let answered = consentd::injector::answer(&settings, review.to_string().as_bytes()).expect("readable");
+    let answered: Value = serde_json::from_slice(&answered.body).expect("JSON");
+    let patch = BASE64.decode(text(&answered, "/response/patch").as_bytes()).expect("base64");
+    serde_json::from_slice(&patch).expect("a list")
+}
+
+/// The container that a pod gets by these settings.
+fn sidecar_by(settings: &str) -> Value {
+    let patch = patch_by(settings);
+    let added = patch.iter().find(|addition| addition["path"] == "/spec/initContainers").expect("a container");
+    added["value"][0].clone()
 }
 
 /// Runs the program with a file of this text, named behind the arguments.
@@ -305,6 +332,29 @@ fn values_become_toml_without_a_change() {
         }
         let output = run_with(text(map, "/data/consentd.toml"), "consentd.toml", &["config", "check", "--config"]);
         assert!(output.status.success(), "{output:?}");
+    }
+}
+
+#[test]
+fn shipped_evidence_has_the_key_of_the_secret_unless_it_is_said() {
+    let secret = Some("/etc/consentd/keys/evidence.key");
+    let mut helm = Helm::start(Major::Four);
+    for (mode, file) in [("daemonset", "consentd.toml"), ("injector", "injector.toml")] {
+        for (evidence, wanted) in [
+            (json!({"ship": "nats"}), secret),
+            (json!({"ship": "nats", "key_file": "/etc/consentd/keys/own.key"}), Some("/etc/consentd/keys/own.key")),
+            (json!({"ship": "nats", "key_file": "off"}), Some("off")),
+            (json!({"ship": "none"}), None),
+        ] {
+            let config = json!({"ledger": {"url": "tls://nats.example:4222"}, "evidence": evidence});
+            let values = json!({"mode": mode, "config": config, "allow": {"lostEvidence": true}});
+            let objects = helm.template(&chart(), "1.30.0", &values).expect("rendered");
+            let pointer = format!("/data/{file}");
+            let map = of_kind(&objects, "ConfigMap").find(|map| map.pointer(&pointer).is_some()).expect("a map");
+            let read: Value = toml::from_str(text(map, &pointer)).expect("TOML");
+            let config = if mode == "injector" { &read["config"] } else { &read };
+            assert_eq!(config["evidence"]["key_file"].as_str(), wanted, "{mode} {evidence}");
+        }
     }
 }
 
@@ -353,21 +403,6 @@ fn handshake(cert: &[u8], key: &[u8], authority: &[u8], host: &str) -> Result<()
         client.process_new_packets()?;
     }
     Ok(())
-}
-
-/// By Helm 4 alone: what stands in for installing with Helm 3 takes every cluster for one of 1.20.
-#[test]
-fn notes_say_what_to_do_next() {
-    let mut helm = Helm::start(Major::Four);
-    for file in files() {
-        let notes = helm.notes(&chart(), &file);
-        assert!(notes.contains(NAMESPACE) && notes.contains(RELEASE), "{notes}");
-        assert!(!notes.contains("<no value>") && !notes.contains("%!"), "{notes}");
-    }
-    let notes = helm.notes(&chart(), &chart().join("ci/injector-nats-values.yaml"));
-    assert!(notes.contains("consentd.io/inject: \"true\"") && notes.contains("nats-ca.crt"), "{notes}");
-    let notes = helm.notes(&chart(), &chart().join("ci/trial-values.yaml"));
-    assert!(notes.contains("kubectl -n privacy exec -i statefulset/consentd"), "{notes}");
 }
 
 #[test]

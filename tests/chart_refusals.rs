@@ -78,6 +78,19 @@ fn refused() -> Vec<(Value, &'static str)> {
             with("injector", json!({"config": {"ledger": {"url": "tls://a:4222,nats://b:4222"}}})),
             "config.ledger.url speaks plain text beyond the node",
         ),
+        // What is switched off is as if it were not there.
+        (
+            with("injector", json!({"config": {"ledger": {"url": "nats://n:4222", "tls_ca_file": "off"}}})),
+            "config.ledger.url speaks plain text beyond the node",
+        ),
+        (
+            with("injector", json!({"config": {"evidence": {"ship_url": "nats://b:4222", "ship_tls_ca_file": "off"}}})),
+            "config.evidence.ship_url speaks plain text beyond the node",
+        ),
+        (
+            with("injector", json!({"keys": {"secret": ""}, "config": {"ledger": {"subject_key_file": "off"}}})),
+            "a ledger on NATS needs its subject key",
+        ),
         (
             with("injector", json!({"config": {"evidence": {"ship": "nats", "ship_url": "nats://b:4222"}}})),
             "config.evidence.ship_url speaks plain text beyond the node",
@@ -123,7 +136,44 @@ fn refused() -> Vec<(Value, &'static str)> {
         (with("injector", json!({"volume": {"size": "200Mi"}})), "volume.size `200Mi` does not hold the evidence"),
         (
             with("deployment", json!({"config": {"evidence": {"max_unshipped_bytes": "1GiB"}}})),
-            "volume.size `1Gi` does not hold the evidence, 1275068416 bytes",
+            "volume.size `1Gi` does not hold the evidence, 1543503872 bytes",
+        ),
+        (
+            with("injector", json!({"config": {"evidence": {"max_shipped_bytes": "257MiB"}}})),
+            "volume.size `1Gi` does not hold the evidence, 1007681536 bytes",
+        ),
+        (
+            with("daemonset", json!({"config": {"evidence": {"max_shipped_bytes": "off"}}})),
+            "config.evidence.max_shipped_bytes is `off`, and what was shipped would fill the volume",
+        ),
+        // What is asked for, and its limits.
+        (
+            with("injector", json!({"resources": {"requests": {"memory": "256Mi"}}})),
+            "resources.requests.memory `256Mi` is more than its limit `128Mi`",
+        ),
+        (
+            with(
+                "injector",
+                json!({"injector": {"resources": {"requests": {"cpu": "1.5"}, "limits": {"cpu": "1499m"}}}}),
+            ),
+            "injector.resources.requests.cpu `1.5` is more than its limit `1499m`",
+        ),
+        (
+            nats(json!({"nats": {"anonymous": true, "resources": {"requests": {"memory": 600_000_000}}}})),
+            "is more than its limit `512Mi`",
+        ),
+        // Labels.
+        (
+            with("injector", json!({"commonLabels": {"app.kubernetes.io/component": "privacy"}})),
+            "commonLabels has `app.kubernetes.io/component`, which is the chart's own label",
+        ),
+        (
+            with("injector", json!({"podLabels": {"app.kubernetes.io/part-of": "shop"}})),
+            "podLabels has `app.kubernetes.io/part-of`, which is the chart's own label",
+        ),
+        (
+            with("injector", json!({"prometheusRule": {"labels": {"team": "a"}}, "commonLabels": {"team": "b"}})),
+            "prometheusRule.labels has `team`, which commonLabels has too",
         ),
         // Volumes.
         (
@@ -269,7 +319,10 @@ fn what_is_asked_for_aloud_is_given() {
     let plain = json!({"mode": "deployment", "config": {"ledger": {"url": "nats://n:4222"}, "server": {"plaintext": true},
         "evidence": {"ship": "none"}}, "certificates": {"kind": "none"}, "allow": {"plaintextLedger": true, "lostEvidence": true}});
     let anonymous = json!({"nats": {"enabled": true, "anonymous": true}, "allow": {"plaintextLedger": true}});
-    for values in [plain, anonymous] {
+    let off = json!({"mode": "deployment", "nats": {"enabled": true, "anonymous": true}, "certificates": {"kind": "none"},
+        "allow": {"plaintextLedger": true}, "config": {"ledger": {"creds_file": "off", "tls_ca_file": "off"},
+        "server": {"plaintext": true, "tls_client_ca_file": "off"}}});
+    for values in [plain, anonymous, off] {
         let rendered = Helm::start(Major::Four).template(&chart(), "1.31.0", &values);
         assert!(rendered.is_ok(), "{}", rendered.expect_err("an error"));
     }

@@ -25,7 +25,7 @@ fn check_exits_with_0_1_or_2() {
         &[("CONSENTD_LEDGER_FILE", "l")],
     );
     assert_eq!(valid.status.code(), Some(0), "{valid:?}");
-    assert_eq!(text(&valid.stdout), "the configuration is valid: 3 of 79 keys are set\n");
+    assert_eq!(text(&valid.stdout), "the configuration is valid: 3 of 81 keys are set\n");
     assert!(text(&valid.stderr).starts_with("warning: server.tcp: `0.0.0.0:0` speaks plain text"), "{valid:?}");
 
     let wrong = consentd(&["config", "check", "--ledger=l"], &[("CONSENTD_LEDGER_FIEL", "l")]);
@@ -47,7 +47,7 @@ fn what_print_writes_is_a_file_that_check_takes() {
     let file = folder.path().join("consentd.toml");
     std::fs::write(&file, &printed.stdout).expect("written");
     let checked = consentd(&["config", "check"], &[("CONSENTD_CONFIG", file.to_str().expect("UTF-8"))]);
-    assert_eq!(text(&checked.stdout), "the configuration is valid: 79 of 79 keys are set\n", "{checked:?}");
+    assert_eq!(text(&checked.stdout), "the configuration is valid: 81 of 81 keys are set\n", "{checked:?}");
 }
 
 #[test]

@@ -230,8 +230,8 @@ fn every_ledger_fault_is_told() {
     assert_eq!(set(first_cells(section(OPERATIONS, "## Ledger faults"))), set(faults.iter().map(LedgerFault::name)));
 }
 
-/// What names of files end in that begin like a key: `ledger.jsonl`, `log.vkey`, `replica.opening`.
-const FILE_ENDINGS: [&str; 3] = ["jsonl", "vkey", "opening"];
+/// What names of files end in that begin like a key: `ledger.jsonl`, `log.vkey`, `replica.opening`, `evidence.key`.
+const FILE_ENDINGS: [&str; 4] = ["jsonl", "vkey", "opening", "key"];
 
 #[test]
 fn every_key_of_the_configuration_that_is_named_exists() {

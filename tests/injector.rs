@@ -124,7 +124,9 @@ fn there_are_shapes_of_every_kind() {
     }
     assert!(counts.values().sum::<usize>() >= 120, "{counts:?}");
     assert!(counts["injected"] >= 60, "{counts:?}");
-    for outcome in Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Unreadable) {
+    for outcome in
+        Outcome::ALL.into_iter().filter(|outcome| ![Outcome::Unreadable, Outcome::Unanswered].contains(outcome))
+    {
         assert!(counts.contains_key(outcome.as_str()), "no shape is {}", outcome.as_str());
     }
     for annotation in ANNOTATIONS {
@@ -221,6 +223,40 @@ fn every_annotation_is_told() {
     told.sort_unstable();
     known.sort_unstable();
     assert_eq!(told, known, "docs/injector.md");
+}
+
+/// The table of what is refused has every sentence that a shape is refused with, and no other.
+#[test]
+fn every_refusal_is_told() {
+    let (_, told) = DOCUMENT.split_once("\n## What it refuses\n").expect("a section");
+    let rows = told.split("\n## ").next().expect("its text").lines().filter_map(|line| line.strip_prefix("| "));
+    let rows: Vec<&str> = rows.filter_map(|row| row.split_once(" | ").map(|(says, _)| says)).skip(1).collect();
+    assert!(rows.len() > 15, "{rows:?}");
+    let settings = settings("");
+    let refused: Vec<String> = shapes()
+        .iter()
+        .map(|shape| review(&settings, shape))
+        .filter(|reviewed| reviewed.outcome == Outcome::Refused)
+        .flat_map(|reviewed| reviewed.why.split("; ").map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    for sentence in &refused {
+        assert!(rows.iter().any(|row| is_told(row, sentence)), "docs/injector.md has no row for: {sentence}");
+    }
+    for row in rows {
+        assert!(refused.iter().any(|sentence| is_told(row, sentence)), "nothing is refused with: {row}");
+    }
+}
+
+/// Whether a row is of a sentence: all its parts in their order, the first at the beginning.
+fn is_told(row: &str, sentence: &str) -> bool {
+    let mut rest = Some(sentence);
+    for (at, part) in row.split('…').map(str::trim).enumerate() {
+        let found = rest.and_then(|rest| {
+            rest.find(part).filter(|place| at > 0 || *place == 0).map(|place| &rest[place + part.len()..])
+        });
+        rest = found;
+    }
+    rest.is_some()
 }
 
 /// The document shows a pod before and after, and the settings that it is for.

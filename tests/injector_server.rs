@@ -28,6 +28,15 @@ use sidecar::{Home, PATIENCE, ask, connect_uds, eventually, given, newsletter, u
 use tempfile::TempDir;
 use tls::{Authority, Files};
 
+/// How many send slowly: ten times what the webhook holds of the largest.
+const SLOW: usize = 40;
+/// What is promised of a review, its way over a connection that is there included, in milliseconds.
+const REVIEW_MS_MAX: f64 = 50.0;
+/// What a review may take of a processor, in milliseconds, a handshake for every second one included: three times what it takes in a
+/// build without optimizations.
+const COST_MS_MAX: f64 = 6.0;
+/// How late those who ask may be woken, one time in a hundred, on a machine that has a processor for whoever wants one.
+const CALM_MS: f64 = 5.0;
 const OPERATIONS: &str = include_str!("../docs/operations.md");
 
 /// The webhook in a process of its own, killed with the test.
@@ -85,6 +94,23 @@ impl Webhook {
         command.args(["--silent", "--show-error", "--max-time", "30", "--write-out", "\n%{http_code} %{http_version}"]);
         command.arg("--cacert").arg(self.path("ca.pem")).args(more).arg(url);
         command.output().expect("curl is there")
+    }
+
+    /// Posts the body at a mebibyte a second.
+    fn slow(&self, body: &Path, version: &str) -> Child {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--max-time", "30", "--write-out", "\n%{http_code} %{http_version}"]);
+        command.args(["--limit-rate", "1M", "-H", "content-type: application/json", "-H", "expect:", version]);
+        command.arg("--cacert").arg(self.path("ca.pem")).arg("--data-binary").arg(format!("@{}", body.display()));
+        command.arg(format!("https://localhost:{}/inject", self.reviews.port()));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("curl is there")
+    }
+
+    /// The most memory that it has had, in bytes. Source: proc(5).
+    fn memory_bytes_max(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
     }
 
     fn page(&self, path: &str) -> (u16, String) {
@@ -214,23 +240,32 @@ fn whoever_is_slow_is_not_waited_for() {
     let webhook = Webhook::start();
     // Says nothing, and does not even shake hands.
     let mut silent = TcpStream::connect(webhook.reviews).expect("connected");
-    // Sends its body a byte a second.
-    let slow = webhook.curl(
-        &format!("https://localhost:{}/inject", webhook.reviews.port()),
-        &[
-            "--limit-rate",
-            "1000",
-            "--data-binary",
-            &format!("@{}", folder().join("large.json").display()),
-            "-H",
-            "content-type: application/json",
-            "-H",
-            "expect:",
-            "--http1.1",
-        ],
-    );
-    assert_eq!(answered(&slow).0, 504, "{}", String::from_utf8_lossy(&slow.stderr));
-    assert_eq!(webhook.post("/inject", &plain(), &[]).0, 200);
+    // More than there is room for send the largest body there is, at a speed at which it does not come in time.
+    let body = webhook.path("large");
+    fs::write(&body, vec![b' '; 4 << 20]).expect("written");
+    let slow: Vec<Child> = (0..SLOW).map(|number| webhook.slow(&body, ["--http1.1", "--http2"][number % 2])).collect();
+    let began = Instant::now();
+    let mut quick = 0;
+    while began.elapsed() < Duration::from_secs(3) {
+        let asked = Instant::now();
+        assert_eq!(webhook.post("/inject", &plain(), &[]).0, 200);
+        assert!(asked.elapsed() < Duration::from_secs(2), "{:?} after {:?}", asked.elapsed(), began.elapsed());
+        quick += 1;
+    }
+    for (number, slow) in slow.into_iter().enumerate() {
+        let status = answered(&slow.wait_with_output().expect("it ends")).0;
+        // Over HTTP/2 the stream may be reset before curl has read the status.
+        assert!(status == 408 || status == 0 && number % 2 == 1, "{number}: {status}");
+    }
+    let count = |outcome: &str| webhook.metric(&format!("consentd_injector_reviews_total{{outcome=\"{outcome}\"}}"));
+    assert!((count("unanswered") - f64::from(u32::try_from(SLOW).expect("few"))).abs() < 0.1);
+    assert!((count("injected") - f64::from(quick)).abs() < 0.1, "{quick}");
+    // What was not answered took no time of an answer.
+    assert!((webhook.metric("consentd_injector_review_duration_seconds_count") - f64::from(quick)).abs() < 0.1);
+    let most = webhook.memory_bytes_max();
+    println!("{quick} were answered beside {SLOW} slow ones; {} MiB at most", most >> 20);
+    // The limit of its container in the chart.
+    assert!(most < 128 << 20, "{most}");
     silent.set_read_timeout(Some(PATIENCE)).expect("set");
     assert_eq!(silent.read(&mut [0]).expect("closed"), 0);
 }
@@ -255,19 +290,24 @@ fn reviews_take_milliseconds_while_the_certificate_is_replaced() {
     let figures: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"));
     let figure = |name: &str| figures[name].as_f64().unwrap_or_else(|| panic!("no {name}: {told}"));
     assert!(figure("failed") < 0.5, "{told}");
-    assert!(figure("reviews") >= 100.0, "{told}");
+    // Of four who ask ten times a second for ten seconds each, by connections that are kept and by those made for one review.
+    assert!(figure("reviews") >= 200.0 && figure("kept") >= 80.0 && figure("made") >= 80.0, "{told}");
     // Each replaced certificate was met.
     assert!(figure("certificates") >= 4.0, "{told}");
     // Those who ask are on this machine too, with whatever else it does. What a review costs the webhook does not depend on
     // that, a handshake for every second one included; how long it took, by its own histogram, nearly not.
     let cost_ms = webhook.processor_ms() / figure("reviews");
-    assert!(cost_ms < 25.0, "{cost_ms} ms of a processor for each: {told}");
+    assert!(cost_ms < COST_MS_MAX, "{cost_ms} ms of a processor for each: {told}");
+    // As an API server sees it, which keeps its connections. One in a hundred is as late as this machine lets anybody be.
+    assert!(figure("p50_kept_ms") < REVIEW_MS_MAX, "{told}");
+    let is_calm = figure("late_p99_ms") < CALM_MS;
+    assert!(!is_calm || figure("p99_kept_ms") < REVIEW_MS_MAX, "{told}");
     let name = "consentd_injector_review_duration_seconds";
     let all = webhook.metric(&format!("{name}_count"));
     let fast = webhook.metric(&format!("{name}_bucket{{le=\"0.05\"}}"));
     assert!(fast >= 0.9 * all && all >= figure("reviews"), "{fast} of {all} within 50 ms: {told}");
     assert!(webhook.metric("consentd_tls_renewal_failing").abs() < 0.1);
-    println!("{told}");
+    println!("{cost_ms} ms of a processor for each, {}: {told}", if is_calm { "calm" } else { "busy" });
 }
 
 #[test]

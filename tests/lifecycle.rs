@@ -143,7 +143,7 @@ async fn a_second_signal_changes_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_connects_within_the_drain_delay_is_answered_and_nobody_after_it() {
     let home = pod::home();
-    let settings = [&IN_POD[..], &[("server.drain_delay", "1500ms")]].concat();
+    let settings = [&IN_POD[..], &[("server.drain_delay", "4s")]].concat();
     let mut sidecar = Process::spawn(&home, &settings);
     until_probed(&home, &mut sidecar, "/readyz").await;
     let app = App::start(&home, "book", Duration::ZERO);
@@ -152,15 +152,15 @@ async fn who_connects_within_the_drain_delay_is_answered_and_nobody_after_it() {
     let told = Instant::now();
     sidecar.terminate();
     eventually("it is not ready any more", async || (probe(&home, "/readyz") == Some(503)).then_some(())).await;
-    assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
-    while told.elapsed() < Duration::from_secs(1) {
+    assert!(told.elapsed() < Duration::from_secs(2), "{:?}", told.elapsed());
+    while told.elapsed() < Duration::from_secs(2) {
         let mut late = Client::new(connect_uds(&home.uds()).await.expect("it still takes connections"));
         assert_eq!(reason(&mut late, newsletter("crm:0")).await, Reason::Consent);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(sidecar.ended().await.code(), Some(0));
     let took = told.elapsed();
-    assert!((Duration::from_millis(1500)..Duration::from_secs(4)).contains(&took), "{took:?}");
+    assert!((Duration::from_secs(4)..Duration::from_secs(10)).contains(&took), "{took:?}");
     assert!(connect_uds(&home.uds()).await.is_err());
     // Who was connected all the time had an answer for each question until nobody was there.
     eventually("the app notices", async || app.book().iter().any(|noted| noted.came.is_err()).then_some(())).await;
@@ -197,18 +197,26 @@ fn listens(process: &Process) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_signal_while_the_copy_is_built_ends_it_at_once() {
     let home = pod::home();
-    let lines: Vec<String> = (0..60_000).map(|number| sidecar::given(&format!("crm:many-{number}"))).collect();
+    const MANY: usize = 60_000;
+    let lines: Vec<String> = (0..MANY).map(|number| sidecar::given(&format!("crm:many-{number}"))).collect();
     home.append(&lines.join("\n"));
-    let mut sidecar = Process::spawn(&home, &IN_POD);
+    // Little memory, so that the copy is written out a thousand subjects at a time.
+    let settings = [&IN_POD[..], &[("replica.cache_bytes", "2MiB")]].concat();
+    let mut sidecar = Process::spawn(&home, &settings);
     until_probed(&home, &mut sidecar, "/livez").await;
+    let some = async || Some(pod::replayed(&home)).filter(|events| *events > MANY / 10);
+    let before = eventually("a part of it is built", some).await;
     assert_eq!(probe(&home, "/readyz"), Some(503), "the copy is being built");
     let told = Instant::now();
     sidecar.terminate();
     let status = sidecar.ended_by(told + GRACE_MIN).await;
     assert_eq!(status.code(), Some(0), "{status} after {:?}", told.elapsed());
     // What was built is of use to the next one.
-    let mut next = Process::spawn(&home, &IN_POD);
+    let mut next = Process::spawn(&home, &settings);
     until_serving(&next.connect().await).await;
+    let rest = pod::replayed(&home);
+    println!("{before} events were read before the end, and {rest} by the next one");
+    assert!(rest + before / 2 < MANY, "{before} events were read before the end, and {rest} by the next one");
     assert_eq!(reason(&mut Client::new(next.connect().await), newsletter("crm:many-59999")).await, Reason::Consent);
 }
 
@@ -295,8 +303,12 @@ fn the_page_names_tests_that_exist() {
     {
         let text = std::fs::read_to_string(file).expect("read");
         let is_pods = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("lifecycle"));
-        for function in text.split("\n#[tokio::test").chain(text.split("\n#[test]\n")).skip(1) {
-            let Some((_, name)) = function.split_once("fn ") else { continue };
+        // What stands before the first of either kind is no test, and what is left out by default shows nothing.
+        for function in text.split("\n#[tokio::test").skip(1).chain(text.split("\n#[test]\n").skip(1)) {
+            let (attributes, name) = function.split_once("fn ").expect("a test is a function");
+            if attributes.contains("#[ignore") {
+                continue;
+            }
             let name = name.split('(').next().expect("a name").to_owned();
             if is_pods {
                 of_pods.insert(name.clone());
@@ -307,7 +319,10 @@ fn the_page_names_tests_that_exist() {
     for name in &named {
         assert!(tests.contains(*name), "`{name}` is on the page and no test");
     }
-    for name in of_pods.iter().filter(|name| !["app_of_a_pod", "the_page_names_tests_that_exist"].contains(&&***name)) {
+    for helper in ["running", "longest_silence", "lose", "app_of_a_pod"] {
+        assert!(!tests.contains(helper), "`{helper}` is no test");
+    }
+    for name in of_pods.iter().filter(|name| **name != "the_page_names_tests_that_exist") {
         assert!(named.contains(&**name), "`{name}` is a test and not on the page");
     }
     assert!(last_cells.iter().all(|cell| cell.contains('`')), "{last_cells:?}");

@@ -2,6 +2,8 @@
 
 #![allow(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "tests may fail loudly")]
 
+#[path = "support/admission.rs"]
+mod admission;
 #[path = "support/central.rs"]
 mod central;
 #[path = "support/nats.rs"]
@@ -20,13 +22,15 @@ use consentd::ledger::nats::NatsLedger;
 use consentd::nats::Tls;
 use consentd::proto::v1::Reason;
 use nats::{NatsServer, Options};
-use pod::{App, check_evidence};
+use pod::{App, answered, check_evidence};
 use sidecar::{
     Client, Home, PATIENCE, Process, Random, append, catalogue, connect_uds, eventually, given, newsletter, reason,
 };
 
 /// How soon a killed sidecar is back where it has its volume.
 const BACK_WITHIN: Duration = Duration::from_secs(1);
+/// How old a view may be while the sidecar says that it is ready.
+const READY_FOR: Duration = Duration::from_secs(10);
 /// How often it may take longer: the machine does other things as well.
 const ROUNDS_MAX: usize = 10;
 
@@ -51,7 +55,7 @@ impl Followed {
         let home = Home::new();
         append(&home.ledger(), (lines(subjects).join("\n") + "\n").as_bytes());
         // As it is unless somebody sets it.
-        let settings = vec![("ledger.poll_interval".to_owned(), "100ms".to_owned())];
+        let settings = vec![("ledger.poll_interval".to_owned(), "100ms".to_owned()), admin()];
         Self { home, settings, _server: None, subjects }
     }
 
@@ -67,6 +71,7 @@ impl Followed {
         }
         let mut settings = central::settings(&config);
         settings.retain(|(key, _)| key != "ledger.freshness_interval");
+        settings.push(admin());
         Self { home, settings, _server: Some(server), subjects }
     }
 
@@ -91,19 +96,19 @@ impl Followed {
         }
     }
 
-    /// The comings after a kill, until one is soon enough or there were enough of them; `before` is done to the volume in
-    /// between.
-    async fn comes_back(&self, enough: Duration, before: impl Fn(&Path)) -> Vec<Duration> {
+    /// The comings after a kill, until one is soon enough or there were enough of them, each with how many events were read of
+    /// the ledger before; `before` is done to the volume in between.
+    async fn comes_back(&self, enough: Duration, before: impl Fn(&Path)) -> Vec<(Duration, usize)> {
         let (mut process, _) = self.comes().await;
-        let mut took = Vec::new();
-        while took.len() < ROUNDS_MAX && took.last().is_none_or(|took| *took > enough) {
+        let mut took: Vec<(Duration, usize)> = Vec::new();
+        while took.len() < ROUNDS_MAX && took.last().is_none_or(|(took, _)| *took > enough) {
             // It has run for a while, as most that are killed have.
             tokio::time::sleep(Duration::from_secs(1)).await;
             process.kill();
             before(&self.home.data());
             let (next, time) = self.comes().await;
             process = next;
-            took.push(time);
+            took.push((time, pod::replayed(&self.home)));
         }
         took
     }
@@ -115,6 +120,11 @@ fn lines(subjects: usize) -> Vec<String> {
     [catalogue(1)].into_iter().chain(consents).collect()
 }
 
+/// Where metrics are read.
+fn admin() -> (String, String) {
+    ("admin.tcp".to_owned(), "127.0.0.1:0".to_owned())
+}
+
 fn lose(volume: &Path) {
     std::fs::remove_dir_all(volume).expect("removed");
 }
@@ -122,12 +132,13 @@ fn lose(volume: &Path) {
 async fn measure(name: &str, followed: &Followed) {
     let kept = followed.comes_back(BACK_WITHIN, |_| {}).await;
     let lost = followed.comes_back(Duration::MAX, lose).await;
-    println!(
-        "{name}, {} subjects: back from its volume after {kept:?}, from the ledger after {lost:?}",
-        followed.subjects
-    );
-    let best = kept.iter().min().expect("one at least");
+    let subjects = followed.subjects;
+    println!("{name}, {subjects} subjects: back from its volume after {kept:?}, from the ledger after {lost:?}");
+    let (best, _) = kept.iter().min().expect("one at least");
     assert!(*best < BACK_WITHIN, "{name}: {kept:?} from its volume");
+    // A second has passed since the copy was built, so that it is on the volume.
+    assert!(kept.iter().all(|(_, events)| *events <= subjects / 100), "{name}: {kept:?} from its volume");
+    assert!(lost.iter().all(|(_, events)| *events > subjects), "{name}: {lost:?} from the ledger");
 }
 
 /// How many subjects: few, and as many as a test has time for, or as it is told.
@@ -195,9 +206,8 @@ async fn a_volume_that_is_lost_under_a_running_sidecar_ends_what_it_allows() {
 /// The ledger's servers are away when the pod starts, and go away while it runs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_app_waits_for_a_ledger_that_is_away_and_is_denied_while_it_is() {
-    let Followed { home, mut settings, _server: server, .. } = Followed::nats(10).await;
+    let Followed { home, settings, _server: server, .. } = Followed::nats(10).await;
     let mut server = server.expect("a server");
-    settings.push(("admin.tcp".to_owned(), "127.0.0.1:0".to_owned()));
     server.kill();
     let mut sidecar = Process::spawn(&home, &central::borrowed(&settings));
     pod::until_probed(&home, &mut sidecar, "/livez").await;
@@ -205,15 +215,25 @@ async fn the_app_waits_for_a_ledger_that_is_away_and_is_denied_while_it_is() {
         assert_eq!((pod::probe(&home, "/livez"), pod::probe(&home, "/readyz")), (Some(200), Some(503)));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    // Where the app is started nevertheless.
+    let app = App::start(&home, "book", Duration::ZERO);
+    app.hears(100).await;
+    let book = app.book();
+    assert!(answered(&book).all(|noted| noted.is_for(Reason::ReplicaBuilding)), "{book:?}");
     server.restart();
     pod::until_probed(&home, &mut sidecar, "/readyz").await;
-    let app = App::start(&home, "book", Duration::ZERO);
     app.is_allowed().await;
 
     server.stop();
+    let stopped = Instant::now();
+    eventually("it is not ready", async || (pod::probe(&home, "/readyz") == Some(503)).then_some(())).await;
+    let took = stopped.elapsed();
+    println!("not ready {took:?} after the servers stood still");
+    // The view was proven a while before, and the machine does other things as well.
+    assert!((READY_FOR - Duration::from_secs(2)..READY_FOR + Duration::from_secs(4)).contains(&took), "{took:?}");
+    assert!(!app.book().iter().any(|noted| noted.is_for(Reason::Stale)), "it is too old for the purpose already");
     let stale = async || app.book().last().is_some_and(|noted| noted.is_for(Reason::Stale)).then_some(());
     eventually("a view that is too old denies", stale).await;
-    eventually("it is not ready", async || (pod::probe(&home, "/readyz") == Some(503)).then_some(())).await;
     assert_eq!(pod::probe(&home, "/livez"), Some(200), "it is not restarted for what a restart does not mend");
     server.cont();
     app.is_allowed().await;
@@ -228,22 +248,35 @@ fn consentd(arguments: &[&str]) {
     assert!(output.status.success(), "{output:?}");
 }
 
+/// How long a sidecar waits that the webhook gives to a pod, where its settings say nothing of it.
+fn ship_wait_of_the_webhook() -> String {
+    let reviewed = admission::review(&admission::settings(""), "plain");
+    let patch = admission::patch_of(&reviewed.answer["response"]);
+    let sidecar = patch.iter().find(|addition| addition["path"] == "/spec/initContainers").expect("a sidecar");
+    let variables = sidecar["value"][0]["env"].as_array().expect("variables");
+    let wait =
+        variables.iter().find(|variable| variable["name"] == "CONSENTD_EVIDENCE_SHIP_WAIT").expect("it is given");
+    wait["value"].as_str().expect("a text").to_owned()
+}
+
 /// On a volume that goes with the pod: what has not left when the sidecar ends is gone. The servers are away when the app ends,
-/// and come back while the sidecar waits for them.
+/// and come back while the sidecar waits for them, after longer than a consentd would wait by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_app_was_allowed_outlives_the_pod_and_its_volume() {
     let mut server = NatsServer::start(&Options::default());
     let url = server.url();
     consentd(&["evidence", "init", "--to", &url]);
     let home = pod::home();
-    let settings = [("evidence.ship", "nats"), ("evidence.ship_url", &url), ("evidence.ship_wait", "20s")];
+    let wait = ship_wait_of_the_webhook();
+    let settings = [("evidence.ship", "nats"), ("evidence.ship_url", &url), ("evidence.ship_wait", &wait)];
     let mut sidecar = Process::spawn(&home, &settings);
     let mut app = App::start(&home, "book", Duration::from_millis(300));
     app.is_allowed().await;
     server.kill();
     app.hears(100).await;
     let back = tokio::task::spawn_blocking(move || {
-        std::thread::sleep(Duration::from_secs(2));
+        // The app lingers for a moment before the sidecar is told to stop.
+        std::thread::sleep(Duration::from_secs(8));
         server.restart();
         server
     });

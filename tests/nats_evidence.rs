@@ -9,8 +9,9 @@ mod nats;
 #[path = "support/sidecar.rs"]
 mod sidecar;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -159,6 +160,13 @@ fn check(home: &Home, folder: &Path, book: &Book) -> usize {
     let (here, there) = (records(&home.data().join("evidence")), records(folder));
     assert_eq!(here.len(), there.len(), "records here and collected");
     assert!(here == there, "the records differ");
+    check_collected(folder, book);
+    there.len()
+}
+
+/// What was collected holds, and every answer that a client received is in it.
+fn check_collected(folder: &Path, book: &Book) {
+    let there = records(folder);
     let instance = Archive::open(folder).expect("a log").instance();
     let book = book.lock().expect("not poisoned");
     for id in &*book {
@@ -173,7 +181,6 @@ fn check(home: &Home, folder: &Path, book: &Book) -> usize {
         let bytes = std::fs::read(&file).expect("read");
         assert!(!bytes.windows(4).any(|window| window == b"crm:"), "{} names a subject", file.display());
     }
-    there.len()
 }
 
 async fn stop(process: &mut Process) {
@@ -303,6 +310,123 @@ async fn at_the_bound_everything_is_denied_and_it_clears_by_itself() {
     let into = home.path("collected");
     collected_ok(&server.url(), &into);
     check(&home, &only_instance(&into), &book);
+}
+
+/// Bytes that the files of a folder take up.
+fn allocated(folder: &Path) -> u64 {
+    // A file may be removed while it is looked at.
+    sidecar::files(folder).iter().filter_map(|file| file.metadata().ok()).map(|file| file.blocks() * 512).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beyond_its_bound_what_was_shipped_goes_and_all_of_it_is_collected_through_kills() {
+    const MIB: u64 = 1 << 20;
+    let mut random = Random::seeded("beyond_its_bound");
+    let (server, home, book) = (server(), home(), Book::default());
+    let evidence = home.data().join("evidence");
+    let bounded = [("evidence.max_shipped_bytes", "1MiB")];
+    let archive = || Archive::open(&evidence).expect("a log");
+    let removed = || {
+        let months = archive().months().expect("listed");
+        archive().removed(months[0]).expect("read")
+    };
+    let mut most = 0;
+    let mut before = 0;
+    for round in 0..8 {
+        let mut process = spawn(&home, &server.url(), &bounded);
+        let channel = ready(&mut process).await;
+        let answering = tokio::spawn({
+            let (channel, book) = (channel.clone(), Arc::clone(&book));
+            async move { ask_many(&channel, 8_000, &book).await }
+        });
+        while !answering.is_finished() {
+            most = most.max(allocated(&evidence));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        answering.await.expect("no panic");
+        if round % 2 == 0 {
+            // Anywhere between a look at what may go and the next one, that is also while it goes.
+            tokio::time::sleep(Duration::from_millis(random.next() % 1500)).await;
+            process.kill();
+        } else {
+            until_shipped(&home).await;
+            let kept = async || (metric(&home, "consentd_evidence_kept_bytes ") <= 1_048_576.0).then_some(());
+            eventually("no more is kept than may be", kept).await;
+            let has_gone = async || (removed() > before).then_some(());
+            eventually("more has gone", has_gone).await;
+            before = removed();
+            stop(&mut process).await;
+        }
+        // At every stop what is here is verified, as it was left.
+        let told = succeeded(&consentd(&["evidence", "verify", "--dir", evidence.to_str().expect("UTF-8")]));
+        assert!(told.contains("holds"), "{told}");
+    }
+    let into = home.path("collected");
+    let told = collected_ok(&server.url(), &into);
+    let folder = only_instance(&into);
+    check_collected(&folder, &book);
+    // The bound, three files of the log, what waits or arrives within a look, and what is beside them.
+    let whole = allocated(&folder);
+    assert!(most < 6 * MIB && whole > 2 * most, "{most} bytes at most, of {whole}");
+    let (here, there) = (records(&evidence), records(&folder));
+    assert!(u64::try_from(there.len()).expect("small") >= 64_000 && told.contains("whole: "), "{told}");
+    assert!(!here.is_empty() && here.len() < there.len() / 3, "{} of {}", here.len(), there.len());
+    assert!(here.iter().all(|(place, record)| there.get(place) == Some(record)), "the records differ");
+    // A record that has gone is said to have.
+    let first = book.lock().expect("not poisoned")[0].clone();
+    let shown = consentd(&["evidence", "show", "--dir", evidence.to_str().expect("UTF-8"), &first]);
+    let told = String::from_utf8_lossy(&shown.stderr).into_owned();
+    assert!(
+        shown.status.code() != Some(0) && told.contains("was shipped to the central stream and removed here"),
+        "{told}"
+    );
+}
+
+/// The indices of records that the stream has.
+async fn indices(url: &str) -> BTreeSet<u64> {
+    let batches = messages(url).await.into_iter().map(|(_, payload)| EvidenceBatch::decode(payload.as_slice()));
+    let batches = batches.map(|batch| batch.expect("a batch"));
+    batches.flat_map(|batch| batch.first_index..batch.first_index + batch.count).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_is_shipped_again_to_a_stream_that_was_made_anew_and_nothing_goes_before() {
+    let (server, home, book) = (server(), home(), Book::default());
+    let evidence = home.data().join("evidence");
+    let bounded = [("evidence.max_shipped_bytes", "2MiB")];
+    let mut process = spawn(&home, &server.url(), &bounded);
+    let channel = ready(&mut process).await;
+    ask_many(&channel, 30_000, &book).await;
+    until_shipped(&home).await;
+    let archive = Archive::open(&evidence).expect("a log");
+    let month = archive.months().expect("listed")[0];
+    let has_gone = async || (archive.removed(month).expect("read") > 0).then_some(());
+    eventually("the oldest has gone", has_gone).await;
+    let context = jetstream::new(async_nats::connect(server.url()).await.expect("connected"));
+    for times in 1..3 {
+        // Under a sidecar that stays connected, and then before one that starts.
+        if times == 2 {
+            stop(&mut process).await;
+        }
+        let kept_from = archive.removed(month).expect("read");
+        context.delete_stream(STREAM).await.expect("deleted");
+        succeeded(&consentd(&["evidence", "init", "--to", &server.url()]));
+        if times == 2 {
+            process = spawn(&home, &server.url(), &bounded);
+        }
+        let channel = ready(&mut process).await;
+        ask_many(&channel, 8_000, &book).await;
+        until_shipped(&home).await;
+        let all: BTreeSet<u64> = (kept_from..30_000 + times * 8_000).collect();
+        let is_there = async || (indices(&server.url()).await == all).then_some(());
+        eventually("all that was kept is in the new stream", is_there).await;
+        assert!(metric(&home, "consentd_evidence_unshipped_bytes ") < 0.5);
+        let more_has_gone = async || (archive.removed(month).expect("read") > kept_from).then_some(());
+        eventually("more has gone since", more_has_gone).await;
+    }
+    stop(&mut process).await;
+    let told = succeeded(&consentd(&["evidence", "verify", "--dir", evidence.to_str().expect("UTF-8")]));
+    assert!(told.contains("holds"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -519,6 +643,120 @@ async fn a_collector_that_follows_loses_nothing_when_it_is_killed() {
     assert_eq!(follower.0.wait().expect("gone").code(), Some(0));
     collected_ok(&server.url(), &into);
     assert_eq!(check(&home, &only_instance(&into), &book), 9_500);
+}
+
+/// What a command said, and how it ended.
+fn told(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = consentd(arguments);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_the_shared_secret_finds_subjects_of_a_sidecar_that_is_gone() {
+    let (server, home, book) = (server(), home(), Book::default());
+    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let (right, wrong) = (home.path("evidence.key"), home.path("other.key"));
+    let secret: Vec<u8> = (100..132).collect();
+    std::fs::write(&right, &secret).expect("written");
+    std::fs::write(&wrong, [9; 32]).expect("written");
+    let (right, wrong) = (text(&right), text(&wrong));
+    let mut process = spawn(&home, &server.url(), &[("evidence.key_file", &right)]);
+    let channel = ready(&mut process).await;
+    ask_many(&channel, 200, &book).await;
+    until_shipped(&home).await;
+    stop(&mut process).await;
+    for file in sidecar::files(&home.data()) {
+        let bytes = std::fs::read(&file).expect("read");
+        assert!(!bytes.windows(32).any(|window| window == secret), "{} holds the secret", file.display());
+    }
+    // The pod goes, and its volume with it.
+    std::fs::remove_dir_all(home.data()).expect("removed");
+
+    let into = home.path("collected");
+    collected_ok(&server.url(), &into);
+    let folder = only_instance(&into);
+    let dir = text(&folder);
+    let (mut batches, mut heads) = (Vec::new(), Vec::new());
+    for (_, payload) in messages(&server.url()).await {
+        assert!(!payload.windows(32).any(|window| window == secret), "a message holds the secret");
+        let batch = EvidenceBatch::decode(payload.as_slice()).expect("a batch");
+        if batch.count > 0 { &mut batches } else { &mut heads }.push(!batch.salt.is_empty());
+    }
+    // Also where the sidecar is killed before a head is signed.
+    assert!(batches[0] && batches[1..].iter().all(|salted| !salted), "the first batch has the salt: {batches:?}");
+    assert!(!heads.is_empty() && heads.iter().all(|salted| *salted), "each head has it: {heads:?}");
+    let list = ["evidence", "list", "--dir", &dir, "--subject", "crm:7"];
+    let with = |key: &'static str, file: &str| {
+        [&list[..], &[key, file]].concat().iter().map(|one| (*one).to_owned()).collect::<Vec<_>>()
+    };
+    let run = |arguments: Vec<String>| told(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+
+    let (code, found, why) = run(with("--key-file", &right));
+    assert_eq!((code, found.lines().count()), (Some(0), 4), "{found}{why}");
+    let mut asked: Vec<String> = Vec::new();
+    for line in found.lines() {
+        assert!(line.contains("ALLOW CONSENT"), "{line}");
+        asked.push(line.split(' ').next().expect("an id").to_owned());
+    }
+    assert!(asked.iter().all(|id| book.lock().expect("not poisoned").contains(id)), "{asked:?}");
+    let (code, found, _) = told(&["evidence", "list", "--dir", &dir, "--subject", "crm:nobody", "--key-file", &right]);
+    assert_eq!((code, found.as_str()), (Some(0), ""));
+
+    // Without the secret, or with another, it is never said that nobody was found.
+    let (code, found, why) = told(&list);
+    assert_eq!((code, found.as_str()), (Some(2), ""));
+    assert!(why.contains(".salt") && why.contains("--key-file"), "{why}");
+    let (code, found, why) = run(with("--key-file", &wrong));
+    assert_eq!((code, found.as_str()), (Some(2), ""));
+    assert!(why.contains("made of another shared secret than the one given"), "{why}");
+    let (code, _, why) =
+        told(&["evidence", "show", &asked[0], "--dir", &dir, "--subject", "crm:7", "--key-file", &wrong]);
+    assert_eq!(code, Some(2));
+    assert!(why.contains("made of another shared secret"), "{why}");
+    let verify = ["evidence", "verify", "--dir", &dir, "--key-file"];
+    assert_eq!(run([&verify[..], &[&wrong]].concat().iter().map(|one| (*one).to_owned()).collect()).0, Some(1));
+    succeeded(&consentd(&[&verify[..], &[&right]].concat()));
+
+    // One answer, whose it is and why.
+    let show = ["evidence", "show", &asked[0], "--dir", &dir, "--key-file", &right, "--subject"];
+    assert!(succeeded(&consentd(&[&show[..], &["crm:7"]].concat())).contains("ALLOW CONSENT"));
+    assert_eq!(consentd(&[&show[..], &["crm:8"]].concat()).status.code(), Some(1));
+    let (ledger, all) = (text(&home.ledger()), text(&into));
+    let explain = |subject: &'static str, more: &[&str]| {
+        let arguments =
+            ["explain", subject, "--evidence", &asked[0], "--dir", &all, "--ledger", &ledger, "--language", "en"];
+        told(&[&arguments[..], more].concat())
+    };
+    let (code, explained, why) = explain("crm:7", &["--key-file", &right]);
+    assert_eq!(code, Some(0), "{explained}{why}");
+    assert!(explained.contains("crm:7 · newsletter") && !explained.contains("--key-file"), "{explained}");
+    let (code, explained, _) = explain("crm:7", &[]);
+    assert_eq!(code, Some(0), "{explained}");
+    assert!(
+        explained.contains("the month's key is not here") && explained.contains("--key-file"),
+        "nobody could tell whose it is: {explained}"
+    );
+    let (code, _, why) = explain("crm:8", &["--key-file", &right]);
+    assert_eq!(code, Some(2));
+    assert!(why.contains("holds no answer about the subject"), "{why}");
+    let (code, _, why) = explain("crm:7", &["--key-file", &wrong]);
+    assert_eq!(code, Some(2));
+    assert!(why.contains("made of another shared secret"), "{why}");
+
+    // The month's end: with its salt goes the way to anybody in it.
+    let salts: Vec<PathBuf> = sidecar::files(&folder.join("keys"));
+    assert!(!salts.is_empty() && salts.iter().all(|file| file.extension().is_some_and(|kind| kind == "salt")));
+    for salt in &salts {
+        std::fs::remove_file(salt).expect("removed");
+    }
+    let (code, found, why) = run(with("--key-file", &right));
+    assert_eq!((code, found.as_str()), (Some(0), ""));
+    assert!(why.contains("nobody can be found in") && why.contains("it was destroyed"), "{why}");
+    succeeded(&consentd(&[&verify[..], &[&right]].concat()));
+    // It does not come back by collecting what is new.
+    collected_ok(&server.url(), &into);
+    assert!(sidecar::files(&folder.join("keys")).is_empty());
 }
 
 /// A collector that goes on, killed with the test.

@@ -7,6 +7,8 @@
 mod http;
 #[path = "support/sidecar.rs"]
 mod sidecar;
+#[path = "support/wanting.rs"]
+mod wanting;
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -23,6 +25,7 @@ use serde_json::{Value, json};
 use sidecar::{Home, Process, Sidecar, eventually, given, newsletter, now_ms, said, token_at, until_reason, withdrawn};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
+use wanting::Want;
 
 const NAME: &str = "ayse.yilmaz.7711@example.org";
 
@@ -186,7 +189,7 @@ fn outer_address() -> Option<IpAddr> {
 async fn whoever_comes_by_another_address_sees_and_does_not_ask() {
     for (listen, v6) in [("0.0.0.0:0", false), ("[::]:0", true)] {
         if v6 && TcpListener::bind("[::]:0").is_err() {
-            std::io::stderr().write_all(b"page: IPv6 was NOT tried: this machine has none\n").expect("told");
+            Want::Ipv6.leave_out("this machine has none");
             continue;
         }
         let (_home, sidecar) = site(&[("admin.tcp", listen), ("admin.plaintext", "true")]).await;
@@ -198,12 +201,11 @@ async fn whoever_comes_by_another_address_sees_and_does_not_ask() {
         for address in here {
             let to = SocketAddr::new(address.parse().expect("an address"), port);
             assert_eq!(ask(to, "/ask", &question("2")).await.status, 200, "{to}");
-            assert!(
-                text(&show(to, "/").await).contains("data_dir") || text(&show(to, "/").await).contains("What was set")
-            );
+            // A sidecar of this process was given no list of them; which are shown is another test's to say.
+            assert_eq!(show(to, "/status.json").await.json()["settings"], json!([]), "{to}");
         }
         let Some(outer) = outer_address() else {
-            std::io::stderr().write_all(b"page: no other address was tried: this machine has none\n").expect("told");
+            Want::OuterAddress.leave_out("this machine has no address but its loopback");
             continue;
         };
         let to = SocketAddr::new(outer, port);
@@ -293,7 +295,7 @@ async fn what_is_no_question_is_told_without_repeating_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn few_are_answered_at_once_and_the_others_are_told() {
-    let (home, sidecar) = site(&[("replica.max_wait", "2s")]).await;
+    let (home, sidecar) = site(&[("replica.max_wait", "4s")]).await;
     let admin = sidecar.admin.expect("a page");
     let view = sidecar::ask(&mut sidecar.client(), newsletter("crm:2")).await.view.expect("a view");
     let position = home.ledger().metadata().expect("a ledger").len();
@@ -461,9 +463,11 @@ async fn nobody_alone_keeps_probes_out() {
     let held = tokio::task::spawn_blocking(move || silent(one, 40)).await.expect("no panic");
     // Those beyond its share are closed at once; the others have theirs for a while.
     let held = tokio::task::spawn_blocking(move || {
-        std::thread::sleep(Duration::from_millis(300));
-        let closed = held.iter().filter(|stream| is_closed(stream)).count();
-        (closed, held)
+        let count = || held.iter().filter(|stream| is_closed(stream)).count();
+        while count() < 8 && began.elapsed() < Duration::from_secs(5) {}
+        // Nobody else is, a moment later.
+        std::thread::sleep(Duration::from_millis(100));
+        (count(), held)
     });
     let (closed, held) = held.await.expect("no panic");
     assert_eq!(closed, 8);
@@ -516,8 +520,28 @@ fn ticks(pid: u32) -> (f64, f64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_configuration_in_effect_is_shown_on_this_machine_with_what_set_it() {
+    let home = Home::with_catalogue();
+    let mut process = Process::spawn(&home, &[("admin.tcp", "127.0.0.1:0"), ("server.workers", "3")]);
+    sidecar::until_serving(&process.connect().await).await;
+    let admin = home.admin();
+    let settings = show(admin, "/status.json").await.json()["settings"].clone();
+    let of = |key: &str| settings.as_array().into_iter().flatten().find(|own| own["key"] == key).cloned();
+    let workers = of("server.workers").expect("a setting");
+    assert_eq!(workers["value"], json!("3"), "{workers}");
+    assert!(workers["set_by"].is_string(), "{workers}");
+    let wait = of("replica.max_wait").expect("a setting");
+    assert_eq!(wait["set_by"], Value::Null, "{wait}");
+    let page = show(admin, "/").await;
+    let row = "<th scope=\"row\"><code>server.workers</code></th><td class=\"text\"><code>3</code></td>";
+    assert!(text(&page).contains(row), "{}", text(&page));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_looked_at_takes_nothing_from_those_that_answer() {
     const LOOKS: usize = 1500;
+    // A kernel's tick is a hundredth of a second: so many are enough to tell a share of them.
+    const TICKS: f64 = 20.0;
     let home = Home::with_catalogue();
     let mut process = Process::spawn(&home, &[("admin.tcp", "127.0.0.1:0"), ("server.workers", "1")]);
     sidecar::until_serving(&process.connect().await).await;
@@ -529,15 +553,16 @@ async fn what_is_looked_at_takes_nothing_from_those_that_answer() {
     let before = ticks(process.pid());
     let began = Instant::now();
     let mut tab = Http::tcp(admin, Version::HTTP_11).await;
-    for look in 0..LOOKS {
-        let path = ["/live?range=day", "/metrics", "/"][look % 3];
+    let mut looks = 0;
+    while looks < LOOKS || ticks(process.pid()).0 - before.0 <= TICKS {
+        let path = ["/live?range=day", "/metrics", "/"][looks % 3];
         assert_eq!(tab.ask("GET", path, &[], b"").await.status, 200);
+        looks += 1;
     }
     let after = ticks(process.pid());
     let page = after.0 - before.0;
     // What the others do while nobody looks, for as long.
     let idle_share = (before.1 - idle.1) * began.elapsed().as_secs_f64() / 2.0;
     let others = after.1 - before.1 - idle_share;
-    assert!(page > 20.0, "{page} ticks are too few to tell");
-    assert!(others < page / 10.0 + 5.0, "{LOOKS} looks: {page} ticks of the page's thread, {others} of others");
+    assert!(others < page / 10.0 + 5.0, "{looks} looks: {page} ticks of the page's thread, {others} of others");
 }

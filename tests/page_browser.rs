@@ -5,13 +5,15 @@
 
 #[path = "support/sidecar.rs"]
 mod sidecar;
+#[path = "support/wanting.rs"]
+mod wanting;
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use sidecar::{Home, Process, files, given, page, until_serving};
+use wanting::Want;
 
 /// Whom the pages ask about.
 const NAME: &str = "ayse.yilmaz.7711@example.org";
@@ -34,18 +36,21 @@ impl Site {
         Self { home, process, admin }
     }
 
-    /// Plays a scenario, to its end; not where there is no browser.
+    /// Plays a scenario, to its end; not where there is no browser, and that may be.
     async fn plays(&self, scenario: &'static str) -> bool {
+        let more = [self.home.ledger().display().to_string(), self.process.pid().to_string()];
+        self.plays_with(scenario, &more).await
+    }
+
+    async fn plays_with(&self, scenario: &'static str, more: &[String]) -> bool {
         let Some(browser) = browser() else {
-            // Not by a macro, whose output is only shown where a test fails: it is to be seen.
-            let told = "page: the page was NOT opened in a real browser, for want of one; see .ci/browser\n";
-            std::io::stderr().write_all(told.as_bytes()).expect("told");
+            Want::Browser.leave_out("there is no Chromium; see .ci/browser");
             return false;
         };
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page/browser.cjs");
         let mut node = Command::new("node");
         node.arg(script).arg(scenario).arg(format!("http://{}/", self.admin)).arg(browser);
-        node.arg(self.home.ledger()).arg(self.process.pid().to_string()).env("NODE_PATH", modules());
+        node.args(more).env("NODE_PATH", modules());
         let output = tokio::task::spawn_blocking(move || node.output().expect("node runs")).await.expect("no panic");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         true
@@ -117,4 +122,35 @@ async fn pages_from_elsewhere_get_no_answer() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_follows_without_a_reload_and_takes_nothing_from_whoever_types() {
     Site::open().await.plays("live").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_no_longer_answers_is_not_shown_as_ready() {
+    Site::open().await.plays("ended").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_late_is_not_shown() {
+    Site::open().await.plays("late").await;
+}
+
+/// The pictures of `docs/page.md`, into a folder that is thrown away, or into the one that `CONSENTD_TEST_PICTURES` names.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pictures_of_the_document_can_be_taken() {
+    let site = Site::open().await;
+    let thrown_away = site.home.path("pictures");
+    let folder = std::env::var_os("CONSENTD_TEST_PICTURES").map_or(thrown_away, PathBuf::from);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let more = [&folder.display().to_string(), &format!("crm:{NAME}"), "newsletter", "email"].map(str::to_owned);
+    if !site.plays_with("pictures", &more).await {
+        return;
+    }
+    let document = include_str!("../docs/page.md");
+    let named: Vec<&str> =
+        document.split("(images/").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0)).collect();
+    assert_eq!(named.len(), 5, "{named:?}");
+    for name in named {
+        let picture = std::fs::read(folder.join(name)).expect("a picture");
+        assert!(picture.starts_with(b"\x89PNG") && picture.len() > 10_000, "{name}: {} bytes", picture.len());
+    }
 }

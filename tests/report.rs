@@ -10,6 +10,9 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+#[path = "support/wanting.rs"]
+mod wanting;
+
 const REPORT: &str = include_str!("../docs/report.md");
 
 /// A ledger of 60 customers of whom nobody is to be found in what is printed.
@@ -269,9 +272,7 @@ fn a_real_browser_shows_the_page_asks_for_nothing_and_complains_of_nothing() {
     let folder = ledger();
     let page = printed(folder.path(), &["--format", "html", "--min-subjects", "0"]);
     let Some((requests, console, tree)) = browsed(folder.path(), &page) else {
-        // Not by a macro, whose output is only shown where a test fails: it is to be seen.
-        let told = "report: the page was NOT opened in a real browser, for want of one; see .ci/browser\n";
-        std::io::stderr().write_all(told.as_bytes()).expect("told");
+        wanting::Want::Browser.leave_out("there is no Chromium; see .ci/browser");
         return;
     };
     assert_eq!((requests, console), (vec![], vec![]));

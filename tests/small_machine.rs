@@ -1,5 +1,5 @@
 //! The real binary under the limits of real control groups: what it makes of them, and that it lives within them. It takes
-//! a user who may make groups; where that is not so, the tests say it and prove nothing.
+//! a user who may make groups.
 
 #![allow(
     clippy::expect_used,
@@ -11,7 +11,11 @@
 mod group;
 #[path = "support/sidecar.rs"]
 mod sidecar;
+#[path = "support/wanting.rs"]
+mod wanting;
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -19,6 +23,7 @@ use group::Group;
 use serde_json::Value;
 use sidecar::{Home, Process, SERVICE, health};
 use tonic_health::ServingStatus;
+use wanting::Want;
 
 const CONSENTD: &str = env!("CARGO_BIN_EXE_consentd");
 /// What the smallest pods get.
@@ -33,13 +38,7 @@ const BUILDING: Duration = Duration::from_mins(5);
 
 /// A group, where one can be made.
 fn group() -> Option<Group> {
-    match Group::make() {
-        Ok(group) => Some(group),
-        Err(why) => {
-            eprintln!("left out: {why}");
-            None
-        }
-    }
+    Group::make().inspect_err(|why| Want::ControlGroups.leave_out(why)).ok()
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -116,6 +115,60 @@ async fn under_the_limits_of_a_small_pod_it_answers_keeps_evidence_and_is_not_ki
     let months = text(&verified.stdout).lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
     let records: u64 = months.filter_map(|month| month.get("records")?.as_u64()).sum();
     assert!(records > RATE * SECONDS, "{records} records: each answer left one, and so did the first seconds");
+}
+
+/// `benches/small.sh` with this program and few of everything, of the kinds of machines that are named.
+fn measure(program: &Path, kinds: &str) -> Output {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut script = Command::new(root.join("benches/small.sh"));
+    script.arg(program).env("SUBJECTS", "500").env("RATES", "100").env("SECONDS_EACH", "1").env("IDLE_SECONDS", "1");
+    script.env("WHICH", kinds).output().expect("runs")
+}
+
+#[test]
+fn what_a_small_machine_makes_of_questions_can_be_measured() {
+    if group().is_none() {
+        return;
+    }
+    let measured = measure(Path::new(CONSENTD), "unlimited limited");
+    let (told, errors) = (text(&measured.stdout), text(&measured.stderr));
+    assert!(measured.status.success(), "{told}{errors}");
+    assert!(
+        told.starts_with("SUBJECTS=500 RATES=\"100\" SECONDS_EACH=1 IDLE_SECONDS=1 CPU=200 MEMORY=64 WHICH="),
+        "{told}"
+    );
+    let rows: Vec<Vec<&str>> = told
+        .lines()
+        .filter(|line| line.starts_with("| 500 |"))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    assert_eq!(rows.len(), 2, "{told}");
+    for row in rows {
+        let figure = |place: usize| row.get(place).and_then(|cell| cell.split(' ').next()?.parse::<f64>().ok());
+        // Questions, answers, three percentiles and processor time: all of them were measured.
+        assert!((3..9).all(|place| figure(place).is_some_and(|figure| figure > 0.0)), "{row:?}");
+    }
+    assert_eq!(told.matches("killed by the kernel: 0.").count(), 2, "{told}");
+}
+
+/// A load that cannot be put on makes no row of zeros.
+#[test]
+fn what_was_not_measured_makes_no_figures() {
+    if group().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("consentd");
+    let script = format!("#!/bin/sh\n[ \"$1 $2\" = \"bench run\" ] && exit 2\nexec {CONSENTD} \"$@\"\n");
+    std::fs::write(&program, script).expect("written");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("set");
+    let measured = measure(&program, "unlimited");
+    let (told, errors) = (text(&measured.stdout), text(&measured.stderr));
+    assert!(
+        !measured.status.success() && errors.contains("no load of 2000 a second could be put on"),
+        "{told}{errors}"
+    );
+    assert!(!told.contains("| 500 |"), "{told}");
 }
 
 fn everybody() -> String {

@@ -7,12 +7,16 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::{Instant, MissedTickBehavior};
+
 use crate::clock::Clock;
 use crate::domain::{Reason, Time};
 use crate::telemetry::Metrics;
 
 /// How often the counters are read.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+/// How many seconds the rate is of.
+const RATE_SECONDS: usize = 10;
 /// The reasons.
 const REASONS: usize = Reason::ALL.len();
 
@@ -123,8 +127,11 @@ impl History {
 
     /// Reads the counters once a second. Ends never.
     pub(super) async fn fill(self, metrics: Metrics, clock: Clock) {
-        let mut tick = tokio::time::interval(SAMPLE_INTERVAL);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // In the middle of each second, also after a look that came late: a little to or fro leaves no second without a look
+        // and none with two.
+        let first = Instant::now() + until_mid_second(clock.boot().millis());
+        let mut tick = tokio::time::interval_at(first, SAMPLE_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tick.tick().await;
             self.add(clock.boot().millis() / 1000, &metrics.by_reason());
@@ -161,17 +168,18 @@ impl History {
         (oldest..=current).map(bucket).collect()
     }
 
-    /// Answers a second, over the last ten seconds that are over.
+    /// Answers a second, over the last ten seconds that are over: from the oldest look to the newest. What came in between
+    /// while nobody looked is in the look after it.
     pub(super) fn rate(&self, clock: &Clock) -> f64 {
-        let whole: Vec<u64> = self
-            .buckets(Range::Minute, clock)
-            .into_iter()
-            .rev()
-            .filter(|bucket| bucket.is_whole)
-            .take(10)
-            .filter_map(|bucket| Some(bucket.counts?.iter().map(|count| u64::from(*count)).sum()))
+        let whole = self.buckets(Range::Minute, clock).into_iter().rev().filter(|bucket| bucket.is_whole);
+        let looks: Vec<(u64, u64)> = (0..)
+            .zip(whole.take(RATE_SECONDS + 1))
+            .filter_map(|(age, bucket)| Some((age, bucket.counts?.iter().map(|count| u64::from(*count)).sum())))
             .collect();
-        as_f64(whole.iter().sum()) / as_f64(whole.len().max(1) as u64)
+        let (Some((newest, _)), Some((oldest, _))) = (looks.first(), looks.last()) else { return 0.0 };
+        // What the oldest found is of the time before it.
+        let answers: u64 = looks.iter().filter(|(age, _)| age < oldest).map(|(_, answers)| answers).sum();
+        as_f64(answers) / as_f64((oldest - newest).max(1))
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -204,6 +212,11 @@ impl Ring {
         let place = self.buckets.len().checked_sub(back + 1)?;
         self.buckets.get(place)?.as_ref()
     }
+}
+
+/// How long it is until the middle of a second.
+fn until_mid_second(boot_ms: u64) -> Duration {
+    Duration::from_millis((1500 - boot_ms % 1000) % 1000)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
@@ -262,6 +275,28 @@ mod tests {
         for (total, wanted) in [(10, 10), (4, 10), (6, 12)] {
             history.add(0, &counters(total));
             assert_eq!(consents(&history, Range::Day, &clock).pop().flatten(), Some(wanted), "{total}");
+        }
+    }
+
+    #[test]
+    fn the_rate_is_the_same_across_a_time_in_which_nobody_looked() {
+        let clock = Clock::manual(Time::from_unix_millis(1_800_000_000_000));
+        let history = History::new();
+        for second in 0..40 {
+            // Once for some seconds, and once for longer than the rate is of, so that there is none.
+            if !(12..16).contains(&second) && !(20..33).contains(&second) {
+                history.add(second, &counters(second * 7));
+            }
+            clock.advance(Duration::from_secs(1));
+            let (rate, known) = (history.rate(&clock), if (29..34).contains(&second) { 0.0 } else { 7.0 });
+            assert!(second == 0 || (rate - known).abs() < 1e-9, "{rate} after second {second}");
+        }
+    }
+
+    #[test]
+    fn it_is_looked_in_the_middle_of_a_second() {
+        for (boot_ms, wanted) in [(0, 500), (499, 1), (500, 0), (501, 999), (999, 501), (7_000_250, 250)] {
+            assert_eq!(until_mid_second(boot_ms), Duration::from_millis(wanted), "{boot_ms}");
         }
     }
 

@@ -27,6 +27,7 @@ pub fn transport_config(config: &Config, settled: &Settled) -> transport::Config
         max_concurrent_streams: settled.max_concurrent_streams,
         max_connections: server.max_connections,
         max_in_flight: server.max_in_flight,
+        windows: transport::Windows::OF_QUESTIONS,
         request_timeout: server.request_timeout,
         max_connection_age: server.max_connection_age,
         max_connection_age_grace: server.max_connection_age_grace,
@@ -59,6 +60,7 @@ pub(super) fn evidence_config(config: &Config) -> evidence::Config {
         segment_bytes: config.evidence.segment_bytes,
         flush_interval: config.evidence.flush_interval,
         checkpoint_interval: config.evidence.checkpoint_interval,
+        key_file: config.evidence.key_file.clone(),
         ship: shipping(config),
     }
 }
@@ -98,6 +100,7 @@ fn shipping(config: &Config) -> Option<evidence::ship::Config> {
         stream: ship.stream.clone(),
         max_unshipped_bytes: ship.max_unshipped_bytes,
         keep_shipped: ship.keep_shipped,
+        max_shipped_bytes: ship.max_shipped_bytes,
         wait: ship.wait,
     })
 }

@@ -180,6 +180,15 @@ fn register_shipping(metrics: &Metrics, evidence: &EvidenceLog) {
     gauge("consentd_evidence_unshipped_bytes_max", "How much evidence may wait to be shipped.", "By", |shipping| {
         as_f64(shipping.unshipped_bytes_max)
     });
+    gauge(
+        "consentd_evidence_kept_bytes",
+        "Evidence kept here that was shipped, where it is bounded.",
+        "By",
+        |shipping| shipping.shipped_bytes.map_or(0.0, as_f64),
+    );
+    gauge("consentd_evidence_kept_bytes_max", "How much evidence that was shipped is kept here.", "By", |shipping| {
+        shipping.shipped_bytes_max.map_or(0.0, as_f64)
+    });
     gauge("consentd_evidence_unshipped_age_seconds", "Age of the oldest evidence on its way.", "s", |shipping| {
         shipping.oldest.as_secs_f64()
     });

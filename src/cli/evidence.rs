@@ -14,9 +14,10 @@ use chrono::{DateTime, SecondsFormat};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::key_flags::KeyFlags;
 use super::{Failure, Outcome};
 use crate::domain::{Reason, Subject, Verdict};
-use crate::evidence::{Archive, EvidenceId, MonthReport, TAG_BYTES, YearMonth};
+use crate::evidence::{Archive, EvidenceId, MonthReport, NoKey, TAG_BYTES, YearMonth};
 use crate::proto::v1::{self, EvidenceOverride, EvidenceRecord};
 
 /// Shows what was answered, and proves it.
@@ -58,6 +59,8 @@ struct List {
     /// Only answers with this verdict: allow or deny.
     #[arg(long, value_parser = verdict)]
     verdict: Option<Verdict>,
+    #[command(flatten)]
+    keys: KeyFlags,
     /// At most this many records, the newest; 0 is all.
     #[arg(long, default_value_t = 100)]
     limit: usize,
@@ -76,6 +79,8 @@ struct Show {
     /// Only what was answered about this subject, such as crm:42.
     #[arg(long, value_parser = Subject::parse)]
     subject: Option<Subject>,
+    #[command(flatten)]
+    keys: KeyFlags,
     /// Prints the proof that the record is in the signed tree, as C2SP tlog-proof.
     #[arg(long)]
     proof: bool,
@@ -98,6 +103,8 @@ struct Verify {
     /// The public key to trust, PEM, where the directory's own `signing.pub` is not to be.
     #[arg(long)]
     public_key: Option<PathBuf>,
+    #[command(flatten)]
+    keys: KeyFlags,
     /// One JSON object a line.
     #[arg(long)]
     json: bool,
@@ -150,7 +157,7 @@ fn answers(record: &EvidenceRecord) -> impl Iterator<Item = Answer<'_>> {
 }
 
 fn list(arguments: &List) -> Outcome {
-    let archive = Archive::open(&arguments.dir)?;
+    let archive = Archive::open(&arguments.dir)?.with_keys(arguments.keys.places());
     let mut lines = VecDeque::new();
     for month in archive.months()? {
         if arguments.month.is_some_and(|only| only != month) {
@@ -158,13 +165,15 @@ fn list(arguments: &List) -> Outcome {
         }
         let tag = match &arguments.subject {
             None => None,
-            Some(subject) => {
-                let Some(keyed) = archive.month(month)? else {
-                    eprintln!("consentd: the key of {month} was destroyed; nobody can be found in it any more");
+            Some(subject) => match archive.month(month) {
+                Ok(keyed) => Some(keyed.tag(subject.expose())),
+                // Others may have theirs.
+                Err(absent @ NoKey::Absent { .. }) => {
+                    eprintln!("consentd: nobody can be found in {month}: {absent}");
                     continue;
-                };
-                Some(keyed.tag(subject.expose()))
-            }
+                }
+                Err(no_key) => return Err(no_key.into()),
+            },
         };
         archive.read(month, |index, record| {
             let id = EvidenceId { instance: archive.instance(), month, index, question: None };
@@ -224,20 +233,21 @@ fn as_json(id: &EvidenceId, record: &EvidenceRecord, matching: &[Answer<'_>]) ->
 }
 
 fn show(arguments: &Show) -> Outcome {
-    let archive = Archive::open(&arguments.dir)?;
+    let archive = Archive::open(&arguments.dir)?.with_keys(arguments.keys.places());
     let id = EvidenceId { question: None, ..arguments.id };
     let Some(record) = archive.find(&id)? else {
+        if id.index < archive.removed(id.month)? {
+            return Err(Failure::new(format!(
+                "the record `{id}` was shipped to the central stream and removed here; look for it where evidence is \
+                 collected (`consentd evidence collect`)"
+            )));
+        }
         eprintln!("consentd: there is no record `{id}`");
         return Ok(ExitCode::FAILURE);
     };
     let tag = match &arguments.subject {
         None => None,
-        Some(subject) => match archive.month(id.month)? {
-            Some(keyed) => Some(keyed.tag(subject.expose())),
-            None => {
-                return Err(Failure::new(format!("the key of {} was destroyed; nobody can be found in it", id.month)));
-            }
-        },
+        Some(subject) => Some(archive.month(id.month)?.tag(subject.expose())),
     };
     let matching: Vec<Answer<'_>> = answers(&record)
         .filter(|answer| tag.is_none_or(|tag| answer.tag == tag))
@@ -312,7 +322,7 @@ fn describe(id: &EvidenceId, record: &EvidenceRecord, matching: &[Answer<'_>], l
 }
 
 fn verify(arguments: &Verify) -> Outcome {
-    let archive = Archive::open(&arguments.dir)?;
+    let archive = Archive::open(&arguments.dir)?.with_keys(arguments.keys.places());
     let reports = archive.verify(arguments.month, arguments.public_key.as_deref())?;
     if reports.is_empty() {
         let folder = arguments.dir.display();
@@ -342,6 +352,9 @@ fn report_text(report: &MonthReport) -> String {
             None => "not signed yet".to_owned(),
         }
     );
+    if report.removed > 0 {
+        let _ = write!(text, "; the {} before them were shipped and removed here", report.removed);
+    }
     if report.unfinished_bytes > 0 {
         let _ = write!(text, "; an unfinished record of {} bytes at the end", report.unfinished_bytes);
     }
@@ -364,6 +377,7 @@ fn report_json(report: &MonthReport) -> String {
     json!({
         "month": report.month.to_string(),
         "holds": report.problems.is_empty(),
+        "removed": report.removed,
         "records": report.records,
         "segments": report.segments,
         "signed_records": report.checkpoint.map(|checkpoint| checkpoint.size),

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::client::{self, Sidecar};
+use super::key_flags::KeyFlags;
 use super::ledger::place::PlaceArgs;
 use super::question::Circumstances;
 use super::{Failure, Outcome};
@@ -49,9 +50,8 @@ pub(super) struct Args {
     /// ledger.
     #[arg(long, value_name = "FOLDER", requires = "evidence")]
     dir: Option<PathBuf>,
-    /// The evidence folder that has the months' keys, where that is another: they never leave their sidecar.
-    #[arg(long, value_name = "FOLDER", requires = "dir")]
-    keys: Option<PathBuf>,
+    #[command(flatten)]
+    keys: KeyFlags,
     #[command(flatten)]
     ledger: LedgerArgs,
     #[command(flatten)]

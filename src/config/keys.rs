@@ -265,6 +265,8 @@ pub struct Evidence {
     pub flush_interval: Duration,
     /// How often a checkpoint is signed.
     pub checkpoint_interval: Duration,
+    /// The secret that months' keys are made of, if they are not random.
+    pub key_file: Option<PathBuf>,
     /// Whether and where evidence is shipped to.
     pub ship: Ship,
 }
@@ -282,6 +284,8 @@ pub struct Ship {
     pub max_unshipped_bytes: u64,
     /// How long after its end a shipped month is kept; `None` is for good.
     pub keep_shipped: Option<Duration>,
+    /// The most bytes of shipped evidence that are kept; `None` keeps all.
+    pub max_shipped_bytes: Option<u64>,
     /// The longest that the end waits for what is still to be shipped.
     pub wait: Duration,
 }

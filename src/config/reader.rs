@@ -113,6 +113,21 @@ impl Reader {
         })
     }
 
+    /// An amount of bytes, or "off".
+    pub(super) fn size_or_off(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
+        let limits = format!("{} to {}, or \"off\"", format_size(*range.start()), format_size(*range.end()));
+        let parse = |raw: &Raw| {
+            let text = quoted(raw, "a size in quotes, such as \"64MiB\", or \"off\"", parse_size)?;
+            within(parse_size(text)?, &range, format_size)
+        };
+        self.optional(key, meaning, (&limits, SIZE), None, parse, |size| quote(&format_size(*size)))
+    }
+
     /// A whole number.
     pub(super) fn count(
         &mut self,

@@ -105,7 +105,10 @@ impl Settled {
         let Some(memory) = &machine.memory else { return Vec::new() };
         let (enough, caches) = (ENOUGH_BYTES >> 20, self.cache_bytes.saturating_add(self.store_cache_bytes));
         if memory.bytes < ENOUGH_BYTES {
-            return vec![format!("{memory}: the kernel may end a sidecar that has less than {enough} MiB")];
+            return vec![format!(
+                "{memory}: the kernel may end a sidecar that has less than {enough} MiB, and one with more than some ten \
+                 thousand subjects that has less than 96; raise the limit"
+            )];
         }
         if caches >= memory.bytes {
             let (caches, sum) = ("replica.cache_bytes and replica.store_cache_bytes", format_size(caches));

@@ -152,6 +152,7 @@ const REFUSED: &[(&str, &str)] = &[
         "evidence.ship_stream: `a.b` is not a stream's name: letters, digits, `-` and `_` (f:1)",
     ),
     ("evidence.max_unshipped_bytes = '1KiB'", "evidence.max_unshipped_bytes: `1KiB` is outside 1MiB to 1024GiB (f:1)"),
+    ("evidence.max_shipped_bytes = '1KiB'", "evidence.max_shipped_bytes: `1KiB` is outside 1MiB to 1024GiB (f:1)"),
     ("server.tls_cert_file = 'c'", "server.tls_key_file: must be set where server.tls_cert_file is (default)"),
     ("server.tls_key_file = 'k'", "server.tls_cert_file: must be set where server.tls_key_file is (default)"),
     ("server.tls_min_version = '1.1'", "server.tls_min_version: `1.1` is not \"1.3\" or \"1.2\" (f:1)"),
@@ -419,6 +420,7 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
         ("evidence.ship_tls_key_file", "/etc/consentd/key.pem"),
         ("evidence.max_unshipped_bytes", "16GiB"),
         ("evidence.keep_shipped", "2160h"),
+        ("evidence.max_shipped_bytes", "8GiB"),
         ("evidence.ship_wait", "20s"),
         ("ext_authz.subject", "metadata:jwt/a%2Fb%2Cc/\"sub\", path:/a/*/{subject}/**, query:u"),
         ("ext_authz.subject_space", "crm"),
@@ -591,7 +593,10 @@ fn what_is_left_to_the_machine_follows_it() {
     let tight = auto.config.settle(&machine(200, 32));
     assert_eq!(
         tight.warnings,
-        ["32 MiB of memory, by /memory.max: the kernel may end a sidecar that has less than 56 MiB"]
+        [
+            "32 MiB of memory, by /memory.max: the kernel may end a sidecar that has less than 56 MiB, and one with more than some \
+             ten thousand subjects that has less than 96; raise the limit"
+        ]
     );
     let unknown = auto.config.settle(&Machine { memory: None, ..machine(2000, 0) });
     assert_eq!(unknown.warnings, Vec::<String>::new());

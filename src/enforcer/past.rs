@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Answer, Ask, Call, Enforcer, Explained, Looked, State};
 use crate::domain::{SubjectView, explain};
-use crate::evidence::{Cause, EvidenceId};
+use crate::evidence::{Cause, EvidenceId, KeyPlaces};
 use crate::explain::{self, FindError, Found, History, HistoryError, Place, Reasoning, Replay, Standing, Today};
 
 /// The longest that an earlier answer may take to be decided again, for callers that set no deadline: a ledger of some
@@ -23,14 +23,16 @@ const SOURCE_WITHIN: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone)]
 pub struct Past {
     evidence: PathBuf,
+    /// The file of the secret that keys of months are made of, where they are.
+    secret: Option<PathBuf>,
     history: History,
 }
 
 impl Past {
-    /// The folder of this sidecar's evidence, and its ledger.
+    /// The folder of this sidecar's evidence, the file of the shared secret of its months' keys, and its ledger.
     #[must_use]
-    pub fn new(evidence: PathBuf, history: History) -> Self {
-        Self { evidence, history }
+    pub fn new(evidence: PathBuf, secret: Option<PathBuf>, history: History) -> Self {
+        Self { evidence, secret, history }
     }
 }
 
@@ -50,7 +52,8 @@ impl Enforcer {
         may_ask: impl Fn(&str, &str) -> bool + Send + 'static,
     ) -> Result<Found, FindError> {
         let Some(past) = &self.past else { return Err(FindError::Nothing(id)) };
-        let place = Place { dir: past.evidence.clone(), keys: None, without_key: false };
+        let keys = KeyPlaces { folder: None, secret: past.secret.clone() };
+        let place = Place { dir: past.evidence.clone(), keys, without_key: false };
         let looking = spawn_blocking(move || explain::find(&place, id, &subject, may_ask));
         looking.await.map_err(|error| Cause::of_defect(&error))?
     }

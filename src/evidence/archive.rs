@@ -4,7 +4,7 @@
 //! part of the log.
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
 use prost::Message;
@@ -14,10 +14,11 @@ use super::entries::Entries;
 use super::files::{At, Cause, Layout, SegmentPath, read_small};
 use super::format::Frame;
 use super::id::{EvidenceId, Instance, YearMonth};
-use super::keys::{self, Month};
+use super::keys::{self, KeyPlaces, Month, NoKey};
 use super::merkle::{Hash, leaf_hash, prove_inclusion, root_of_inclusion};
 use super::scan::{Cursor, Ending, Window, read_to_end};
 use super::tiles::Tiles;
+use super::trimmed::{self, Trimmed};
 use super::verify::problem;
 use crate::proto::v1::EvidenceRecord;
 
@@ -26,6 +27,14 @@ use crate::proto::v1::EvidenceRecord;
 pub struct Archive {
     pub(super) layout: Layout,
     pub(super) instance: Instance,
+    pub(super) places: KeyPlaces,
+}
+
+/// The evidence folder of an instance: the folder itself, or its part of one into which that of many was collected.
+#[must_use]
+pub fn folder_of(dir: &Path, instance: Instance) -> PathBuf {
+    let collected = dir.join(instance.to_string());
+    if collected.is_dir() { collected } else { dir.to_owned() }
 }
 
 impl Archive {
@@ -36,9 +45,15 @@ impl Archive {
     pub fn open(dir: &Path) -> Result<Self, Cause> {
         let layout = Layout::new(dir);
         match keys::load_instance(&layout)? {
-            Some(instance) => Ok(Self { layout, instance }),
+            Some(instance) => Ok(Self { layout, instance, places: KeyPlaces::default() }),
             None => Err(Cause::new(format!("`{}` holds no evidence log", dir.display()))),
         }
+    }
+
+    /// The same log, with the keys of its months looked for in these places too.
+    #[must_use]
+    pub fn with_keys(self, places: KeyPlaces) -> Self {
+        Self { places, ..self }
     }
 
     /// The log's name.
@@ -55,12 +70,12 @@ impl Archive {
         self.layout.months()
     }
 
-    /// A month with its key, to make the tags of its subjects; nothing if the key was destroyed.
+    /// A month with its key, to make the tags of its subjects.
     ///
     /// # Errors
-    /// If the key cannot be read.
-    pub fn month(&self, month: YearMonth) -> Result<Option<Month>, Cause> {
-        Month::load(&self.layout, month)
+    /// If there is no key, if it cannot be read, or if it was made of another secret than the one given.
+    pub fn month(&self, month: YearMonth) -> Result<Month, NoKey> {
+        self.places.month(&self.layout, self.instance, month, || self.public())
     }
 
     /// Reads a month's records in order, until the end or until told to stop.
@@ -78,7 +93,15 @@ impl Archive {
         })
     }
 
-    /// The record that an id names; nothing if there is none.
+    /// How many records of a month, from the first on, the central stream has and were removed here.
+    ///
+    /// # Errors
+    /// If the note of it cannot be read.
+    pub fn removed(&self, month: YearMonth) -> Result<u64, Cause> {
+        Ok(Trimmed::load(&self.layout, month)?.map_or(0, |trimmed| trimmed.index()))
+    }
+
+    /// The record that an id names; nothing if there is none, or none any more.
     ///
     /// # Errors
     /// If it cannot be read, or the id is of another instance.
@@ -118,7 +141,9 @@ impl Archive {
             proof
         } else {
             // Tiles may be missing or wrong after a power loss; the records never are.
-            let proof = prove_inclusion(&mut Entries::new(&self.layout, id.month), id.index, checkpoint.size)?;
+            let removed = Trimmed::load(&self.layout, id.month)?.map(|trimmed| trimmed.levels);
+            let mut entries = Entries::new(&self.layout, id.month, removed);
+            let proof = prove_inclusion(&mut entries, id.index, checkpoint.size)?;
             let unproved = || Cause::new(format!("the tree of {} does not prove record {}", id.month, id.index));
             Some(proof).filter(proves).ok_or_else(unproved)?
         };
@@ -173,11 +198,15 @@ impl Archive {
         from: u64,
         mut each: impl FnMut(u64, &Frame<'_>) -> Result<ControlFlow<()>, Cause>,
     ) -> Result<(), Cause> {
-        let segments = self.layout.segments(month)?;
+        let (_, segments) = trimmed::kept(&self.layout, month)?;
         let skip = segments.iter().rposition(|segment| segment.first <= from).unwrap_or(0);
         let mut segments = segments.iter().skip(skip).peekable();
         while let Some(segment) = segments.next() {
-            let (mut window, mut cursor) = self.open_segment(month, segment)?;
+            let (mut window, mut cursor) = match self.open_segment(month, segment) {
+                // A writer removed it since the folder was listed.
+                Err(_) if segment.first < self.removed(month)? => continue,
+                opened => opened?,
+            };
             let mut result = Ok(());
             let next = segments.peek().map(|next| next.first);
             let ending = read_to_end(&mut window, &mut cursor, next, |_, frame| match each(frame.index, frame) {

@@ -20,7 +20,7 @@ pub(super) const BATCH_BYTES: usize = 512 * 1024;
 const RECORDS_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + BATCH_BYTES;
 /// zstd's own default: on records some 60 MB a second and core, ten times what 20,000 answers a second leave behind.
 const COMPRESSION_LEVEL: i32 = 3;
-/// Room in a message for everything but the compressed records: ids, chains, key, headers.
+/// Room in a message for everything but the compressed records: ids, chains, key, salt, headers.
 const OVERHEAD_BYTES: usize = 4096;
 
 /// A place in an instance's log: right before the record with this index.
@@ -67,6 +67,7 @@ impl Sender {
         count: u64,
         chain_after: &Hash,
         records: &EvidenceRecords,
+        salt: &str,
         message_bytes_max: usize,
     ) -> Result<Vec<Outgoing>, Cause> {
         let plain = records.encode_to_vec();
@@ -80,7 +81,7 @@ impl Sender {
             chain_after: chain_after.to_vec(),
             parts: u32::try_from(parts).unwrap_or(u32::MAX),
             records_bytes: u64::try_from(plain.len()).unwrap_or(u64::MAX),
-            ..self.head(from, from.month)
+            ..self.head(from, salt)
         };
         let message = |(part, piece): (u32, &[u8])| {
             let batch = EvidenceBatch { part, records_zstd: piece.to_vec(), ..head.clone() };
@@ -91,19 +92,20 @@ impl Sender {
     }
 
     /// The message that brings a checkpoint of a month, sent when so many of its records had been.
-    pub(super) fn checkpoint(&self, sent: &Place, note: &str, size: u64, root: &Hash) -> Outgoing {
-        let batch = EvidenceBatch { parts: 1, checkpoint: note.to_owned(), ..self.head(sent, sent.month) };
+    pub(super) fn checkpoint(&self, sent: &Place, note: &str, size: u64, root: &Hash, salt: &str) -> Outgoing {
+        let batch = EvidenceBatch { parts: 1, checkpoint: note.to_owned(), ..self.head(sent, salt) };
         let id = format!("{}/{}/checkpoint-{size}/{}", self.instance, sent.month, short(root));
         Outgoing { id, payload: batch.encode_to_vec() }
     }
 
-    fn head(&self, from: &Place, month: YearMonth) -> EvidenceBatch {
+    fn head(&self, from: &Place, salt: &str) -> EvidenceBatch {
         EvidenceBatch {
-            origin: super::checkpoint::origin(self.instance, month),
+            origin: super::checkpoint::origin(self.instance, from.month),
             first_index: from.index,
             chain_before: from.chain.to_vec(),
             chain_after: from.chain.to_vec(),
             public_key: self.public.to_vec(),
+            salt: salt.to_owned(),
             ..EvidenceBatch::default()
         }
     }
@@ -124,6 +126,7 @@ pub(super) struct Incoming {
     pub(super) part: u32,
     pub(super) parts: u32,
     pub(super) checkpoint: Option<String>,
+    pub(super) salt: Option<String>,
     records_bytes: u64,
     packed: Vec<u8>,
 }
@@ -150,6 +153,7 @@ impl Incoming {
             part: batch.part,
             parts: batch.parts,
             checkpoint: Some(batch.checkpoint).filter(|note| !note.is_empty()),
+            salt: Some(batch.salt).filter(|note| !note.is_empty()),
             records_bytes: batch.records_bytes,
             packed: batch.records_zstd,
         })
@@ -194,6 +198,7 @@ impl Incoming {
             records_bytes: self.records_bytes,
             records_zstd: self.packed.clone(),
             checkpoint: self.checkpoint.clone().unwrap_or_default(),
+            salt: self.salt.clone().unwrap_or_default(),
         };
         batch.encode_to_vec()
     }
@@ -246,7 +251,7 @@ mod tests {
         let after = records.iter().fold(place().chain, |chain, record| chain_after(&chain, record));
         let count = records.len() as u64;
         let records = EvidenceRecords { records: records.to_vec() };
-        sender().records(&place(), count, &after, &records, message_bytes_max).expect("compressed")
+        sender().records(&place(), count, &after, &records, "a salt", message_bytes_max).expect("compressed")
     }
 
     #[test]
@@ -258,6 +263,12 @@ mod tests {
         let read = Incoming::read(&message.payload).expect("well-formed");
         assert_eq!((read.part, read.parts), (0, 1));
         assert_eq!((read.from, read.end().index), (place(), 44));
+        assert_eq!(read.salt.as_deref(), Some("a salt"));
+        assert_eq!(
+            Incoming::read(&read.payload()).expect("well-formed").salt,
+            read.salt,
+            "what is set aside has it too"
+        );
         assert_eq!(read.unpack().expect("holds"), records);
     }
 

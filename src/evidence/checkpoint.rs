@@ -1,14 +1,12 @@
 //! Signed tree heads. Source: C2SP tlog-checkpoint and signed-note.
 
-use data_encoding::{BASE64, HEXLOWER};
-use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
+use data_encoding::BASE64;
+use ring::signature::Ed25519KeyPair;
 
 use super::files::{At, Cause, Layout, read_small};
 use super::id::{Instance, YearMonth};
-use super::merkle::{Hash, sha256};
-
-/// The signed-note number of Ed25519.
-const ED25519_NOTE: u8 = 1;
+use super::note;
+pub(super) use super::note::vkey;
 
 /// The head of a month's tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,17 +22,6 @@ pub(super) fn origin(instance: Instance, month: YearMonth) -> String {
     format!("consentd/{instance}/{month}")
 }
 
-/// The verifier key, as `note` verifiers take it: `<name>+<key id>+<key>`.
-pub(super) fn vkey(origin: &str, public: &[u8; 32]) -> String {
-    let id = HEXLOWER.encode(&key_id(origin, public));
-    format!("{origin}+{id}+{}", BASE64.encode(&[&[ED25519_NOTE], public.as_slice()].concat()))
-}
-
-fn key_id(name: &str, public: &[u8; 32]) -> [u8; 4] {
-    let digest: Hash = sha256(&[name.as_bytes(), b"\n", &[ED25519_NOTE], public]);
-    digest.first_chunk().copied().unwrap_or_default()
-}
-
 impl Checkpoint {
     fn body(&self, origin: &str) -> String {
         format!("{origin}\n{}\n{}\n", self.size, BASE64.encode(&self.root))
@@ -42,28 +29,12 @@ impl Checkpoint {
 
     /// The signed note.
     pub(super) fn sign(&self, origin: &str, pair: &Ed25519KeyPair, public: &[u8; 32]) -> String {
-        let body = self.body(origin);
-        let signature = pair.sign(body.as_bytes());
-        let line = BASE64.encode(&[&key_id(origin, public), signature.as_ref()].concat());
-        format!("{body}\n— {origin} {line}\n")
+        note::sign(&self.body(origin), origin, pair, public)
     }
 
     /// Reads a signed note, if it is of this origin and signed by this key; other signatures beside it do not matter.
     pub(super) fn read(note: &str, origin: &str, public: &[u8; 32]) -> Option<Self> {
-        let (text, signatures) = note.rsplit_once("\n\n")?;
-        let body = format!("{text}\n");
-        let signed = signatures.lines().any(|line| {
-            let signature = line.strip_prefix("— ").and_then(|line| line.split_once(' '));
-            let Some((name, signature)) = signature else { return false };
-            let Ok(bytes) = BASE64.decode(signature.as_bytes()) else { return false };
-            let Some((id, signature)) = bytes.split_first_chunk::<4>() else { return false };
-            name == origin
-                && *id == key_id(origin, public)
-                && UnparsedPublicKey::new(&ED25519, public).verify(body.as_bytes(), signature).is_ok()
-        });
-        if !signed {
-            return None;
-        }
+        let body = note::open(note, origin, public)?;
         let mut lines = body.lines();
         let (name, size, root) = (lines.next()?, lines.next()?, lines.next()?);
         let root: [u8; 32] = BASE64.decode(root.as_bytes()).ok()?.try_into().ok()?;

@@ -8,6 +8,7 @@
 //!   problems                 a line for everything that did not hold, oldest first
 //!   set-aside/<n>.message    messages of the stream that did not hold, by their sequence, as they were
 //!   <instance>/              an evidence log as `format` documents it, without the keys, which never leave their sidecar
+//!     keys/<YYYY-MM>.salt    the salt of the month's key, where that is made of one: the first that was seen
 //!     signing.pub            the key that is trusted for this instance: given, or the first that was seen
 //!     log/<YYYY-MM>/<first>.gap        says that records before the segment of this name are missing
 //!     log/<YYYY-MM>/checkpoint.waiting a signed head that covers records that have not come yet

@@ -40,6 +40,9 @@ pub struct Config {
     pub flush_interval: Duration,
     /// How often the tree is extended and its head signed.
     pub checkpoint_interval: Duration,
+    /// The file of the secret, 32 bytes, that months' keys are made of together with a salt each, which is shipped; nothing
+    /// where each month has a random key of its own, which never leaves. A month keeps the kind that it was begun with.
+    pub key_file: Option<PathBuf>,
     /// Where evidence is shipped to, if anywhere.
     pub ship: Option<super::ship::Config>,
 }
@@ -54,6 +57,7 @@ impl Config {
             segment_bytes: DEFAULT_SEGMENT_BYTES,
             flush_interval: DEFAULT_FLUSH_INTERVAL,
             checkpoint_interval: DEFAULT_CHECKPOINT_INTERVAL,
+            key_file: None,
             ship: None,
         }
     }

@@ -7,6 +7,7 @@ use super::format::{HEAD_SPAN, Kind};
 use super::id::YearMonth;
 use super::merkle::{Hash, Nodes, leaf_hash, node_hash};
 use super::scan::Window;
+use super::tiles::Levels;
 
 /// How many records are read over before the segments are searched for a later one.
 const SKIPPED_MAX: u64 = 65_536;
@@ -16,13 +17,16 @@ const SKIPPED_MAX: u64 = 65_536;
 pub(super) struct Entries<'a> {
     layout: &'a Layout,
     month: YearMonth,
+    /// The tree of the records that are not kept.
+    removed: Option<Levels>,
     /// The segment, where the next record begins, and its index.
     place: Option<(PathBuf, Window, u64, u64)>,
 }
 
 impl<'a> Entries<'a> {
-    pub(super) fn new(layout: &'a Layout, month: YearMonth) -> Self {
-        Self { layout, month, place: None }
+    /// The records of a month of which those in the tree `removed` are not kept.
+    pub(super) fn new(layout: &'a Layout, month: YearMonth, removed: Option<Levels>) -> Self {
+        Self { layout, month, removed, place: None }
     }
 
     /// The hash of the record with this index; nothing if it is not there. Cheap for consecutive indices.
@@ -78,6 +82,15 @@ impl Nodes for Entries<'_> {
 
     fn node(&mut self, level: u32, index: u64) -> Result<Hash, Cause> {
         let first = index << level;
+        if let Some(removed) = self.removed.as_ref().filter(|removed| first < removed.size()) {
+            if let Some(hash) = removed.node(level, index) {
+                return Ok(hash);
+            }
+            if level == 0 || first.saturating_add(1 << level) <= removed.size() {
+                return Err(Cause::new(format!("record {first} of {} was shipped and removed here", self.month)));
+            }
+            return Ok(node_hash(&self.node(level - 1, 2 * index)?, &self.node(level - 1, 2 * index + 1)?));
+        }
         // Roots of perfect subtrees, from left to right, each smaller than the one before.
         let mut roots: Vec<(u32, Hash)> = Vec::new();
         for place in first..first.saturating_add(1 << level) {

@@ -96,6 +96,10 @@ impl Layout {
         self.dir.join("keys").join(format!("{month}.key"))
     }
 
+    pub(super) fn salt(&self, month: YearMonth) -> PathBuf {
+        self.dir.join("keys").join(format!("{month}.salt"))
+    }
+
     pub(super) fn signing_key(&self) -> PathBuf {
         self.dir.join("signing.key")
     }
@@ -130,6 +134,10 @@ impl Layout {
 
     pub(super) fn checked(&self, month: YearMonth) -> PathBuf {
         self.month(month).join("tiles")
+    }
+
+    pub(super) fn trimmed(&self, month: YearMonth) -> PathBuf {
+        self.month(month).join("trimmed")
     }
 
     /// The months that have a segment, in order.

@@ -11,6 +11,9 @@
 //!   shipped                      how far the central stream has acknowledged the log: see `ship::cursor`
 //!   keys/<YYYY-MM>.key           32 random bytes, mode 0600: the HMAC key of the month's subject tags. Destroying it
 //!                                makes the month anonymous; everything but the search for a subject still works
+//!   keys/<YYYY-MM>.salt          instead, where the key is made of it and of a secret that sidecars share: a signed note,
+//!                                see `keys::salt`. It is shipped with the month's evidence. Destroying it, here and
+//!                                wherever it was shipped to, makes the month anonymous
 //!   signing.key                  the Ed25519 key that signs checkpoints, PKCS#8 DER, mode 0600
 //!   signing.pub                  its public key, PEM (SubjectPublicKeyInfo)
 //!   log/spare                    a preallocated segment in waiting; never holds evidence
@@ -23,13 +26,15 @@
 //!                                they may be missing, short or wrong until the log is opened for writing again
 //!   log/<YYYY-MM>/tiles          `<kernel boot id> <count>`: the boot in which the tiles were last held against the
 //!                                signed tree, and how many records it covered; their full tiles are on the device
+//!   log/<YYYY-MM>/trimmed        only where records of the month were removed because the central stream has them: the
+//!                                first one that is kept, and the tree of those before it. See `trimmed`
 //! ```
 //!
 //! # Segment
 //!
 //! A segment is a run of frames from offset 0, then zeros up to its preallocated length. A full segment is cut to its
 //! frames once it is on the device. The first frame is the segment's head, all others are records with consecutive
-//! indices. The indices of a month begin at 0.
+//! indices. The indices of a month begin at 0, and its first segment with them unless `trimmed` says otherwise.
 //!
 //! # Frame
 //!

@@ -1,4 +1,13 @@
 //! The month's key, by which subjects become tags, and the key that signs checkpoints.
+//!
+//! A month's key is of one of two kinds, for the whole of the month. It is random and never leaves; or it is made of a
+//! salt, which is shipped with the month's evidence, and of a secret that sidecars share and that is never beside either.
+
+mod places;
+mod salt;
+mod secret;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
@@ -7,12 +16,19 @@ use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
+pub use places::{KeyPlaces, NoKey};
+pub(super) use salt::Salt;
+pub(super) use secret::SharedSecret;
+
 use super::files::{At, Cause, Layout, make_dir, read_small, replace};
 use super::id::{Instance, YearMonth};
+use super::tree::Signer;
 use crate::domain::Time;
 
 /// Bytes of a subject's tag.
 pub const TAG_BYTES: usize = 16;
+/// Bytes of a month's own key, of a shared secret and of a salt.
+const SECRET_BYTES: usize = 32;
 
 /// What DER puts before the 32 bytes of an Ed25519 public key. Source: RFC 8410, section 4.
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
@@ -46,35 +62,93 @@ impl Month {
         tag.as_ref().first_chunk().copied().unwrap_or_default()
     }
 
-    fn new(id: YearMonth, secret: &[u8]) -> Self {
-        Self { id, ends: id.ends(), key: hmac::Key::new(hmac::HMAC_SHA256, secret) }
+    fn new(id: YearMonth, key: hmac::Key) -> Self {
+        Self { id, ends: id.ends(), key }
     }
 
-    /// The month with the key on disk; nothing if its key was destroyed.
-    pub(super) fn load(layout: &Layout, id: YearMonth) -> Result<Option<Self>, Cause> {
+    /// The month with a key of its own on disk; nothing if there is none.
+    fn load(layout: &Layout, id: YearMonth) -> Result<Option<Self>, Cause> {
         let path = layout.key(id);
         match read_small(&path).at("read", &path)? {
             None => Ok(None),
-            Some(secret) if secret.len() == 32 => Ok(Some(Self::new(id, &secret))),
-            Some(secret) => {
-                Err(Cause::new(format!("the key `{}` has {} bytes instead of 32", path.display(), secret.len())))
-            }
+            Some(key) if key.len() == SECRET_BYTES => Ok(Some(Self::of_own_key(id, &key))),
+            Some(key) => Err(Cause::new(format!(
+                "the key `{}` has {} bytes instead of {SECRET_BYTES}",
+                path.display(),
+                key.len()
+            ))),
         }
     }
 
-    /// The month with the key on disk, made where there is none.
-    pub(super) fn load_or_make(layout: &Layout, id: YearMonth) -> Result<Self, Cause> {
-        if let Some(month) = Self::load(layout, id)? {
+    fn of_own_key(id: YearMonth, key: &[u8]) -> Self {
+        Self::new(id, hmac::Key::new(hmac::HMAC_SHA256, key))
+    }
+
+    /// The month with the key that its salt and a secret make.
+    fn of_salt(layout: &Layout, id: YearMonth, salt: &Salt, secret: &SharedSecret) -> Result<Self, Cause> {
+        salt.key(secret).map(|key| Self::new(id, key)).ok_or_else(|| {
+            Cause::new(format!(
+                "the key of {id} was made of another shared secret than the one given: `{}` says so; give the secret \
+                 with which the month was begun",
+                layout.salt(id).display()
+            ))
+        })
+    }
+}
+
+/// Who begins months.
+#[derive(Debug)]
+pub(super) struct Owner<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) instance: Instance,
+    pub(super) signer: &'a Signer,
+    /// What the keys of new months are made of; nothing where each has its own.
+    pub(super) secret: Option<&'a SharedSecret>,
+}
+
+impl Owner<'_> {
+    /// The month with the key that it was begun with, made where there is none.
+    pub(super) fn month(&self, id: YearMonth) -> Result<Month, Cause> {
+        let Self { layout, instance, signer, secret } = *self;
+        if let Some(month) = Month::load(layout, id)? {
+            if secret.is_some() {
+                tracing::warn!(
+                    month = %id,
+                    "this month was begun with a key of its own and keeps it; the shared secret opens the next one"
+                );
+            }
             return Ok(month);
         }
-        let path = layout.key(id);
-        let secret: [u8; 32] = random("make", &path)?;
+        match (Salt::load(layout, instance, id, signer.public())?, secret) {
+            (Some(salt), Some(secret)) => Month::of_salt(layout, id, &salt, secret),
+            (Some(_), None) => Err(Cause::new(format!(
+                "the key of {id} is made of `{}` and a shared secret, and there is none; set evidence.key_file as it was \
+                 when the month was begun",
+                layout.salt(id).display()
+            ))),
+            (None, Some(secret)) => self.begin_shared(id, secret),
+            (None, None) => self.begin_own(id),
+        }
+    }
+
+    fn begin_own(&self, id: YearMonth) -> Result<Month, Cause> {
+        let path = self.layout.key(id);
+        let key: [u8; SECRET_BYTES] = random("make", &path)?;
         if let Some(dir) = path.parent() {
             make_dir(dir).at("make", dir)?;
         }
         // On the device before its first tag: a tag whose key is lost can never be found again.
-        replace(&path, &secret, 0o600).at("write", &path)?;
-        Ok(Self::new(id, &secret))
+        replace(&path, &key, 0o600).at("write", &path)?;
+        Ok(Month::of_own_key(id, &key))
+    }
+
+    fn begin_shared(&self, id: YearMonth, secret: &SharedSecret) -> Result<Month, Cause> {
+        let random = random("make", &self.layout.salt(id))?;
+        let (salt, key) = Salt::make(self.instance, id, random, secret, self.signer)
+            .ok_or_else(|| Cause::new(format!("no key of {id} can be made of the shared secret")))?;
+        // As above: on the device before the first tag.
+        salt.store(self.layout)?;
+        Ok(Month::new(id, key))
     }
 }
 

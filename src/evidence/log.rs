@@ -14,7 +14,7 @@ use super::files::{At, Cause, Layout, make_dir, sync_dir};
 use super::flush;
 use super::format::PAYLOAD_BYTES_MAX;
 use super::id::{EvidenceId, Instance, YearMonth};
-use super::keys::Month;
+use super::keys::{Month, Owner, SharedSecret};
 use super::open::{self, Environment, OpenError, Opened};
 use super::poison::{Poison, Unavailable};
 use super::recover::Lost;
@@ -71,9 +71,12 @@ pub(super) struct Core {
     /// Wakes the thread that flushes.
     flusher: OnceLock<Thread>,
     pub(super) signer: Signer,
+    secret: Option<SharedSecret>,
     counts: Counts,
     /// The months of this process, for the thread that builds their trees.
     spans: Mutex<Vec<Span>>,
+    /// The month whose tree is built, and how many of its records are in it and signed. Those before it are finished.
+    built: Mutex<Option<(YearMonth, u64)>>,
 }
 
 /// What [`EvidenceLog::health`] tells, so that it never waits for a write, nor a write for it. Stored under the locks.
@@ -453,8 +456,10 @@ impl Core {
             lost: opened.lost,
             flusher: OnceLock::new(),
             signer: opened.signer,
+            secret: opened.secret,
             counts,
             spans: Mutex::new(vec![span]),
+            built: Mutex::new(None),
         }
     }
 
@@ -473,6 +478,22 @@ impl Core {
     pub(super) fn span(&self, number: usize) -> Result<Option<Span>, Cause> {
         let spans = self.spans.lock().map_err(|_| Cause::new("a thread panicked while it began a month"))?;
         Ok(spans.get(number).copied())
+    }
+
+    /// The tree of a month has come so far, and needs no record before that any more.
+    pub(super) fn set_built(&self, month: YearMonth, size: u64) -> Result<(), Cause> {
+        *self.built.lock().map_err(|_| Cause::new("a thread panicked while it noted how far the tree is"))? =
+            Some((month, size));
+        Ok(())
+    }
+
+    /// How many records of a month the tree needs no more.
+    pub(super) fn built(&self, month: YearMonth) -> u64 {
+        match self.built.lock().ok().and_then(|built| *built) {
+            Some((current, _)) if month < current => u64::MAX,
+            Some((current, size)) if month == current => size,
+            _ => 0,
+        }
     }
 }
 
@@ -497,7 +518,8 @@ impl Shared {
     /// Begins a month: what waits goes to the old one, then everybody finds the new one.
     fn begin_month(&self, core: &Core, id: YearMonth) -> Result<Arc<Month>, Unavailable> {
         let begin = || -> Result<Month, Cause> {
-            let month = Month::load_or_make(&self.layout, id)?;
+            let (instance, signer, secret) = (core.instance, &core.signer, core.secret.as_ref());
+            let month = Owner { layout: &self.layout, instance, signer, secret }.month(id)?;
             let folder = self.layout.month(id);
             make_dir(&folder).at("make", &folder)?;
             Ok(month)

@@ -78,7 +78,6 @@ pub(super) fn prove_inclusion<N: Nodes>(nodes: &mut N, index: u64, size: u64) ->
     Ok(proof)
 }
 
-#[cfg(test)]
 /// The proof that a tree of `size` leaves continues the one of `old` leaves. Source: RFC 6962, section 2.1.2.
 pub(super) fn prove_consistency<N: Nodes>(nodes: &mut N, old: u64, size: u64) -> Result<Vec<Hash>, N::Error> {
     let (mut low, mut high) = (0, size);
@@ -128,7 +127,6 @@ pub(super) fn root_of_inclusion(index: u64, size: u64, leaf: Hash, proof: &[Hash
     (last == 0).then_some(root)
 }
 
-#[cfg(test)]
 /// Whether the proof shows that the tree with the second root continues the one with the first.
 /// Source: RFC 9162, section 2.1.4.2.
 pub(super) fn is_consistent(old: (u64, Hash), new: (u64, Hash), proof: &[Hash]) -> bool {

@@ -14,10 +14,11 @@ use super::failed_flush::Note;
 use super::files::{At, Cause, Layout, make_dir, read_small, replace, sync_dir};
 use super::format::{CHAIN_START, Head};
 use super::id::YearMonth;
-use super::keys::{self, Month};
+use super::keys::{self, Month, Owner, SharedSecret};
 use super::recover::{Known, Lost, Recovered, recover};
 use super::ship::Start;
 use super::tree::Signer;
+use super::trimmed::{Trimmed, remove_segments};
 use super::writer::{Next, Pending, Segment, Unsynced, Writer};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -65,6 +66,7 @@ pub(super) struct Opened {
     pub(super) lost: Lost,
     pub(super) checkpoint_size: u64,
     pub(super) signer: Signer,
+    pub(super) secret: Option<SharedSecret>,
 }
 
 impl Opened {
@@ -112,6 +114,7 @@ pub(super) fn open(
     }
     let instance = keys::load_or_make_instance(layout)?;
     let signer = Signer::new(keys::load_or_make_signing(layout)?);
+    let secret = config.key_file.as_deref().map(SharedSecret::load).transpose()?;
     let boot = Boot::load(layout)?;
     let last = layout.months()?.last().copied();
     let (mut recovered, mut covered) = (None, 0);
@@ -119,11 +122,17 @@ pub(super) fn open(
         // A checkpoint covers only what was on the device.
         covered = Checkpoint::load(layout, instance, month, signer.public())?.map_or(0, |checkpoint| checkpoint.size);
         let marked = boot.as_ref().filter(|boot| boot.month == month).map_or(0, |boot| boot.count);
+        let trimmed = Trimmed::load(layout, month)?;
+        if let Some(trimmed) = &trimmed {
+            // Left over where the end of the process, or a power loss, cut a removal short.
+            remove_segments(layout, month, trimmed.index())?;
+        }
         let known = Known {
             instance,
             month,
             on_device: marked.max(covered),
             rebooted: matches!((&boot, &boot_id), (Some(then), Some(now)) if then.id != *now),
+            kept_from: trimmed.map(|trimmed| (trimmed.index(), trimmed.chain)),
         };
         recovered = Some(recover(layout, &known, segment_bytes, &faults)?);
     }
@@ -131,10 +140,10 @@ pub(super) fn open(
         return Err(Cause::new(format!("the log of {} is missing, which was opened before", boot.month)));
     }
     let id = last.map_or(now, |last| last.max(now));
-    if last == Some(id) && !layout.key(id).exists() {
+    if last == Some(id) && !layout.key(id).exists() && !layout.salt(id).exists() {
         tracing::warn!(month = %id, "the current month's key was destroyed; what it holds so far is anonymous from now on");
     }
-    let month = Month::load_or_make(layout, id)?;
+    let month = Owner { layout, instance, signer: &signer, secret: secret.as_ref() }.month(id)?;
     let (cursor, taken) = recovered.as_ref().map_or((None, Lost::default()), |found| (Some(found.cursor), found.lost));
     let chain = cursor.map_or(CHAIN_START, |cursor| cursor.chain);
     let next = if last == Some(id) { cursor.map_or(0, |cursor| cursor.index) } else { 0 };
@@ -172,7 +181,8 @@ pub(super) fn open(
         bytes: 0,
     };
     let checkpoint_size = if last == Some(id) { covered } else { 0 };
-    Ok(Opened { writer, pending: Pending::new(id, next, chain, next, 0), month, lost: taken, checkpoint_size, signer })
+    let pending = Pending::new(id, next, chain, next, 0);
+    Ok(Opened { writer, pending, month, lost: taken, checkpoint_size, signer, secret })
 }
 
 fn into_segment(found: Recovered) -> (Segment, u64) {

@@ -14,7 +14,8 @@
 //! nothing, whatever happens to the process), and the first unreadable record was not yet known to be on the device (every
 //! frame carries the count that was). What is unreadable then is moved to a side file, counted and reported.
 //!
-//! In either case nothing below the greatest count known to be on the device may be missing.
+//! In either case nothing below the greatest count known to be on the device may be missing, but for what was shipped and
+//! removed here, of which `trimmed` has a note.
 //!
 //! At a start only those segments are read that may hold records not known to be on the device, mostly one. Of the
 //! month's older segments the heads are checked; `verify` reads everything.
@@ -28,6 +29,7 @@ use super::device::{Device, Faults};
 use super::files::{At, Cause, Layout, SegmentPath, sync_parent};
 use super::format::{HEAD_SPAN, Head};
 use super::id::{Instance, YearMonth};
+use super::merkle::Hash;
 use super::scan::{Cursor, Tail, Why, Window, classify, walk};
 
 /// A month's log, ready to be continued. Everything in it is on the device.
@@ -62,6 +64,8 @@ pub(super) struct Known {
     pub(super) on_device: u64,
     /// Whether the machine was started anew since the log was last open for writing.
     pub(super) rebooted: bool,
+    /// The first record that is kept, and the chain before it; nothing where all are.
+    pub(super) kept_from: Option<(u64, Hash)>,
 }
 
 /// Recovers a month that has at least one segment.
@@ -203,8 +207,14 @@ fn first_to_read(segments: &[SegmentPath], known: &Known) -> Result<(usize, Head
             }
             Some(_) | None => {}
         }
-        if place == 0 && segment.first != 0 {
-            return Err(damaged(path, 0, 0, "the segments before this one are missing"));
+        if place == 0 {
+            let index = known.kept_from.map_or(0, |(index, _)| index);
+            if segment.first != index {
+                return Err(damaged(path, 0, index, "the segments before this one are missing"));
+            }
+            if known.kept_from.zip(head).is_some_and(|((_, chain), head)| head.chain != chain) {
+                return Err(damaged(path, 0, index, "the segment does not continue what was removed before it"));
+            }
         }
     }
     chosen.ok_or_else(|| Cause::new("the month has no segment"))

@@ -7,7 +7,7 @@
 //! - What leaves is on the device: no index is ever sent with two contents by one log.
 //! - The cursor passes only what the stream has acknowledged, in order; it never moves back but to send again.
 //! - Nothing is removed here that the stream has not acknowledged, a month's signed head included.
-//! - Keys never leave.
+//! - No key leaves. The salt of a month's key does, which opens nothing without the secret that never is beside it.
 
 mod backlog;
 mod cursor;
@@ -16,6 +16,7 @@ mod publish;
 mod retention;
 #[cfg(test)]
 mod tests;
+mod trim;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +49,9 @@ pub struct Config {
     pub max_unshipped_bytes: u64,
     /// How long after its end a month that the stream has acknowledged is kept here; nothing keeps it for good.
     pub keep_shipped: Option<Duration>,
+    /// The most bytes of evidence that are kept here although the stream has them, the current month's too; nothing keeps
+    /// all. What lies in the segment that is written to, and in the one after which the stream has no more, is not counted.
+    pub max_shipped_bytes: Option<u64>,
     /// The longest that the end waits for what is still to be acknowledged, also while the servers are away.
     pub wait: Duration,
 }
@@ -76,14 +80,15 @@ pub(super) fn prepare(layout: &Layout, config: &Config, start: &Start) -> Result
     let cursor = Cursor::load(layout)?;
     let first = backlog::first_place(layout, start.instance)?;
     let beginning = first.unwrap_or(Place { month: start.live.0, index: 0, chain: CHAIN_START });
-    // A place in a month that is no longer kept was acknowledged like all of it.
-    let place = cursor.map(|cursor| cursor.place).filter(|place| place.month >= beginning.month).unwrap_or(beginning);
+    // What is no longer kept was acknowledged.
+    let is_kept = |place: &Place| (place.month, place.index) >= (beginning.month, beginning.index);
+    let place = cursor.map(|cursor| cursor.place).filter(is_kept).unwrap_or(beginning);
     let (measured, fault) = match backlog::measure(layout, start.instance, &place, start.live) {
         Ok(measured) => (measured, None),
         Err(Problem::Unreadable(cause)) => return Err(cause),
         Err(Problem::Rewound(what)) => (Measured::nothing(), Some(publish::rewound(&what))),
     };
-    let outlet = Arc::new(Outlet::new(config.max_unshipped_bytes, measured.bytes));
+    let outlet = Arc::new(Outlet::new(config.max_unshipped_bytes, measured.bytes, config.max_shipped_bytes));
     if let Some(fault) = fault {
         outlet.set_fault(fault);
     }

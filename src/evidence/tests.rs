@@ -57,7 +57,7 @@ impl House {
         panic!("the lock was kept for a second")
     }
 
-    fn reboot(&mut self) {
+    pub(super) fn reboot(&mut self) {
         self.boot.push('1');
     }
 

@@ -21,17 +21,18 @@ use super::files::{At, Cause};
 use super::merkle::{Hash, Nodes, empty_root, node_hash, perfect_root};
 
 pub(super) const TILE_WIDTH: usize = 256;
+const TILE_BYTES: u64 = 32 * TILE_WIDTH as u64;
 /// Levels of tiles that a tree of 2^64 leaves has.
 const LEVELS_MAX: u32 = 8;
 
 /// The hashes of a growing tree that no full tile holds yet, for each level of tiles.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Levels {
     size: u64,
     levels: Vec<Level>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Level {
     /// How many full tiles there are.
     full: u64,
@@ -40,6 +41,52 @@ struct Level {
 }
 
 impl Levels {
+    /// The levels of a tree of this size, whose hashes that no full tile holds are given from the lowest level up; nothing
+    /// if they are not as many as it has.
+    pub(super) fn of(size: u64, rests: Vec<Vec<Hash>>) -> Option<Self> {
+        let mut levels = Vec::new();
+        for (number, rest) in (0..).zip(rests) {
+            let count = hashes_at(size, number);
+            let width = TILE_WIDTH as u64;
+            if count == 0 || count % width != u64::try_from(rest.len()).ok()? {
+                return None;
+            }
+            levels.push(Level { full: count / width, rest });
+        }
+        let above = u32::try_from(levels.len()).ok()?;
+        (hashes_at(size, above) == 0).then_some(Self { size, levels })
+    }
+
+    /// The levels of the first `size` leaves of a greater tree.
+    pub(super) fn within<N: Nodes>(nodes: &mut N, size: u64) -> Result<Self, N::Error> {
+        let mut levels = Vec::new();
+        for number in 0..LEVELS_MAX {
+            let count = hashes_at(size, number);
+            if count == 0 {
+                break;
+            }
+            let full = count / TILE_WIDTH as u64;
+            let rest = full * TILE_WIDTH as u64..count;
+            let rest = rest.map(|index| nodes.node(8 * number, index)).collect::<Result<_, _>>()?;
+            levels.push(Level { full, rest });
+        }
+        Ok(Self { size, levels })
+    }
+
+    /// The hashes that no full tile holds, from the lowest level up.
+    pub(super) fn rests(&self) -> impl Iterator<Item = &[Hash]> {
+        self.levels.iter().map(|level| level.rest.as_slice())
+    }
+
+    /// The root of the perfect subtree of 2^`height` leaves that is the `index`-th of its height; nothing if it is not
+    /// among the hashes that no full tile holds.
+    pub(super) fn node(&self, height: u32, index: u64) -> Option<Hash> {
+        let level = self.levels.get(usize::try_from(height / 8).ok()?)?;
+        let (first, width) = (index << (height % 8), 1 << (height % 8));
+        let start = usize::try_from(first.checked_sub(level.full * TILE_WIDTH as u64)?).ok()?;
+        level.rest.get(start..start.checked_add(width)?).map(perfect_root)
+    }
+
     /// The leaves so far.
     pub(super) fn size(&self) -> u64 {
         self.size
@@ -110,6 +157,11 @@ impl Edge {
     /// The edge of an empty tree.
     pub(super) fn new(folder: PathBuf) -> Self {
         Self { folder, levels: Levels::default(), outgrown: Vec::new() }
+    }
+
+    /// The edge of a tree whose tiles up to here are not kept.
+    pub(super) fn after(folder: PathBuf, levels: Levels) -> Self {
+        Self { folder, levels, outgrown: Vec::new() }
     }
 
     /// The edge of the tree that was last written with this size; nothing if its tiles are not all there.
@@ -224,9 +276,7 @@ impl Tiles {
     pub(super) fn new(folder: PathBuf, size: u64) -> Self {
         Self { folder, size }
     }
-}
 
-impl Tiles {
     /// Whether a tile holds these hashes and no others.
     pub(super) fn holds(&self, level: u32, tile: u64, hashes: &[Hash]) -> Result<(), Cause> {
         let path = self.folder.join(tile_path(level, tile));
@@ -257,6 +307,47 @@ impl Nodes for Tiles {
         let subtree = hashes.get(start..start.saturating_add(1 << within));
         subtree.map(perfect_root).ok_or_else(|| Cause::new(format!("the tile `{}` is too short", path.display())))
     }
+}
+
+/// Bytes of the full tiles that a tree of `to` leaves has and one of `from` has not.
+pub(super) fn full_tiles_bytes(from: u64, to: u64) -> u64 {
+    let tiles = (1..=LEVELS_MAX).map(|level| hashes_at(to, level).saturating_sub(hashes_at(from, level)));
+    tiles.sum::<u64>().saturating_mul(TILE_BYTES)
+}
+
+/// Removes the tiles that hold leaves below `from` only, as far as they are there.
+pub(super) fn remove_below(folder: &Path, from: u64) -> io::Result<()> {
+    for level in 0..LEVELS_MAX {
+        remove_tiles(&folder.join("tile").join(level.to_string()), 0, hashes_at(from, level + 1))?;
+    }
+    Ok(())
+}
+
+/// Removes the tiles with numbers below a limit from a folder whose numbers begin with `prefix`.
+fn remove_tiles(dir: &Path, prefix: u64, limit: u64) -> io::Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let (is_group, digits) = name.strip_prefix('x').map_or((false, name), |digits| (true, digits));
+        let (is_partial, digits) = digits.strip_suffix(".p").map_or((false, digits), |digits| (true, digits));
+        let Ok(digits) = digits.parse::<u64>() else { continue };
+        let number = prefix * 1000 + digits;
+        if is_group {
+            // All numbers in it begin with its own.
+            if number.saturating_mul(1000) < limit {
+                remove_tiles(&path, number, limit)?;
+                // With tiles left in it, it stays.
+                let _ = fs::remove_dir(&path);
+            }
+        } else if number < limit {
+            if is_partial { fs::remove_dir_all(&path)? } else { fs::remove_file(&path)? }
+        }
+    }
+    Ok(())
 }
 
 /// How many hashes a tree of this size has at a level of tiles.

@@ -12,7 +12,9 @@ use super::files::{At, Cause, Layout, replace};
 use super::id::{Instance, YearMonth};
 use super::log::{ABANDONED, Core, FLUSHED, RUNNING, Shared};
 use super::mend::{Checked, mend};
-use super::tiles::Edge;
+use super::note;
+use super::tiles::{Edge, Levels};
+use super::trimmed::Trimmed;
 
 /// Records added in one go, about a millisecond's work, and the pause after it. The tree shares its core with the
 /// answers, which must not wait for it; together the two allow 200,000 records a second.
@@ -50,6 +52,11 @@ impl Signer {
 
     pub(super) fn public(&self) -> &[u8; 32] {
         &self.public
+    }
+
+    /// A text that ends with a line feed as a note, signed under a name.
+    pub(super) fn note(&self, body: &str, name: &str) -> String {
+        note::sign(body, name, &self.pair, &self.public)
     }
 }
 
@@ -101,6 +108,7 @@ fn build(shared: &Shared, core: &Core) -> Result<(), Cause> {
         }
         open.sign()?;
         shared.checkpoint_size.store(open.signed.map_or(0, |signed| signed.size), Ordering::Relaxed);
+        core.set_built(span.month, open.edge.size())?;
         if span.end.is_some_and(|end| end <= synced) {
             number += 1;
             continue;
@@ -133,19 +141,30 @@ fn finish_earlier(shared: &Shared, core: &Core) -> Result<(), Cause> {
 }
 
 impl<'a> Tree<'a> {
-    /// The tree as the last checkpoint left it, its tiles mended if need be, or an empty one to build up to it again.
+    /// The tree as the last checkpoint left it, its tiles mended if need be, or one to build up to it again: empty, or that of
+    /// the records that were removed.
     fn resume(shared: &'a Shared, signer: &'a Signer, instance: Instance, month: YearMonth) -> Result<Self, Cause> {
         let layout = &shared.layout;
         let head = Checkpoint::load(layout, instance, month, &signer.public)?;
         let folder = layout.month(month);
-        let edge = head
-            .and_then(|head| Edge::load(folder.clone(), head.size).filter(|edge| edge.root() == head.root))
-            .unwrap_or_else(|| Edge::new(folder));
-        let rebuilding = head.is_some() && edge.size() == 0;
-        let mut entries = Entries::new(layout, month);
+        let removed = Trimmed::load(layout, month)?.map(|trimmed| trimmed.levels);
+        let kept_from = removed.as_ref().map_or(0, Levels::size);
+        if let Some(removed) = &removed
+            && head.is_none_or(|head| head.size < kept_from || head.size == kept_from && head.root != removed.root())
+        {
+            return Err(Cause::new(format!(
+                "the note of what was removed of {month} is not of the log whose checkpoint was signed"
+            )));
+        }
+        let loaded =
+            head.and_then(|head| Edge::load(folder.clone(), head.size).filter(|edge| edge.root() == head.root));
+        let rebuilding = head.is_some() && loaded.is_none();
+        let edge = loaded.unwrap_or_else(|| Edge::after(folder, removed.clone().unwrap_or_default()));
+        let mut entries = Entries::new(layout, month, removed);
         let checked = Checked::load(layout, month);
+        let from = checked.records.max(kept_from);
         if !checked.in_boot(shared.boot_id.as_deref())
-            && mend(&edge, layout, month, checked.records, &mut entries, &mut || pause(shared, 0))?
+            && mend(&edge, layout, month, from, &mut entries, &mut || pause(shared, 0))?
         {
             checked.store(layout, month, shared.boot_id.as_deref(), edge.size())?;
         }

@@ -9,16 +9,19 @@ use super::archive::Archive;
 use super::checkpoint::{Checkpoint, vkey};
 use super::files::{At, Cause, SegmentPath};
 use super::id::YearMonth;
-use super::keys;
+use super::keys::{self, NoKey};
 use super::merkle::{Hash, leaf_hash};
 use super::scan::{Cursor, Ending, read_to_end};
 use super::tiles::{Levels, Tiles};
+use super::trimmed::{self, Trimmed};
 
 /// What a month's log was found to be.
 #[derive(Debug, Clone)]
 pub struct MonthReport {
     /// Which month.
     pub month: YearMonth,
+    /// Records before these, which the central stream has and which were removed here.
+    pub removed: u64,
     /// Whole records whose CRC, index and chain hold.
     pub records: u64,
     /// Segments they are in.
@@ -31,7 +34,7 @@ pub struct MonthReport {
     pub unfinished_bytes: u64,
     /// Side files of what power losses took.
     pub lost_files: u64,
-    /// Whether the subjects' key still exists.
+    /// Whether the subjects' key is here, or the salt that it is made of.
     pub has_key: bool,
     /// What does not hold, each in one sentence.
     pub problems: Vec<String>,
@@ -55,21 +58,46 @@ impl Archive {
         let mut reports = Vec::new();
         let mut chain: Option<Hash> = None;
         for month in months.into_iter().filter(|month| only.is_none_or(|only| only == *month)) {
-            let mut report = MonthReport {
-                month,
-                records: 0,
-                segments: 0,
-                checkpoint: None,
-                vkey: vkey(&super::checkpoint::origin(self.instance, month), &public),
-                unfinished_bytes: 0,
-                lost_files: 0,
-                has_key: self.layout.key(month).exists(),
-                problems: Vec::new(),
-            };
-            chain = self.verify_month(&mut report, &public, chain, last == Some(month))?;
+            let (report, ended) = self.verify_settled(month, &public, chain, last == Some(month))?;
+            chain = ended;
             reports.push(report);
         }
         Ok(reports)
+    }
+
+    /// Verifies a month, once more where a writer removed what was being read.
+    fn verify_settled(
+        &self,
+        month: YearMonth,
+        public: &[u8; 32],
+        before: Option<Hash>,
+        last_month: bool,
+    ) -> Result<(MonthReport, Option<Hash>), Cause> {
+        let kept_from = || Ok::<_, Cause>(Trimmed::load(&self.layout, month)?.map(|trimmed| trimmed.index()));
+        loop {
+            let mut report = MonthReport {
+                month,
+                removed: 0,
+                records: 0,
+                segments: 0,
+                checkpoint: None,
+                vkey: vkey(&super::checkpoint::origin(self.instance, month), public),
+                unfinished_bytes: 0,
+                lost_files: 0,
+                has_key: false,
+                problems: Vec::new(),
+            };
+            match self.month(month) {
+                Ok(_) | Err(NoKey::NoSecret { .. }) => report.has_key = true,
+                Err(NoKey::Absent { .. }) => {}
+                Err(NoKey::Unusable(cause)) => report.problems.push(cause.to_string()),
+            }
+            let from = kept_from();
+            let chain = self.verify_month(&mut report, public, before, last_month)?;
+            if report.problems.is_empty() || from == kept_from() {
+                return Ok((report, chain));
+            }
+        }
     }
 
     /// Verifies a month after the one that ended with a chain; gives the chain that it ends with, if it holds.
@@ -87,8 +115,17 @@ impl Archive {
             Err(cause) => report.problems.push(cause.to_string()),
         }
         report.lost_files = self.lost_files(month)?;
-        let mut tree = TreeCheck::new(self, month, report.checkpoint);
-        let segments = self.layout.segments(month)?;
+        let (trimmed, segments) = match trimmed::kept(&self.layout, month) {
+            Ok(kept) => kept,
+            Err(cause) => {
+                report.problems.push(cause.to_string());
+                return Ok(None);
+            }
+        };
+        // What is before the first segment: of a month that was trimmed the note says it, of others the month before.
+        let kept_from = trimmed.as_ref().map(|trimmed| (trimmed.index(), trimmed.chain));
+        report.removed = kept_from.map_or(0, |(index, _)| index);
+        let mut tree = TreeCheck::new(self, month, report.checkpoint, trimmed);
         report.segments = u64::try_from(segments.len()).unwrap_or(u64::MAX);
         let mut at: Option<Cursor> = None;
         let mut rest = segments.iter().peekable();
@@ -101,7 +138,7 @@ impl Archive {
                 }
             };
             let expected = at.map(|at| (at.index, at.chain));
-            let (index, chain) = expected.unwrap_or((0, before.unwrap_or(head.chain)));
+            let (index, chain) = expected.or(kept_from).unwrap_or((0, before.unwrap_or(head.chain)));
             if (head.index, head.chain) != (index, chain) {
                 let what = "the segment does not continue what is before it";
                 report.problems.push(problem(segment, 0, index, what));
@@ -114,7 +151,7 @@ impl Archive {
                 ControlFlow::Continue(())
             })
             .at("read", &segment.path)?;
-            report.records = cursor.index;
+            report.records = cursor.index - report.removed;
             match ending {
                 Ending::Good | Ending::Asked => {}
                 Ending::Unfinished { bytes, .. } if last_month => report.unfinished_bytes = bytes,
@@ -154,9 +191,30 @@ struct TreeCheck {
 }
 
 impl TreeCheck {
-    fn new(archive: &Archive, month: YearMonth, checkpoint: Option<Checkpoint>) -> Self {
+    fn new(archive: &Archive, month: YearMonth, checkpoint: Option<Checkpoint>, trimmed: Option<Trimmed>) -> Self {
         let tiles = Tiles::new(archive.layout.month(month), checkpoint.map_or(0, |checkpoint| checkpoint.size));
-        Self { month, levels: Levels::default(), checkpoint, tiles, problems: Vec::new() }
+        let levels = trimmed.map(|trimmed| trimmed.levels).unwrap_or_default();
+        let mut check = Self { month, levels, checkpoint, tiles, problems: Vec::new() };
+        let removed = check.levels.size();
+        match checkpoint {
+            Some(checkpoint) if checkpoint.size > removed => {}
+            // All that was signed was removed.
+            Some(checkpoint) if checkpoint.size == removed && removed > 0 => check.check_root(&checkpoint),
+            _ if removed == 0 => {}
+            _ => check
+                .problems
+                .push(format!("{removed} records of {month} were removed, and no signed head covers them")),
+        }
+        check
+    }
+
+    fn check_root(&mut self, checkpoint: &Checkpoint) {
+        if self.levels.root() != checkpoint.root {
+            self.problems.push(format!(
+                "the {} records of {} are not those that the checkpoint was signed for: the roots differ",
+                checkpoint.size, self.month
+            ));
+        }
     }
 
     fn add(&mut self, payload: &[u8]) {
@@ -175,12 +233,7 @@ impl TreeCheck {
             for (level, tile, hashes) in levels.partial() {
                 problems.extend(tiles.holds(level, tile, hashes).err().map(|cause| cause.to_string()));
             }
-            if levels.root() != checkpoint.root {
-                problems.push(format!(
-                    "the {} records of {} are not those that the checkpoint was signed for: the roots differ",
-                    checkpoint.size, self.month
-                ));
-            }
+            self.check_root(&checkpoint);
         }
     }
 

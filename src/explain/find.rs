@@ -1,18 +1,17 @@
 //! Finding the answer that an evidence id names, for whoever names its subject.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Recorded;
-use crate::evidence::{Archive, Cause, EvidenceId, Instance, Month, YearMonth};
+use crate::evidence::{Archive, Cause, EvidenceId, Instance, KeyPlaces, NoKey, folder_of};
 
 /// Where evidence is looked for.
 #[derive(Debug, Clone)]
 pub struct Place {
     /// The folder of one sidecar's evidence, or one into which that of many was collected.
     pub dir: PathBuf,
-    /// Another evidence folder to take the months' keys from: they never leave their sidecar, so that a folder of
-    /// collected evidence has none.
-    pub keys: Option<PathBuf>,
+    /// Where the months' keys are found besides.
+    pub keys: KeyPlaces,
     /// Whether an answer may be taken for the subject's where the key is not there to tell.
     pub without_key: bool,
 }
@@ -38,6 +37,12 @@ pub enum FindError {
     /// There is no such record.
     #[error("there is no evidence `{0}`")]
     Nothing(EvidenceId),
+    /// It is not here any more.
+    #[error(
+        "the evidence `{0}` was shipped to the central stream and removed here; use `consentd explain --evidence` with a \
+         folder of collected evidence"
+    )]
+    Removed(EvidenceId),
     /// Whoever asks may not ask about any purpose that stands there.
     #[error("this caller may not ask about the purpose that the evidence is about")]
     NotPermitted,
@@ -47,9 +52,9 @@ pub enum FindError {
     /// It has several answers about the subject.
     #[error("the evidence `{0}` holds several answers about the subject; name one, such as `{0}#{1}`")]
     Several(EvidenceId, u32),
-    /// Nobody can be found in the month any more.
-    #[error("the key of {0} is not here any more, without which nobody can tell whom its evidence is about")]
-    NoKey(YearMonth),
+    /// Nobody can be found in the month.
+    #[error("without the month's key nobody can tell whom the evidence is about: {0}")]
+    NoKey(NoKey),
     /// The log cannot be read.
     #[error("the evidence cannot be read: {0}")]
     Unreadable(#[from] Cause),
@@ -71,7 +76,10 @@ pub fn find(
         return Err(FindError::OtherInstance(id.instance, archive.instance()));
     }
     let record_id = EvidenceId { question: None, ..id };
-    let record = archive.find(&record_id)?.ok_or(FindError::Nothing(record_id))?;
+    let Some(record) = archive.find(&record_id)? else {
+        let is_removed = id.index < archive.removed(id.month)?;
+        return Err(if is_removed { FindError::Removed(record_id) } else { FindError::Nothing(record_id) });
+    };
     let mut answers = Recorded::all(record_id, &record);
     if let Some(question) = id.question {
         let is_only = answers.len() == 1 && question == 0;
@@ -85,11 +93,15 @@ pub fn find(
     if answers.is_empty() {
         return Err(FindError::NotPermitted);
     }
-    let Some(key) = key(place, &archive, id)? else {
-        return match <[Recorded; 1]>::try_from(answers) {
-            Ok([recorded]) if place.without_key => Ok(Found { recorded, is_proved: false }),
-            _ => Err(FindError::NoKey(id.month)),
-        };
+    let key = match archive.with_keys(place.keys.clone()).month(id.month) {
+        Ok(key) => key,
+        Err(NoKey::Unusable(cause)) => return Err(cause.into()),
+        Err(no_key) => {
+            return match <[Recorded; 1]>::try_from(answers) {
+                Ok([recorded]) if place.without_key => Ok(Found { recorded, is_proved: false }),
+                _ => Err(FindError::NoKey(no_key)),
+            };
+        }
     };
     let tag = key.tag(subject);
     answers.retain(|answer| answer.tag == tag);
@@ -98,24 +110,5 @@ pub fn find(
         (Some(recorded), None) => Ok(Found { recorded, is_proved: true }),
         (Some(first), Some(_)) => Err(FindError::Several(record_id, first.id.question.unwrap_or(0))),
         (None, _) => Err(FindError::NotAbout(id)),
-    }
-}
-
-/// A sidecar's own folder, or its folder within that of all.
-fn folder_of(dir: &Path, instance: Instance) -> PathBuf {
-    let collected = dir.join(instance.to_string());
-    if collected.is_dir() { collected } else { dir.to_owned() }
-}
-
-fn key(place: &Place, archive: &Archive, id: EvidenceId) -> Result<Option<Month>, FindError> {
-    match &place.keys {
-        None => Ok(archive.month(id.month)?),
-        Some(keys) => {
-            let owner = Archive::open(&folder_of(keys, id.instance))?;
-            if owner.instance() != id.instance {
-                return Err(FindError::OtherInstance(id.instance, owner.instance()));
-            }
-            Ok(owner.month(id.month)?)
-        }
     }
 }

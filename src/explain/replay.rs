@@ -192,8 +192,8 @@ impl Replay {
     /// The same, saying as well that nobody could tell whether the evidence is about the subject.
     #[must_use]
     pub fn of_unproved_subject(mut self) -> Self {
-        let sentence =
-            "the month's key is not here, so that it cannot be told whether the evidence is about the subject";
+        let sentence = "the month's key is not here, so that it cannot be told whether the evidence is about the subject; \
+                        give the sidecar's evidence folder with --keys, or the secret that sidecars share with --key-file";
         self.remarks.push(Remark { kind: RemarkKind::SubjectUnproved, sentence: sentence.to_owned() });
         self
     }

@@ -40,7 +40,9 @@ pub(super) fn not_found(error: &FindError) -> Status {
     let sentence = error.to_string();
     match error {
         // Who asks about somebody else is told no more than who asks about nothing.
-        FindError::OtherInstance(..) | FindError::Nothing(_) | FindError::NotAbout(_) => Status::not_found(sentence),
+        FindError::OtherInstance(..) | FindError::Nothing(_) | FindError::Removed(_) | FindError::NotAbout(_) => {
+            Status::not_found(sentence)
+        }
         FindError::NotPermitted => Status::permission_denied(sentence),
         FindError::Several(..) => Status::invalid_argument(format!("`evidence_id` is ambiguous: {sentence}")),
         FindError::NoKey(_) => Status::failed_precondition(sentence),

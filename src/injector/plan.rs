@@ -53,16 +53,18 @@ pub(super) enum Plan {
 
 /// Decides what is to be done with a pod.
 pub(super) fn plan(pod: &Pod, settings: &Settings) -> Plan {
-    let wishes = match Asked::read(&pod.metadata, settings) {
+    let is_mirror = pod.metadata.annotation(MIRROR).is_some();
+    let wishes = match Asked::read(pod, settings) {
         Ok(Asked::Nothing) => return Plan::NotAsked,
+        // However it asks: to refuse it would hide it, and it runs.
+        _ if is_mirror => {
+            return Plan::OutOfReach(
+                "the pod is a node's own, which no webhook can change: it runs without consentd".to_owned(),
+            );
+        }
         Ok(Asked::Sidecar(wishes)) => wishes,
         Err(problems) => return Plan::Impossible(problems),
     };
-    if pod.metadata.annotation(MIRROR).is_some() {
-        return Plan::OutOfReach(
-            "the pod is a node's own, which no webhook can change: it runs without consentd".to_owned(),
-        );
-    }
     let mut planning = Planning {
         spec: &pod.spec,
         sidecar: Sidecar::new(settings, &wishes, &pod.spec),

@@ -140,6 +140,11 @@ impl Spec {
         self.volumes.iter().flatten().find(|volume| volume.name == name)
     }
 
+    /// Whether amounts are given for the pod as a whole.
+    pub(super) fn shares_amounts(&self) -> bool {
+        self.resources.as_ref().is_some_and(|given| given.requests.is_some() || given.limits.is_some())
+    }
+
     pub(super) fn is_on_host_network(&self) -> bool {
         self.host_network == Some(true)
     }

@@ -36,6 +36,8 @@ pub enum Outcome {
     LetThrough,
     /// It is not known: the review could not be read, and the API server does as its `failurePolicy` says.
     Unreadable,
+    /// It is not known: the review did not come in time, or whoever asked waited no longer.
+    Unanswered,
 }
 
 /// A review and its answer.
@@ -107,8 +109,15 @@ struct GroupKind {
 
 impl Outcome {
     /// Every outcome, in the order of declaration.
-    pub const ALL: [Self; 6] =
-        [Self::Injected, Self::Complete, Self::NotAsked, Self::Refused, Self::LetThrough, Self::Unreadable];
+    pub const ALL: [Self; 7] = [
+        Self::Injected,
+        Self::Complete,
+        Self::NotAsked,
+        Self::Refused,
+        Self::LetThrough,
+        Self::Unreadable,
+        Self::Unanswered,
+    ];
 
     /// The label.
     #[must_use]
@@ -120,6 +129,7 @@ impl Outcome {
             Self::Refused => "refused",
             Self::LetThrough => "let_through",
             Self::Unreadable => "unreadable",
+            Self::Unanswered => "unanswered",
         }
     }
 }
@@ -232,7 +242,7 @@ impl Verdict {
             Outcome::Injected if !self.why.is_empty() => {
                 put("warnings", json!([on_one_line(&self.why, WARNING_CHARS_MAX - 1)]));
             }
-            Outcome::Injected | Outcome::Complete | Outcome::NotAsked | Outcome::Unreadable => {}
+            Outcome::Injected | Outcome::Complete | Outcome::NotAsked | Outcome::Unreadable | Outcome::Unanswered => {}
         }
         json!({ "apiVersion": API_VERSION, "kind": KIND, "response": response })
     }

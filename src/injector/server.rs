@@ -1,24 +1,23 @@
 //! Reviews over HTTPS.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 
+use super::body::{BODY_BYTES_MAX, Room, Unread};
 use super::review::{self, Answered, Outcome};
 use super::settings::Settings;
 use super::tally::Tally;
 
 /// Where reviews are answered.
 pub const PATH: &str = "/inject";
-/// The largest review, in bytes. The API server takes objects of 3 MiB, and wraps them.
-pub const BODY_BYTES_MAX: usize = 4 << 20;
 const JSON: &str = "application/json";
 
 /// What every request is answered from.
@@ -26,47 +25,92 @@ const JSON: &str = "application/json";
 struct Shared {
     settings: Settings,
     tally: Tally,
+    room: Room,
+}
+
+/// A review that was asked. One that ends before it is answered, by its deadline or because nobody waits, is counted as that.
+#[derive(Debug)]
+struct Asked<'t> {
+    tally: &'t Tally,
+    is_over: bool,
 }
 
 /// The webhook.
 pub(super) fn router(settings: Settings, tally: Tally) -> Router {
     let not_post = || async { (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "POST")], "reviews are posted\n") };
     let nothing = || async { (StatusCode::NOT_FOUND, format!("reviews are posted to {PATH}\n")) };
-    Router::new()
-        .route(PATH, post(answer).fallback(not_post))
-        .fallback(nothing)
-        .with_state(Arc::new(Shared { settings, tally }))
+    Router::new().route(PATH, post(answer).fallback(not_post)).fallback(nothing).with_state(Arc::new(Shared {
+        settings,
+        tally,
+        room: Room::new(),
+    }))
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let asked = Asked { tally: &shared.tally, is_over: false };
     let is_json = is_json(request.headers());
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let too_large = || refused(&shared, StatusCode::PAYLOAD_TOO_LARGE, "the review is larger than 4 MiB");
     if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX as u64) {
-        return too_large();
+        return asked.unread(Unread::TooLarge);
     }
-    // It fails by the limit, or with the connection, and then nobody is there to be told.
-    let Ok(body) = to_bytes(request.into_body(), BODY_BYTES_MAX).await else { return too_large() };
+    let body = match shared.room.read(request.into_body()).await {
+        Ok(body) => body,
+        Err(why) => return asked.unread(why),
+    };
     // Only now: over HTTP/2 an answer to what was not read is lost to some clients.
     if !is_json {
-        return refused(&shared, StatusCode::UNSUPPORTED_MEDIA_TYPE, "a review is `application/json`");
+        return asked.refused(
+            Outcome::Unreadable,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "a review is `application/json`",
+        );
     }
+    let _answering = match shared.room.answering(&body).await {
+        Ok(place) => place,
+        Err(why) => return asked.unread(why),
+    };
     let began = Instant::now();
-    match review::answer(&shared.settings, &body) {
+    match review::answer(&shared.settings, body.bytes()) {
         Ok(answered) => {
-            shared.tally.add(answered.outcome, began.elapsed());
+            asked.answered(answered.outcome, began.elapsed());
             tell(&answered);
             ([(CONTENT_TYPE, JSON)], Body::from(answered.body)).into_response()
         }
-        Err(error) => refused(&shared, StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error) => asked.refused(Outcome::Unreadable, StatusCode::BAD_REQUEST, &error.to_string()),
     }
 }
 
-/// Says why nobody knows what becomes of the pod. The API server then does as its `failurePolicy` says.
-fn refused(shared: &Shared, status: StatusCode, why: &str) -> Response {
-    shared.tally.add(Outcome::Unreadable, std::time::Duration::ZERO);
-    tracing::warn!(%status, why, "a review could not be read");
-    (status, format!("{why}\n")).into_response()
+impl Asked<'_> {
+    fn answered(mut self, outcome: Outcome, elapsed: Duration) {
+        self.is_over = true;
+        self.tally.add(outcome);
+        self.tally.took(elapsed);
+    }
+
+    fn unread(self, why: Unread) -> Response {
+        let (outcome, status) = match why {
+            Unread::TooLarge => (Outcome::Unreadable, StatusCode::PAYLOAD_TOO_LARGE),
+            Unread::Slow => (Outcome::Unanswered, StatusCode::REQUEST_TIMEOUT),
+            Unread::Gone => (Outcome::Unanswered, StatusCode::BAD_REQUEST),
+        };
+        self.refused(outcome, status, &why.to_string())
+    }
+
+    /// Says why nobody knows what becomes of the pod. The API server then does as its `failurePolicy` says.
+    fn refused(mut self, outcome: Outcome, status: StatusCode, why: &str) -> Response {
+        self.is_over = true;
+        self.tally.add(outcome);
+        tracing::warn!(%status, why, "a review could not be read");
+        (status, format!("{why}\n")).into_response()
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.tally.add(Outcome::Unanswered);
+        }
+    }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -80,6 +124,6 @@ fn tell(answered: &Answered) {
         Outcome::Injected => tracing::info!(namespace, pod, why, "a pod gets consentd"),
         Outcome::Refused => tracing::warn!(namespace, pod, why, "a pod was refused"),
         Outcome::LetThrough => tracing::warn!(namespace, pod, why, "a pod was let through without consentd"),
-        Outcome::Complete | Outcome::NotAsked | Outcome::Unreadable => {}
+        Outcome::Complete | Outcome::NotAsked | Outcome::Unreadable | Outcome::Unanswered => {}
     }
 }

@@ -25,8 +25,13 @@ const DEFAULT_REQUESTS: [(&str, &str); 2] = [("cpu", "50m"), ("memory", "64Mi")]
 const DEFAULT_LIMITS: [(&str, &str); 1] = [("memory", "128Mi")];
 /// A quantity. Some million answers of evidence, and what is kept beside them.
 const DEFAULT_DATA_SIZE: &str = "1Gi";
-/// The log is written in files of a fixed size, made ahead; so many of them and the tree over them are room beside what waits.
+/// The log is written in files of a fixed size, made ahead; so many of them are room beside what waits and what is kept.
 const SEGMENTS_BESIDE: u64 = 3;
+/// How long the end of a sidecar waits for its last evidence to leave: its volume goes with the pod, and of the 30 s that
+/// Kubernetes gives a pod to end, the containers that ask need some.
+const DEFAULT_SHIP_WAIT: &str = "20s";
+/// The part of the volume that is left to the local copy.
+const LOCAL_COPY_PART: u64 = 16;
 
 /// What the webhook gives to pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,10 +153,22 @@ impl Settings {
                 flags.push(Flag { name: place, key, value });
             }
         }
-        if !flags.iter().any(|flag| flag.key == MAX_UNSHIPPED) {
-            // The default is more than the volume holds, and a volume that is full takes the pod with it.
-            let value = format!("{}B", self.data_size.bytes() / 2);
-            flags.push(Flag { name: "half of data_size".to_owned(), key: MAX_UNSHIPPED.to_owned(), value });
+        // The defaults are more than the volume holds, and a volume that is full takes the pod with it.
+        for (key, name, part) in [(MAX_UNSHIPPED, "half", 2), (MAX_SHIPPED, "a quarter", 4)] {
+            if !flags.iter().any(|flag| flag.key == key) {
+                let value = format!("{}B", self.data_size.bytes() / part);
+                flags.push(Flag { name: format!("{name} of data_size"), key: key.to_owned(), value });
+            }
+        }
+        let ships = flags.iter().any(|flag| flag.key == SHIP && flag.value == "nats");
+        if ships && !flags.iter().any(|flag| flag.key == SHIP_WAIT) {
+            let value = DEFAULT_SHIP_WAIT.to_owned();
+            flags.push(Flag { name: "the default of the webhook".to_owned(), key: SHIP_WAIT.to_owned(), value });
+        }
+        if ships && self.secret.is_some() && !flags.iter().any(|flag| flag.key == KEY_FILE) {
+            // A random key would go with the pod's volume, and nobody could be found in what it shipped.
+            let value = format!("{KEYS_DIR}/{EVIDENCE_KEY}");
+            flags.push(Flag { name: "the webhook".to_owned(), key: KEY_FILE.to_owned(), value });
         }
         let set: Vec<(String, String)> = flags.iter().map(|flag| (flag.key.clone(), flag.value.clone())).collect();
         let own =
@@ -199,11 +216,22 @@ impl Settings {
     /// A volume that is full takes the pod with it, and the evidence in it.
     fn check_room(&self, config: &Config, reading: &mut Reading) {
         let evidence = &config.evidence;
-        let waiting = if evidence.ship.kind == ShipKind::Nats { evidence.ship.max_unshipped_bytes } else { 0 };
-        let needed = evidence.segment_bytes.saturating_mul(SEGMENTS_BESIDE).saturating_add(waiting);
-        if self.data_size.bytes() < needed {
+        // What is not shipped fills any volume; that is warned of.
+        let is_shipped = evidence.ship.kind == ShipKind::Nats;
+        let waiting = if is_shipped { evidence.ship.max_unshipped_bytes } else { 0 };
+        let Some(kept) = evidence.ship.max_shipped_bytes.or((!is_shipped).then_some(0)) else {
+            let what =
+                "is `off`, and what was shipped would fill the volume: give it a size, such as a quarter of data_size";
+            reading.problem("config.evidence.max_shipped_bytes", what.to_owned());
+            return;
+        };
+        let segments = evidence.segment_bytes.saturating_mul(SEGMENTS_BESIDE);
+        let needed = segments.saturating_add(waiting).saturating_add(if is_shipped { kept } else { 0 });
+        let size = self.data_size.bytes();
+        if size - size / LOCAL_COPY_PART < needed {
             let what = format!(
-                "`{}` does not hold what evidence takes, {needed} bytes: evidence.max_unshipped_bytes and {SEGMENTS_BESIDE} times evidence.segment_bytes",
+                "`{}` does not hold what evidence takes, {needed} bytes, and a sixteenth of it for the local copy: \
+                 evidence.max_unshipped_bytes, evidence.max_shipped_bytes and {SEGMENTS_BESIDE} times evidence.segment_bytes",
                 self.data_size
             );
             reading.problem("data_size", what);
@@ -212,6 +240,12 @@ impl Settings {
 }
 
 const MAX_UNSHIPPED: &str = "evidence.max_unshipped_bytes";
+const SHIP: &str = "evidence.ship";
+const SHIP_WAIT: &str = "evidence.ship_wait";
+const KEY_FILE: &str = "evidence.key_file";
+/// The file of the Secret that people are found by in evidence that was shipped.
+const EVIDENCE_KEY: &str = "evidence.key";
+const MAX_SHIPPED: &str = "evidence.max_shipped_bytes";
 
 /// What is allowed and yet deserves a second look.
 fn second_looks(config: &Config) -> Vec<String> {
@@ -219,6 +253,12 @@ fn second_looks(config: &Config) -> Vec<String> {
     if config.evidence.ship.kind == ShipKind::None {
         warnings.push(
             "config.evidence.ship: is `none`, and what a pod wrote is gone with the pod: there is no proof of its answers"
+                .to_owned(),
+        );
+    }
+    if config.evidence.ship.kind == ShipKind::Nats && config.evidence.key_file.is_none() {
+        warnings.push(
+            "config.evidence.key_file: is `off`, and a pod's keys are gone with the pod: nobody can be found in the evidence that it shipped"
                 .to_owned(),
         );
     }
@@ -233,7 +273,7 @@ fn is_path(key: &str) -> bool {
     key.ends_with("_file") || key == "ledger.file"
 }
 
-/// Amounts as the settings have them, or those that hold without.
+/// Amounts as the settings have them, or those that hold where there is no such table; an empty one is none.
 fn resources(reading: &mut Reading, kind: &str, default: &[(&str, &str)]) -> Resources {
     let table = format!("resources.{kind}");
     if !reading.has(&table) {

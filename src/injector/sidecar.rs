@@ -51,13 +51,12 @@ pub(super) struct Sidecar<'s> {
 impl<'s> Sidecar<'s> {
     pub(super) fn new(settings: &'s Settings, wishes: &'s Wishes, pod: &Spec) -> Self {
         let port = wishes.admin_port.unwrap_or(settings.admin.port());
-        let given = pod.resources.as_ref();
         let mut containers = pod.containers().iter().chain(pod.init_containers());
         Self {
             settings,
             wishes,
             admin: (!pod.is_on_host_network()).then_some(SocketAddr::new(settings.admin.ip(), port)),
-            shares_amounts: given.is_some_and(|given| given.requests.is_some() || given.limits.is_some()),
+            shares_amounts: pod.shares_amounts(),
             is_disk_limited: containers.any(|container| container.limit("ephemeral-storage").is_some()),
         }
     }

@@ -1,7 +1,7 @@
 //! What a pod asks for, by its annotations. What is not understood is a problem, and never ignored.
 
 use super::names::PREFIX;
-use super::pod::Metadata;
+use super::pod::Pod;
 use super::quantity::Quantity;
 use super::settings::{Resources, Settings, Startup};
 use super::words::{on_one_line, one_of};
@@ -62,7 +62,8 @@ pub(super) struct Wishes {
 
 impl Asked {
     /// Reads the annotations, or says all that is wrong with them.
-    pub(super) fn read(metadata: &Metadata, settings: &Settings) -> Result<Self, Vec<String>> {
+    pub(super) fn read(pod: &Pod, settings: &Settings) -> Result<Self, Vec<String>> {
+        let metadata = &pod.metadata;
         let ours: Vec<(&str, &str)> = metadata.annotations().filter(|(key, _)| key.starts_with(PREFIX)).collect();
         let mut problems: Vec<String> = Vec::new();
         match metadata.annotation(INJECT) {
@@ -89,7 +90,7 @@ impl Asked {
                 problems.push(format!("the annotation `{}`: {what}", quoted(key)));
             }
         }
-        problems.extend(wishes.exceeded(settings));
+        problems.extend(wishes.exceeded(settings, pod.spec.shares_amounts()));
         if problems.is_empty() { Ok(Self::Sidecar(Box::new(wishes))) } else { Err(problems) }
     }
 }
@@ -119,15 +120,18 @@ impl Wishes {
         Ok(())
     }
 
-    /// What would be requested beyond its limit.
-    fn exceeded(&self, settings: &Settings) -> Vec<String> {
+    /// What would be requested beyond its limit. Where a pod shares amounts, those that everybody gets are left out.
+    fn exceeded(&self, settings: &Settings, shares_amounts: bool) -> Vec<String> {
         let exceeded = |name: &str| {
-            let request = self.requests.get(name).or_else(|| settings.requests.get(name))?;
-            let limit = self.limits.get(name).or_else(|| settings.limits.get(name))?;
+            let of = |own: &'_ Resources, everybody: &'_ Resources| {
+                own.get(name).or_else(|| everybody.get(name).filter(|_| !shares_amounts)).cloned()
+            };
+            let request = of(&self.requests, &settings.requests)?;
+            let limit = of(&self.limits, &settings.limits)?;
             let sentence = format!(
                 "`{PREFIX}{name}-request` and `{PREFIX}{name}-limit`: more {name} would be requested, `{request}`, than the limit, `{limit}`"
             );
-            limit.is_less_than(request).then_some(sentence)
+            limit.is_less_than(&request).then_some(sentence)
         };
         ["cpu", "memory"].into_iter().filter_map(exceeded).collect()
     }

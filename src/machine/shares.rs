@@ -7,10 +7,11 @@ const MIB: u64 = 1 << 20;
 /// What the process takes beside what is shared out, in bytes: itself, its threads and buffers, calls in flight, and the
 /// pages of files that the kernel needs to get on with.
 const OWN_BYTES: u64 = 20 * MIB;
-/// What the store takes beside its cache, in bytes: with a hundred thousand subjects some 15 MB, and more while it is built.
-/// Measured (`benches/README.md`).
+/// What the store takes beside its cache, in bytes. Idle and without subjects a process took 5 MB of its own, and 43 MB at most,
+/// while a copy of a hundred thousand was built. Measured (`benches/README.md`, small machines).
 const STORE_OWN_BYTES: u64 = 28 * MIB;
-/// The least memory in which a sidecar serves with evidence on, and with a copy of a hundred thousand subjects.
+/// The least memory in which a sidecar serves with evidence on, and with a copy of some ten thousand subjects. With a hundred
+/// thousand 64 MiB were not enough in one run of two (`docs/sizing.md`).
 pub const ENOUGH_BYTES: u64 = 56 * MIB;
 /// What is shared out at most where no group sets a limit, in bytes: the machine is there for others too.
 const UNLIMITED_BYTES: u64 = 128 * MIB;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
-use moka::sync::Cache;
+use quick_cache::Weighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use super::{Unreadable, read_gpp, read_tcf};
 use crate::domain::{Gpp, Heard, Signals, Tcf};
@@ -13,6 +14,8 @@ use crate::domain::{Gpp, Heard, Signals, Tcf};
 pub const REMEMBERED_BYTES: u64 = 16 * 1024 * 1024;
 /// What a place in the cache takes beside text and meaning, in bytes.
 const ENTRY_OVERHEAD: usize = 256;
+/// What a string of usual length takes with its meaning, in bytes: how many the cache makes itself ready for.
+const USUAL_BYTES: u64 = 1024;
 
 /// The name of a string where its text must not stand.
 pub type Fingerprint = [u8; 16];
@@ -22,16 +25,23 @@ pub type Fingerprint = [u8; 16];
 /// A string that was heard before costs a look into a cache, also one that cannot be read.
 #[derive(Debug, Clone)]
 pub struct Listener {
-    tcf: Memory<Tcf>,
-    gpp: Memory<Gpp>,
+    tcf: Arc<Memory<Tcf>>,
+    gpp: Arc<Memory<Gpp>>,
     /// Names a string.
     fingerprint: fn(&str) -> Fingerprint,
 }
 
 /// By text, what is known of it. The standard library's hash takes 0.1 µs for the thousand bytes that a string may have.
 /// This one's seeds are chosen anew by each process and its results are shown to nobody, so that nobody can choose
-/// strings that collide.
-type Memory<T> = Cache<Arc<str>, Arc<Known<T>>, RandomState>;
+/// strings that collide. No string ever goes stale, so that the cache need not keep time nor
+/// note each look for later, as the one of subjects does: `cargo bench --bench enforcer -- "one subject"`.
+type Memory<T> = Cache<Arc<str>, Arc<Known<T>>, Weigher<T>, RandomState>;
+
+/// Says what a string takes in memory with what is known of it.
+#[derive(Debug)]
+struct Weigher<T> {
+    heap_bytes: fn(&T) -> usize,
+}
 
 /// What is known of a string.
 #[derive(Debug)]
@@ -54,7 +64,8 @@ impl Listener {
     #[must_use]
     pub fn new(remembered_bytes: u64, fingerprint: fn(&str) -> Fingerprint) -> Self {
         let half = remembered_bytes / 2;
-        Self { tcf: memory(half, Tcf::heap_bytes), gpp: memory(half, Gpp::heap_bytes), fingerprint }
+        let (tcf, gpp) = (memory(half, Tcf::heap_bytes), memory(half, Gpp::heap_bytes));
+        Self { tcf: Arc::new(tcf), gpp: Arc::new(gpp), fingerprint }
     }
 
     /// What the strings among these signals say; nothing where none was sent, and nothing of one that is unreadable.
@@ -68,23 +79,14 @@ impl Listener {
 
     /// How many strings are remembered.
     #[cfg(test)]
-    pub(super) fn remembered(&self) -> u64 {
-        self.settle();
-        self.tcf.entry_count() + self.gpp.entry_count()
+    pub(super) fn remembered(&self) -> usize {
+        self.tcf.len() + self.gpp.len()
     }
 
     /// What they take, in bytes.
     #[cfg(test)]
     pub(super) fn remembered_bytes(&self) -> u64 {
-        self.settle();
-        self.tcf.weighted_size() + self.gpp.weighted_size()
-    }
-
-    /// Lets the caches do what they put off.
-    #[cfg(test)]
-    fn settle(&self) {
-        self.tcf.run_pending_tasks();
-        self.gpp.run_pending_tasks();
+        self.tcf.weight() + self.gpp.weight()
     }
 }
 
@@ -112,20 +114,26 @@ fn said<T>(known: Option<&Known<T>>) -> Option<&T> {
     known.and_then(|known| known.said.as_ref())
 }
 
-fn memory<T: Send + Sync + 'static>(bytes: u64, heap_bytes: fn(&T) -> usize) -> Memory<T> {
-    Cache::builder()
-        .max_capacity(bytes)
-        .weigher(move |text: &Arc<str>, known: &Arc<Known<T>>| weight(text, known, heap_bytes))
-        .build_with_hasher(RandomState::default())
+impl<T> Weighter<Arc<str>, Arc<Known<T>>> for Weigher<T> {
+    fn weight(&self, text: &Arc<str>, known: &Arc<Known<T>>) -> u64 {
+        let known = size_of::<Known<T>>() + known.said.as_ref().map_or(0, self.heap_bytes);
+        u64::try_from(text.len() + known + ENTRY_OVERHEAD).unwrap_or(u64::MAX)
+    }
 }
 
-/// What a string takes in memory with what is known of it.
-fn weight<T>(text: &str, known: &Known<T>, heap_bytes: fn(&T) -> usize) -> u32 {
-    let known = size_of::<Known<T>>() + known.said.as_ref().map_or(0, heap_bytes);
-    u32::try_from(text.len() + known + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
+// A derived one would ask it of what is weighed.
+impl<T> Clone for Weigher<T> {
+    fn clone(&self) -> Self {
+        Self { heap_bytes: self.heap_bytes }
+    }
 }
 
-fn recall<T: Send + Sync + 'static>(
+fn memory<T>(bytes: u64, heap_bytes: fn(&T) -> usize) -> Memory<T> {
+    let usual = usize::try_from(bytes / USUAL_BYTES).unwrap_or(usize::MAX);
+    Cache::with(usual, bytes, Weigher { heap_bytes }, RandomState::default(), DefaultLifecycle::default())
+}
+
+fn recall<T>(
     memory: &Memory<T>,
     text: &str,
     read: fn(&str) -> Result<T, Unreadable>,

@@ -32,10 +32,6 @@ use crate::clock::Clock;
 use crate::proto::grpc_timeout;
 use crate::telemetry::{Metrics, Refusal, Wire};
 
-/// What may be on its way to us on one stream before we have read it: the largest message in one flight.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-/// What may be on its way to us on one connection.
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 /// After this long without a sign of life a connection of HTTP/2 is asked for one; without an answer it is closed.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Time for that answer.
@@ -93,8 +89,8 @@ impl Connections {
         }
         http.http2()
             .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .initial_stream_window_size(config.windows.stream_bytes)
+            .initial_connection_window_size(config.windows.connection_bytes)
             .max_concurrent_streams(u32::try_from(config.max_concurrent_streams).unwrap_or(u32::MAX))
             .keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)

@@ -42,6 +42,15 @@ pub(crate) fn dangling(objects: &[Value]) -> Vec<String> {
     for policy in of_kind(objects, "NetworkPolicy") {
         policy_of(objects, policy, &mut found);
     }
+    if of_kind(objects, "NetworkPolicy").next().is_some() {
+        for workload in objects.iter().filter(|object| object["spec"]["template"]["spec"].is_object()) {
+            let labels = &workload["spec"]["template"]["metadata"]["labels"];
+            let mut policies = of_kind(objects, "NetworkPolicy");
+            if !policies.any(|policy| matches(&policy["spec"]["podSelector"]["matchLabels"], labels)) {
+                found.push(format!("{}: no NetworkPolicy chooses its pods", named(workload)));
+            }
+        }
+    }
     for monitor in of_kind(objects, "PodMonitor") {
         let labels = &monitor["spec"]["selector"]["matchLabels"];
         // Without labels it is for the pods that the webhook changes, of which none is here.
@@ -172,7 +181,6 @@ fn policy_of(objects: &[Value], policy: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// Every pod that is not a Job's must be chosen by a policy, where there are any.
 #[test]
 fn what_is_not_there_is_found() {
     let pod = serde_json::json!({"kind": "Deployment", "metadata": {"name": "d"}, "spec": {
@@ -183,7 +191,9 @@ fn what_is_not_there_is_found() {
             "volumes": [{"name": "w", "secret": {"secretName": "s"}}, {"name": "u", "configMap": {"name": "m"}}]}}}});
     let service = serde_json::json!({"kind": "Service", "metadata": {"name": "s"},
         "spec": {"selector": {"a": "z"}, "ports": [{"port": 1, "targetPort": "web"}]}});
-    let found = dangling(&[pod, service]);
+    let policy = serde_json::json!({"kind": "NetworkPolicy", "metadata": {"name": "n"},
+        "spec": {"podSelector": {"matchLabels": {"a": "y"}}}});
+    let found = dangling(&[pod, service, policy]);
     for what in [
         "no Secret s",
         "no ConfigMap m",
@@ -193,6 +203,7 @@ fn what_is_not_there_is_found() {
         "readinessProbe at no port",
         "does not choose its own pods",
         "chooses pods of 0 workloads",
+        "Deployment d: no NetworkPolicy chooses its pods",
     ] {
         assert!(found.iter().any(|found| found.contains(what)), "{what}: {found:?}");
     }

@@ -44,8 +44,13 @@ def check(release):
         unchanged = release.helm("get", "manifest", NAME, "--namespace", namespace)
         if unchanged != manifest:
             raise Failed(f"{path.name}: an upgrade with the same values changes the manifest\n{unchanged}")
-        changed = ["--set=resources.limits.memory=128Mi", "--set=terminationGracePeriodSeconds=90"]
+        before = jobs(cluster, namespace)
+        changed = ["--set=resources.limits.memory=160Mi", "--set=terminationGracePeriodSeconds=90"]
         release.helm("upgrade", NAME, CHART, "--namespace", namespace, "--values", path, *changed)
+        after = jobs(cluster, namespace)
+        # Its name says what is in it, also how much memory it has.
+        if len(after) != len(before) or (before and before == after):
+            raise Failed(f"{path.name}: with other limits the Jobs {before} became {after}")
         if "catalogue.json:" in manifest:
             another_catalogue(release, namespace, path)
         release.helm("rollback", NAME, "1", "--namespace", namespace)

@@ -226,7 +226,30 @@ const scenarios = {
   // What the policy forbids does not happen.
   async policy() {
     const own = await browser();
+    const asked = [];
+    const png = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII=", "base64");
+    const elsewhere = http.createServer((request, response) => {
+      asked.push(request.url);
+      response.setHeader("access-control-allow-origin", "*");
+      if (request.url === "/") return response.setHeader("content-type", "text/html").end("<!doctype html><link rel=icon href=data:,><title>x</title>");
+      return response.setHeader("content-type", "image/png").end(png);
+    });
+    await new Promise((resolve) => elsewhere.listen(0, "127.0.0.1", resolve));
+    const there = `http://127.0.0.1:${elsewhere.address().port}/`;
+    const reach = (there) => {
+      const image = new Image();
+      const loaded = new Promise((resolve) => { image.onload = () => resolve(true); image.onerror = () => resolve(false); });
+      image.src = `${there}x.png`;
+      return Promise.all([loaded, fetch(`${there}fetched`).then(() => true, () => false)]);
+    };
+    // Without a policy both are reached.
+    const open = await (await own.newContext()).newPage();
+    await open.goto(there);
+    assert.deepEqual(await open.evaluate(reach, there), [true, true]);
+    assert.deepEqual(asked.splice(0).sort(), ["/", "/fetched", "/x.png"]);
+
     const { tab, seen } = await opened(own);
+    assert.deepEqual(await tab.evaluate(reach, there), [false, false]);
     const tried = await tab.evaluate(async () => {
       const tries = {
         text: () => { document.body.innerHTML = "<p>x</p>"; },
@@ -236,18 +259,18 @@ const scenarios = {
       const script = document.createElement("script");
       script.append("globalThis.ran = true");
       try { document.body.append(script); } catch { /* as it must */ }
-      const image = new Image();
-      const loaded = new Promise((resolve) => { image.onload = () => resolve(true); image.onerror = () => resolve(false); });
-      image.src = "http://127.0.0.1:9/x.png";
-      const fetched = await fetch("http://127.0.0.1:9/").then(() => true, () => false);
-      return { failed, ran: globalThis.ran === true, loaded: await loaded, fetched };
+      return { failed, ran: globalThis.ran === true };
     });
-    assert.deepEqual(tried, { failed: ["text", "sheet"], ran: false, loaded: false, fetched: false });
-    assert(seen.complaints.some((told) => told.includes("Content Security Policy")), "nobody complained");
+    assert.deepEqual(tried, { failed: ["text", "sheet"], ran: false });
+    for (const directive of ["img-src", "connect-src", "TrustedHTML", "TrustedScript"]) {
+      assert(seen.complaints.some((told) => told.includes(directive)), `nobody complained of ${directive}: ${seen.complaints.join("; ")}`);
+    }
+    assert.deepEqual(asked, [], "something was asked for elsewhere");
     const { tab: form } = await opened(own);
     await form.evaluate(() => { const question = document.getElementById("question"); question.action = "/ask"; question.submit(); });
     await form.waitForTimeout(500);
     assert.equal(form.url(), page);
+    elsewhere.close();
     await own.close();
   },
 
@@ -280,6 +303,7 @@ const scenarios = {
       document.body.append(made);
     }), host);
     assert.equal(frame, "kept out");
+    assert.equal(tab.frames().length, 2);
     for (const child of tab.frames().slice(1)) assert(!(await child.content()).includes("consentd"), "shown in a frame");
 
     const rebound = await (await own.newContext()).newPage();
@@ -333,10 +357,73 @@ const scenarios = {
     await until("a denial", async () => (await text(tab, "#told")).startsWith("DENY LEDGER_BROKEN"));
     assert.deepEqual(await faults(tab), []);
     assert.deepEqual(seen.complaints, []);
-    // The sidecar ends: what is shown is no longer so.
+    await own.close();
+  },
+
+  // What is shown is no longer so: it answers with something else, then it ends, while it was ready.
+  async ended() {
+    const own = await browser();
+    const { tab } = await opened(own);
+    const sign = () => tab.locator("#ready path").getAttribute("d");
+    const tick = await sign();
+    assert.match(await text(tab, "#ready"), /^Ready/);
+    await tab.route("**/live*", (route) => route.fulfill({ status: 502, body: "a proxy" }));
+    await until("another answers", async () => /^The sidecar has answered with status 502 and no page since \d\d:\d\d:\d\d UTC;/.test(await text(tab, "#ready")));
+    assert.notEqual(await sign(), tick);
+    assert.equal(await tab.title(), "No page · consentd");
+    await tab.unroute("**/live*");
+    await until("it is ready again", async () => (await text(tab, "#ready")).startsWith("Ready"));
+    assert.equal(await sign(), tick);
+    const before = Date.now();
     process.kill(Number(more[1]), "SIGKILL");
     await until("nobody answers", async () => (await text(tab, "#ready")).startsWith("No answer from the sidecar since"));
+    const [, hours, minutes, seconds] = /since (\d\d):(\d\d):(\d\d) UTC;/.exec(await text(tab, "#ready"));
+    const since = Number(hours) * 3600 + Number(minutes) * 60 + Number(seconds);
+    const ago = (86_400 + Math.floor(before / 1000) % 86_400 - since) % 86_400;
+    assert(ago < 10, `${ago} s before it was killed`);
+    assert.notEqual(await sign(), tick, "the sign still says that it is ready");
+    assert.equal(await tab.locator("#ready").getAttribute("class"), "ready no");
+    assert.equal(await tab.title(), "No answer · consentd");
     assert.deepEqual(await faults(tab), []);
+    await own.close();
+  },
+
+  // An answer that comes late: to a question that was cleared away, and to a look at another range.
+  async late() {
+    const own = await browser();
+    const { tab } = await opened(own);
+    const held = [];
+    await tab.route("**/ask", (route) => { held.push(route); });
+    await tab.locator("#subject").fill(SUBJECT);
+    await tab.locator("#purpose").fill("newsletter");
+    await tab.locator("#channel").fill("email");
+    await tab.locator("button[value=ask]").press("Enter");
+    await until("it is asked", async () => held.length === 1);
+    await tab.locator("button[type=reset]").press("Enter");
+    const answered = tab.waitForResponse("**/ask");
+    await held[0].continue();
+    await (await answered).finished();
+    await tab.waitForTimeout(300);
+    assert.equal(await text(tab, "#told"), "");
+    assert.equal(await tab.locator("#shown").isVisible(), false);
+    assert.equal(await tab.locator("#subject").inputValue(), "");
+    await tab.unroute("**/ask");
+    await tab.locator("#subject").fill(SUBJECT);
+    await tab.locator("#purpose").fill("newsletter");
+    await tab.locator("#channel").fill("email");
+    await tab.locator("button[value=ask]").press("Enter");
+    await until("the next is answered", async () => (await text(tab, "#told")).startsWith("ALLOW CONSENT"));
+
+    const looks = [];
+    await tab.route("**/live*", (route) => (new URL(route.request().url()).search === "?range=minute" ? route.continue() : looks.push(route)));
+    await until("a look at ten minutes", async () => looks.length === 1);
+    await tab.locator("a[data-range]", { hasText: "Last minute" }).press("Enter");
+    await until("the last minute", async () => (await tab.locator("a[aria-current]").innerText()) === "Last minute");
+    // It was given up, so that nobody takes what it brings.
+    await looks[0].continue().catch(() => {});
+    const end = Date.now() + 1500;
+    while (Date.now() < end) assert.equal(await tab.locator("a[aria-current]").innerText(), "Last minute");
+    assert.equal(looks.length, 1);
     await own.close();
   },
 

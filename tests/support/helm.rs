@@ -72,6 +72,13 @@ impl Helm {
         self.render(chart, more).map(|text| objects(&text))
     }
 
+    /// The same, for a release of another name and the newest Kubernetes that it knows.
+    pub(crate) fn template_named(&mut self, release: &str, chart: &Path, file: &Path) -> Result<Vec<Value>, String> {
+        let arguments =
+            json!({"release_name": release, "chart": chart, "kube_version": "1.37.0", "values_files": [file]});
+        self.tool("helm_template", arguments).map(|text| objects(&text))
+    }
+
     fn render(&mut self, chart: &Path, mut more: Value) -> Result<String, String> {
         more["release_name"] = json!(RELEASE);
         more["chart"] = json!(chart);

@@ -128,7 +128,7 @@ impl Noted {
     }
 
     pub(crate) fn is_allow(&self) -> bool {
-        self.came.as_ref().is_ok_and(|(reason, _)| i32::from(*reason) < 100)
+        self.came.as_ref().is_ok_and(|(reason, _)| (1..100).contains(&i32::from(*reason)))
     }
 }
 
@@ -228,6 +228,13 @@ pub(crate) fn probe(home: &Home, path: &str) -> Option<u16> {
     Some(page(address, path).0)
 }
 
+/// How many events a sidecar has read of its ledger while it built its copy.
+pub(crate) fn replayed(home: &Home) -> usize {
+    let (_, metrics) = page(home.admin(), "/metrics");
+    let told = metrics.lines().find_map(|line| line.strip_prefix("consentd_replay_events_total "));
+    told.and_then(|told| told.parse().ok()).expect("a count")
+}
+
 /// The end of a pod: the app is told to stop and killed at the end of the grace period; then the sidecar is told, and killed
 /// when what is left of the period is over.
 pub(crate) async fn terminate(app: &mut App, sidecar: &mut Process, grace: Duration) -> Ended {
@@ -289,7 +296,7 @@ pub(crate) fn check_evidence_in(folder: &Path, has_keys: bool, book: &[Noted]) -
         if !has_keys {
             continue;
         }
-        let month = months.entry(id.month).or_insert_with(|| archive.month(id.month).expect("read").expect("a key"));
+        let month = months.entry(id.month).or_insert_with(|| archive.month(id.month).expect("a key"));
         assert_eq!(record.subject_tags, month.tag(&noted.subject), "{noted:?}");
     }
     book.iter().filter(|noted| noted.is_allow()).count()

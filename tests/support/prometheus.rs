@@ -13,8 +13,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::wanting::Want;
+
 /// How long the server may take for what it must do, on a machine that compiles meanwhile.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often somebody else may take the port that was free.
+const ATTEMPTS: usize = 5;
 
 /// Where a program of Prometheus is: on the path, or where `.ci/promtool` puts it.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
@@ -25,22 +29,16 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-/// promtool with these arguments must succeed. Says so, and gives `None`, where there is no promtool.
+/// promtool with these arguments must succeed. `None` where there is none, and that may be.
 pub(crate) fn promtool(arguments: &[&str], folder: &Path) -> Option<String> {
     let Some(promtool) = find("promtool") else {
-        leave_out("promtool");
+        Want::Prometheus.leave_out("there is no promtool; see .ci/promtool");
         return None;
     };
     let output = Command::new(promtool).args(arguments).current_dir(folder).output().expect("it runs");
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success(), "promtool {arguments:?}:\n{said}");
     Some(said)
-}
-
-/// Says that something was not tested. Not by a macro, whose output is only shown where a test fails: it is to be seen.
-pub(crate) fn leave_out(want: &str) {
-    let told = format!("alarms: a test was LEFT OUT, for want of {want}; see .ci/promtool\n");
-    std::io::stderr().write_all(told.as_bytes()).expect("told");
 }
 
 /// A server that scrapes one target each second, ended with the test.
@@ -51,12 +49,19 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts it with these rules. The target is the pod `a` of the namespace `shop`. `None` where there is no Prometheus.
+    /// Starts it with these rules. The target is the pod `a` of the namespace `shop`. `None` where there is no Prometheus, and
+    /// that may be.
     pub(crate) fn start(rules: &str, target: SocketAddr) -> Option<Self> {
         let Some(program) = find("prometheus") else {
-            leave_out("prometheus");
+            Want::Prometheus.leave_out("there is no prometheus; see .ci/promtool");
             return None;
         };
+        let started = (0..ATTEMPTS).find_map(|_| Self::try_start(&program, rules, target));
+        Some(started.expect("a port that nobody takes meanwhile"))
+    }
+
+    /// Nothing tells which port it took of its own choice, and another may take the one that was free: then it is `None`.
+    fn try_start(program: &Path, rules: &str, target: SocketAddr) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");
         let file = |name: &str| folder.path().join(name);
         fs::write(file("rules.yaml"), rules).expect("written");
@@ -65,10 +70,9 @@ impl Prometheus {
              rule_files: [rules.yaml]\n\
              scrape_configs:\n\
              - job_name: shop/consentd\n  static_configs:\n  - targets: ['{target}']\n    \
-             labels: {{namespace: shop, pod: a, container: consentd}}\n"
+             labels: {{namespace: shop, pod: a, container: consentd, consentd: sidecar}}\n"
         );
         fs::write(file("prometheus.yml"), config).expect("written");
-        // Nothing tells which port it took of its own choice.
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
         let log = fs::File::create(file("log")).expect("a log");
         let child = Command::new(program)
@@ -82,8 +86,15 @@ impl Prometheus {
             .spawn()
             .expect("it starts");
         let mut server = Self { child, address: free, folder };
-        server.until("it is ready", |server| server.get("/-/ready").map(|_| ()));
-        Some(server)
+        let is_ready = server.until("it is ready", |server| {
+            let is_taken = || server.log().contains("address already in use").then_some(false);
+            server.get("/-/ready").map(|_| true).or_else(is_taken)
+        });
+        is_ready.then_some(server)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).expect("a log")
     }
 
     /// A page, if it answers with 200. HTTP/1.0, so that nothing comes in chunks.
@@ -105,6 +116,13 @@ impl Prometheus {
         answer.pointer("/data/result").and_then(Value::as_array).expect("series").clone()
     }
 
+    /// The names of the alarms that fire. One that waits may be right to.
+    pub(crate) fn firing(&self) -> Vec<String> {
+        let is_firing = |alert: &&Value| alert.pointer("/state").is_some_and(|state| state == "firing");
+        let name = |alert: &Value| alert.pointer("/labels/alertname").and_then(Value::as_str).map(str::to_owned);
+        self.alerts().iter().filter(is_firing).filter_map(name).collect()
+    }
+
     /// The alarms that are pending or firing.
     pub(crate) fn alerts(&self) -> Vec<Value> {
         let page = self.get("/api/v1/alerts").expect("a page");
@@ -122,13 +140,13 @@ impl Prometheus {
     pub(crate) fn until<T>(&mut self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
+            // Before the look, which may see why.
+            let ended = self.child.try_wait().expect("a child");
             if let Some(found) = look(self) {
                 return found;
             }
-            let ended = self.child.try_wait().expect("a child");
-            let log = || fs::read_to_string(self.folder.path().join("log")).expect("a log");
-            assert!(ended.is_none(), "prometheus ended by itself:\n{}", log());
-            assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}; {:?}\n{}", self.alerts(), log());
+            assert!(ended.is_none(), "prometheus ended by itself:\n{}", self.log());
+            assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}; {:?}\n{}", self.alerts(), self.log());
             std::thread::sleep(Duration::from_millis(100));
         }
     }

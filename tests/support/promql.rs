@@ -8,6 +8,11 @@ const WORDS: [&str; 10] = ["and", "or", "unless", "offset", "bool", "group_left"
 /// What a list of labels follows.
 const GROUPINGS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 
+/// What makes one series of many. The last argument is what is aggregated.
+const AGGREGATIONS: [&str; 8] = ["sum", "max", "min", "avg", "count", "group", "topk", "bottomk"];
+/// Of those, what leaves series as they are.
+const CHOICES: [&str; 2] = ["topk", "bottomk"];
+
 /// One selector, or a metric without one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Selector {
@@ -69,6 +74,84 @@ impl Names {
     }
 }
 
+/// The labels that the series of an expression are told apart by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Those of the metric, but for these, of which it takes one value.
+    Own(Selector),
+    /// These: nothing else is left by an aggregation.
+    By(Vec<String>),
+}
+
+impl Left {
+    /// Of an expression whose operands, where there are two, keep the labels of the first, or of the other if that is a number
+    /// or if it says so (`group_right`).
+    pub(crate) fn of(expression: &str) -> Self {
+        let (first, rest) = operand(expression.trim());
+        if let Some((_, many)) = rest.split_once("group_right") {
+            return Self::of(many.trim_start().strip_prefix("()").expect("nothing is added"));
+        }
+        if first.trim().parse::<f64>().is_ok() {
+            return Self::of(rest.trim_start_matches(|c: char| !c.is_ascii_alphabetic() && c != '('));
+        }
+        let first = first.trim();
+        if let Some(inner) = first.strip_prefix('(') {
+            return Self::of(inner.strip_suffix(')').expect("a parenthesis ends"));
+        }
+        let (word, after) = identifier(first);
+        let after = after.trim_start();
+        if AGGREGATIONS.contains(&word) && !CHOICES.contains(&word) {
+            let list = after.strip_prefix("by").map(|list| list.trim_start().trim_start_matches('('));
+            let list = list.and_then(|list| Some(list.split_once(')')?.0)).unwrap_or_default();
+            return Self::By(list.split(',').map(|label| label.trim().to_owned()).filter(|l| !l.is_empty()).collect());
+        }
+        let Some(arguments) = after.strip_prefix('(') else {
+            let names = Names::of(first);
+            return Self::Own(names.selectors.into_iter().next().expect("a metric"));
+        };
+        let mut last = arguments.strip_suffix(')').expect("a call ends");
+        while let (_, Some(next)) = split_at_top(last, |rest| rest.starts_with(',')) {
+            last = next.strip_prefix(',').unwrap_or_default();
+        }
+        match Self::of(last) {
+            // A quantile takes the bounds away.
+            Self::By(labels) if word == "histogram_quantile" => {
+                Self::By(labels.into_iter().filter(|label| label != "le").collect())
+            }
+            left => left,
+        }
+    }
+}
+
+/// The first operand of an expression, and what follows it.
+fn operand(expression: &str) -> (&str, &str) {
+    let is_operator = |rest: &str| {
+        let is_word = ["and ", "or ", "unless "].iter().any(|word| rest.starts_with(word));
+        is_word || rest.starts_with(['+', '-', '*', '/', '<', '>', '=', '!'])
+    };
+    // An operator stands behind a space, which a part of a word or of a number does not.
+    let (first, rest) = split_at_top(expression, |rest| rest.strip_prefix(' ').is_some_and(is_operator));
+    (first, rest.unwrap_or_default())
+}
+
+/// Divides a text where something begins that stands in no parentheses and no quotes.
+fn split_at_top(text: &str, begins: impl Fn(&str) -> bool) -> (&str, Option<&str>) {
+    let (mut depth, mut is_quoted) = (0_usize, false);
+    for (place, character) in text.char_indices() {
+        let (before, rest) = text.split_at(place);
+        if depth == 0 && !is_quoted && begins(rest) {
+            return (before, Some(rest));
+        }
+        match character {
+            '"' => is_quoted = !is_quoted,
+            '(' | '[' | '{' if !is_quoted => depth += 1,
+            ')' | ']' | '}' if !is_quoted => depth -= 1,
+            _ => {}
+        }
+    }
+    (text, None)
+}
+
 /// A word, and what follows it.
 fn identifier(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':').unwrap_or(text.len());
@@ -117,4 +200,23 @@ fn names_are_told_from_the_language() {
     };
     let expected = [matcher("c", &["1"]), matcher("d", &["A", "B"]), matcher("e", &[])];
     assert_eq!(names.selectors.first().expect("one").matchers, expected);
+}
+
+#[test]
+fn what_is_left_of_labels_is_what_the_outermost_aggregation_leaves() {
+    for (expression, labels) in [
+        ("sum by (a, b) (rate(x{c=\"1\"}[5m]))", &["a", "b"][..]),
+        ("max by (a) (sum by (a, b) (x)) > 0", &["a"]),
+        ("sum(x)", &[]),
+        ("histogram_quantile(0.5, sum by (call, le) (rate(x[5m])))", &["call"]),
+        ("topk(50, sum by (a) (increase(x[1h])) > 0)", &["a"]),
+        ("sum by (a) (x) / on () group_left () sum(x)", &["a"]),
+        ("(sum by (a) (x{b=\"(\"}) - 1) * 2", &["a"]),
+    ] {
+        let wanted = Left::By(labels.iter().map(|label| (*label).to_owned()).collect());
+        assert_eq!(Left::of(expression), wanted, "{expression}");
+    }
+    for expression in ["x", "1 - x", "rate(x[5m])", "max by (a) (y) - on (a) group_right () x", "(x - time()) / y"] {
+        assert!(matches!(Left::of(expression), Left::Own(selector) if selector.metric == "x"), "{expression}");
+    }
 }

@@ -25,6 +25,45 @@ A list of the root, the Secret's name, and the names in the certificate.
 {{- end -}}
 {{- end -}}
 
+{{/*
+The certificate of this release's NATS servers and its authority, made by Helm, as JSON: `ca`, `caKey`, `ends` of the authority in
+seconds of Unix, `cert`, `key`, `renewAfter`. The authority is kept, other than that of the webhook: each server believes the others
+by it while they take a new certificate one by one, and so do copies of it in the namespaces of sidecars.
+A list of the root, the Secret of the authority as it is, and that of the certificate.
+*/}}
+{{- define "consentd.natsMade" -}}
+{{- $root := index . 0 -}}
+{{- $authority := default dict (index . 1) -}}
+{{- $secret := default dict (index . 2) -}}
+{{- $now := int64 (now | unixEpoch) -}}
+{{- $days := int64 $root.Values.certificates.days -}}
+{{- $name := include "consentd.natsTlsSecret" $root -}}
+{{- $names := include "consentd.natsNames" $root | fromJsonArray -}}
+{{- $held := default dict $authority.data -}}
+{{- $ends := int64 (default "0" (index (default dict (default dict $authority.metadata).annotations) "consentd.io/ends")) -}}
+{{- $ca := dict -}}
+{{- if and (index $held "tls.crt") (index $held "tls.key") (gt $ends (add $now 86400)) -}}
+{{- $ca = buildCustomCert (index $held "tls.crt") (index $held "tls.key") -}}
+{{- else -}}
+{{- $ca = genCAWithKey (printf "%s-ca" $name) (mul 10 $days | int) (genPrivateKey "ecdsa") -}}
+{{- $ends = add $now (mul 10 $days 86400) -}}
+{{- end -}}
+{{- $have := default dict $secret.data -}}
+{{- $notes := default dict (default dict $secret.metadata).annotations -}}
+{{- $renewAfter := int64 (default "0" (index $notes "consentd.io/renew-after")) -}}
+{{- $isOurs := eq (default "" (index $have "ca.crt")) (b64enc $ca.Cert) -}}
+{{- $sameNames := eq (default "" (index $notes "consentd.io/names")) (join "," $names) -}}
+{{- $made := dict "ca" $ca.Cert "caKey" $ca.Key "ends" (toString $ends) -}}
+{{- if and (index $have "tls.crt") (index $have "tls.key") $isOurs $sameNames (gt $renewAfter $now) -}}
+{{- merge $made (dict "cert" (index $have "tls.crt" | b64dec) "key" (index $have "tls.key" | b64dec) "renewAfter" (toString $renewAfter)) | toJson -}}
+{{- else -}}
+{{- /* None outlives its authority. */ -}}
+{{- $days = min $days (div (sub $ends $now) 86400) -}}
+{{- $signed := genSignedCertWithKey $name nil $names (int $days) $ca (genPrivateKey "ecdsa") -}}
+{{- merge $made (dict "cert" $signed.Cert "key" $signed.Key "renewAfter" (toString (add $now (div (mul $days 86400 2) 3)))) | toJson -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The Secret of a certificate made by Helm: a list of the root, the part, the Secret's name, the names, and the certificate. */}}
 {{- define "consentd.selfMadeSecret" -}}
 {{- $root := index . 0 -}}
@@ -88,6 +127,11 @@ spec:
 {{/* The Secret with the certificate of the NATS servers. */}}
 {{- define "consentd.natsTlsSecret" -}}
 {{- default (printf "%s-nats-tls" (include "consentd.fullname" .)) .Values.nats.tlsSecret -}}
+{{- end -}}
+
+{{/* The Secret with the authority of a NATS whose certificate Helm makes. No pod mounts it. */}}
+{{- define "consentd.natsAuthoritySecret" -}}
+{{- printf "%s-nats-ca" (include "consentd.fullname" .) -}}
 {{- end -}}
 
 {{/* The names of the NATS servers, as a JSON list. */}}

@@ -3,12 +3,12 @@
 {{- $wrong := list -}}
 {{- $values := .Values -}}
 {{- $isServer := include "consentd.isServer" . -}}
-{{- $ledger := default dict $values.config.ledger -}}
-{{- $server := default dict $values.config.server -}}
-{{- $evidence := default dict $values.config.evidence -}}
+{{- $ledger := include "consentd.on" $values.config.ledger | fromJson -}}
+{{- $server := include "consentd.on" $values.config.server | fromJson -}}
+{{- $evidence := include "consentd.on" $values.config.evidence | fromJson -}}
 {{- $ship := default "none" $evidence.ship -}}
-{{- $url := default "off" $ledger.url -}}
-{{- $hasUrl := ne $url "off" -}}
+{{- $url := default "" $ledger.url -}}
+{{- $hasUrl := ne $url "" -}}
 {{- $isFile := and (not $values.nats.enabled) (not $hasUrl) -}}
 {{- $persists := and (eq $values.mode "deployment") (or $values.volume.persistent $values.volume.existingClaim) -}}
 
@@ -64,7 +64,7 @@
 {{- $wrong = append $wrong "config.ledger.url speaks plain text beyond the node, and the ledger holds identifiers of people: use `tls://`, or set allow.plaintextLedger to true where something else encrypts." -}}
 {{- end -}}
 
-{{- $shipUrl := default "off" $evidence.ship_url -}}
+{{- $shipUrl := default "" $evidence.ship_url -}}
 {{- if and (contains "nats://" $shipUrl) (not (or $evidence.ship_tls_ca_file $evidence.ship_tls_cert_file)) (not $values.allow.plaintextLedger) -}}
 {{- $wrong = append $wrong "config.evidence.ship_url speaks plain text beyond the node: use `tls://`, or set allow.plaintextLedger to true where something else encrypts." -}}
 {{- end -}}
@@ -97,16 +97,46 @@
 {{- $where := ternary "a persistent volume (volume.persistent)" "a stream (config.evidence.ship `nats`)" (eq $values.mode "deployment") -}}
 {{- $wrong = append $wrong (printf "evidence would be lost with each pod: let it be kept by %s, or set allow.lostEvidence to true and be unable to prove the answers." $where) -}}
 {{- end -}}
-{{- if and (eq $ship "nats") $isFile (eq (default "off" $evidence.ship_url) "off") -}}
+{{- if and (eq $ship "nats") $isFile (eq $shipUrl "") -}}
 {{- $wrong = append $wrong "config.evidence.ship is `nats` and the ledger is on none: set config.evidence.ship_url, or config.evidence.ship to `none`." -}}
 {{- end -}}
 
-{{- /* Three files of the log, as consentd makes them ahead, and what waits. */ -}}
+{{- /* Three files of the log, as consentd makes them ahead, what waits, what is kept of what was shipped, and the local copy. */ -}}
 {{- $segments := mul 3 (include "consentd.bytes" (default "64MiB" $evidence.segment_bytes) | int64) -}}
 {{- $size := include "consentd.bytes" $values.volume.size | int64 -}}
 {{- $waits := ternary (include "consentd.bytes" (default (printf "%d" (div $size 2)) $evidence.max_unshipped_bytes) | int64) (int64 0) (eq $ship "nats") -}}
-{{- if lt $size (add $segments $waits | int64) -}}
-{{- $wrong = append $wrong (printf "volume.size `%v` does not hold the evidence, %d bytes: three times config.evidence.segment_bytes and config.evidence.max_unshipped_bytes. A volume that is full takes the pod with it." $values.volume.size (add $segments $waits)) -}}
+{{- $keepsAll := eq (default "" $evidence.max_shipped_bytes) "off" -}}
+{{- $kept := default (printf "%d" (div $size 4)) (ternary "0B" $evidence.max_shipped_bytes $keepsAll) -}}
+{{- $kept = ternary (include "consentd.bytes" $kept | int64) (int64 0) (eq $ship "nats") -}}
+{{- if and (eq $ship "nats") $keepsAll (not $persists) -}}
+{{- $wrong = append $wrong "config.evidence.max_shipped_bytes is `off`, and what was shipped would fill the volume, which takes the pod with it: give it a size, such as a quarter of volume.size." -}}
+{{- end -}}
+{{- $needed := add $segments $waits $kept | int64 -}}
+{{- if lt (sub $size (div $size 16) | int64) $needed -}}
+{{- $wrong = append $wrong (printf "volume.size `%v` does not hold the evidence, %d bytes, and a sixteenth of it for the local copy: three times config.evidence.segment_bytes, config.evidence.max_unshipped_bytes and config.evidence.max_shipped_bytes. A volume that is full takes the pod with it." $values.volume.size $needed) -}}
+{{- end -}}
+
+{{- /* What is asked for, and its limits. */ -}}
+{{- range $name, $resources := dict "resources" $values.resources "injector.resources" $values.injector.resources "nats.resources" $values.nats.resources -}}
+{{- range $kind, $limit := default dict $resources.limits -}}
+{{- $request := index (default dict $resources.requests) $kind -}}
+{{- if and $request (gt (include "consentd.thousandths" $request | float64) (include "consentd.thousandths" $limit | float64)) -}}
+{{- $wrong = append $wrong (printf "%s.requests.%s `%v` is more than its limit `%v`, and no cluster takes a pod that asks for more than it may have: lower the one or raise the other." $name $kind $request $limit) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Labels. */ -}}
+{{- $own := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/part-of" "app.kubernetes.io/managed-by" "helm.sh/chart" -}}
+{{- range $name, $labels := dict "commonLabels" $values.commonLabels "podLabels" $values.podLabels "podMonitor.labels" $values.podMonitor.labels "prometheusRule.labels" $values.prometheusRule.labels "dashboard.labels" $values.dashboard.labels -}}
+{{- range $key, $label := $labels -}}
+{{- if has $key $own -}}
+{{- $wrong = append $wrong (printf "%s has `%s`, which is the chart's own label, by which objects find each other: take it out." $name $key) -}}
+{{- end -}}
+{{- if and (ne $name "podLabels") (ne $name "commonLabels") (hasKey $values.commonLabels $key) -}}
+{{- $wrong = append $wrong (printf "%s has `%s`, which commonLabels has too: take it out of one of them." $name $key) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* Volumes. */ -}}

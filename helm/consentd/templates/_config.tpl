@@ -8,12 +8,25 @@
 {{- printf "%s://%s-nats.%s.svc:4222" (ternary "nats" "tls" .Values.allow.plaintextLedger) (include "consentd.fullname" .) .Release.Namespace -}}
 {{- end -}}
 
-{{/* An amount in bytes, spelt as Kubernetes does (`1Gi`) or as consentd does (`1GiB`). */}}
-{{- define "consentd.bytes" -}}
-{{- $text := kindIs "float64" . | ternary (printf "%.0f" (float64 .)) (toString .) | trimSuffix "B" -}}
+{{/* An amount in thousandths, spelt as Kubernetes does (`50m`, `1Gi`) or as consentd does (`1GiB`). */}}
+{{- define "consentd.thousandths" -}}
+{{- $text := kindIs "float64" . | ternary (printf "%.3f" (float64 .)) (toString .) | trimSuffix "B" -}}
 {{- $number := regexFind "^[0-9.]+" $text -}}
-{{- $factors := dict "" 1 "k" 1e3 "K" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 -}}
-{{- mulf (float64 $number) (float64 (default 1 (index $factors (trimPrefix $number $text)))) | int64 -}}
+{{- $factors := dict "m" 1 "" 1e3 "k" 1e6 "K" 1e6 "M" 1e9 "G" 1e12 "T" 1e15 "P" 1e18 "E" 1e21
+  "Ki" 1024e3 "Mi" 1048576e3 "Gi" 1073741824e3 "Ti" 1099511627776e3 "Pi" 1125899906842624e3 "Ei" 1152921504606846976e3 -}}
+{{- mulf (float64 $number) (float64 (index $factors (trimPrefix $number $text))) | printf "%.0f" -}}
+{{- end -}}
+
+{{/* An amount in bytes, spelt in either way. */}}
+{{- define "consentd.bytes" -}}
+{{- divf (include "consentd.thousandths" . | float64) 1000.0 | int64 -}}
+{{- end -}}
+
+{{/* A table of the configuration without what is switched off: a key that is `off` is as if it were not there. */}}
+{{- define "consentd.on" -}}
+{{- $on := dict -}}
+{{- range $key, $value := . }}{{ if ne (toString $value) "off" }}{{ $_ := set $on $key $value }}{{ end }}{{ end -}}
+{{- toJson $on -}}
 {{- end -}}
 
 {{/* A span of time as consentd spells it (`1m30s`), in whole seconds, rounded up. */}}
@@ -36,13 +49,20 @@
 {{- if not .Values.allow.plaintextLedger -}}{{- $_ := set $ledger "tls_ca_file" "/etc/consentd/keys/nats-ca.crt" -}}{{- end -}}
 {{- if not .Values.nats.anonymous -}}{{- $_ := set $ledger "creds_file" "/etc/consentd/keys/nats.creds" -}}{{- end -}}
 {{- end -}}
-{{- if and $ledger.url (ne $ledger.url "off") -}}
+{{- $on := include "consentd.on" $ledger | fromJson -}}
+{{- if $on.url -}}
 {{- $_ := set $ledger "kind" "nats" -}}
-{{- if and .Values.keys.secret (not (hasKey $ledger "subject_key_file")) -}}
+{{- if and .Values.keys.secret (not $on.subject_key_file) -}}
 {{- $_ := set $ledger "subject_key_file" "/etc/consentd/keys/subject.key" -}}
 {{- end -}}
 {{- end -}}
 {{- $_ := set $config "ledger" $ledger -}}
+{{- $evidence := deepCopy (default dict $config.evidence) -}}
+{{- if and (eq (default "none" $evidence.ship) "nats") .Values.keys.secret (not (hasKey $evidence "key_file")) -}}
+{{- /* A random key would go with the pod's volume, and nobody could be found in what it shipped. */ -}}
+{{- $_ := set $evidence "key_file" "/etc/consentd/keys/evidence.key" -}}
+{{- end -}}
+{{- $_ := set $config "evidence" $evidence -}}
 {{- if include "consentd.isServer" . -}}
 {{- $server := deepCopy (default dict $config.server) -}}
 {{- $_ := set $server "tcp" (include "consentd.listen" (list . 7311)) -}}
@@ -59,16 +79,17 @@
 {{- $_ := set $admin "plaintext" true -}}
 {{- $_ := set $config "admin" $admin -}}
 {{- $_ := set $config "data_dir" "/var/lib/consentd" -}}
-{{- $evidence := deepCopy (default dict $config.evidence) -}}
 {{- if and (eq (default "none" $evidence.ship) "nats") (not (hasKey $evidence "max_unshipped_bytes")) -}}
 {{- /* The default may be more than the volume holds, and a volume that is full takes the pod with it. */ -}}
 {{- $_ := set $evidence "max_unshipped_bytes" (printf "%dB" (div (include "consentd.bytes" .Values.volume.size | int64) 2)) -}}
+{{- end -}}
+{{- if and (eq (default "none" $evidence.ship) "nats") (not (hasKey $evidence "max_shipped_bytes")) -}}
+{{- $_ := set $evidence "max_shipped_bytes" (printf "%dB" (div (include "consentd.bytes" .Values.volume.size | int64) 4)) -}}
 {{- end -}}
 {{- if and (eq (default "none" $evidence.ship) "nats") (not (hasKey $evidence "ship_wait")) -}}
 {{- /* What has not left then may go with the pod's volume. */ -}}
 {{- $_ := set $evidence "ship_wait" "20s" -}}
 {{- end -}}
-{{- $_ := set $config "evidence" $evidence -}}
 {{- end -}}
 {{- toJson $config -}}
 {{- end -}}

@@ -1,12 +1,15 @@
-{{/* The name that objects bear, at most 48 bytes, so that there is room for what follows it. */}}
+{{/*
+The name that objects bear, at most 45 bytes. Of 63, which a label has, a Job's name takes 18 more (`-ledger-` and ten digits), and
+the revision of a StatefulSet `-nats` and 11 more.
+*/}}
 {{- define "consentd.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 48 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 45 | trimSuffix "-" -}}
 {{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 48 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 45 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 48 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 45 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 

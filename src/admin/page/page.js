@@ -31,23 +31,33 @@
 
   let timer = 0;
   let lastSeen = new Date();
-  const away = () => {
+  let pending = null;
+  const CROSS = "M5 5l14 14M19 5L5 19";
+  const away = (what, title) => {
     const ready = byId("ready");
     ready.className = "ready no";
-    const told = `No answer from the sidecar since ${lastSeen.toLocaleTimeString()}; what is shown here is as of then`;
+    ready.querySelector("path").setAttribute("d", CROSS);
+    const since = lastSeen.toISOString().slice(11, 19);
+    const told = `${what} since ${since} UTC; what is shown here is as of then`;
     if (ready.lastElementChild.textContent !== told) ready.lastElementChild.textContent = told;
-    document.title = "No answer · consentd";
+    document.title = `${title} · consentd`;
   };
+  const silent = () => away("No answer from the sidecar", "No answer");
   const poll = () => {
     clearTimeout(timer);
     if (document.hidden) return;
+    const earlier = pending;
     const request = new XMLHttpRequest();
+    pending = request;
+    // What it was to bring may be of another range than is shown now.
+    if (earlier) earlier.abort();
     request.open("GET", `live${location.search}`);
     request.responseType = "document";
     request.timeout = PATIENCE_MS;
     request.onload = () => {
-      const page = request.status === 200 ? request.responseXML : null;
-      if (!page) return away();
+      if (request.status !== 200) return away(`The sidecar has answered with status ${request.status} and no page`, "No page");
+      const page = request.responseXML;
+      if (!page) return away("The sidecar has answered with what is no page", "No page");
       for (const part of page.querySelectorAll("[data-live]")) {
         const have = byId(part.id);
         if (have) morph(have, part);
@@ -55,9 +65,11 @@
       document.title = page.title;
       lastSeen = new Date();
     };
-    request.onerror = away;
-    request.ontimeout = away;
+    request.onerror = silent;
+    request.ontimeout = silent;
     request.onloadend = () => {
+      if (pending !== request) return;
+      pending = null;
       clearTimeout(timer);
       timer = setTimeout(poll, POLL_MS);
     };
@@ -225,13 +237,21 @@
     return what === "explain" ? { question, evidenceId: value("evidenceId") } : { question };
   };
   let asking = false;
+  // Which question is the last: the answer to one that was cleared away meanwhile is nobody's any more.
+  let number = 0;
+  const ask = (is) => {
+    asking = is;
+    for (const button of form.querySelectorAll("button[type=submit]")) {
+      if (is) button.setAttribute("aria-disabled", "true");
+      else button.removeAttribute("aria-disabled");
+    }
+  };
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (asking) return;
-    asking = true;
+    const own = ++number;
+    ask(true);
     const what = event.submitter ? event.submitter.value : "ask";
-    const buttons = form.querySelectorAll("button");
-    buttons.forEach((button) => button.setAttribute("aria-disabled", "true"));
     form.querySelectorAll("[aria-invalid]").forEach((field) => field.removeAttribute("aria-invalid"));
     // The same words twice are told twice.
     told.textContent = "";
@@ -246,16 +266,19 @@
         referrerPolicy: "no-referrer",
       });
       const body = await response.json();
+      if (own !== number) return;
       if (response.ok) show(what, body);
       else fail(body.error || `the sidecar said ${response.status}`);
     } catch {
+      if (own !== number) return;
       fail("the sidecar could not be reached, or what it said could not be read");
     }
-    buttons.forEach((button) => button.removeAttribute("aria-disabled"));
-    asking = false;
+    ask(false);
     poll();
   });
   const clear = () => {
+    number += 1;
+    ask(false);
     told.className = "told";
     told.textContent = "";
     shown.replaceChildren();

@@ -19,7 +19,7 @@ use crate::zones;
 /// Decides an earlier answer again, and the same question as of now.
 pub(super) async fn explain(args: &Args, dir: &Path, subject: &Subject) -> Result<v1::ExplainResponse, Failure> {
     let Some(id) = args.evidence else { return Err(Failure::new("which answer? give `--evidence ID`")) };
-    let place = Place { dir: dir.to_owned(), keys: args.keys.clone(), without_key: true };
+    let place = Place { dir: dir.to_owned(), keys: args.keys.places(), without_key: true };
     let Found { recorded, is_proved } = explain::find(&place, id, subject.expose(), |_, _| true)?;
     let history = match args.place().place()? {
         LedgerPlace::File(path) => History::of_file(path),

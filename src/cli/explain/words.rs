@@ -166,9 +166,9 @@ pub(super) const fn remark(language: Language, kind: ReplayRemarkKind) -> &'stat
         ),
         ReplayRemarkKind::SubjectUnproved => language.of(
             "the key of the month is not here, so that nobody can tell whether the evidence is about the subject; give the \
-             sidecar's evidence folder with --keys",
+             sidecar's evidence folder with --keys, or the secret that sidecars share with --key-file",
             "ayın anahtarı burada olmadığından kanıtın bu ilgili kişiye ait olup olmadığı söylenemez; yardımcı servisin \
-             kanıt klasörünü --keys ile verin",
+             kanıt klasörünü --keys ile ya da servislerin ortak sırrını --key-file ile verin",
         ),
         ReplayRemarkKind::Unspecified => {
             language.of("a remark that this version does not know", "bu sürümün bilmediği bir not")

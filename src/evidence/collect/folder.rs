@@ -15,7 +15,7 @@ use crate::evidence::batch::Incoming;
 use crate::evidence::checkpoint::origin;
 use crate::evidence::files::{At, Cause, Layout, make_dir, replace};
 use crate::evidence::id::{Instance, YearMonth};
-use crate::evidence::keys;
+use crate::evidence::keys::{self, Salt};
 
 /// The folder, locked.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ struct Log {
     layout: Layout,
     public: [u8; 32],
     months: BTreeMap<YearMonth, Month>,
+    /// The salts that were seen since the folder was opened.
+    salts: BTreeMap<YearMonth, Salt>,
 }
 
 impl Folder {
@@ -142,6 +144,12 @@ impl Folder {
             let why = "it names another public key than the one that is trusted";
             return self.set_aside(sequence, &batch.payload(), &refused(why));
         }
+        if let Some(note) = &batch.salt
+            && let Some(why) = self.take_salt(instance, month, note)?
+        {
+            // Its records hold all the same: the chain proves them.
+            self.set_aside(sequence, &batch.payload(), &refused(&why))?;
+        }
         let held = self.month(instance, month)?;
         if let Some(note) = &batch.checkpoint
             && let Some(why) = held.sign(note)?
@@ -164,6 +172,34 @@ impl Folder {
             }
         }
         Ok(())
+    }
+
+    /// Keeps the salt of a month's key; gives why it is none.
+    fn take_salt(&mut self, instance: Instance, month: YearMonth, note: &str) -> Result<Option<String>, Cause> {
+        let Some(log) = self.instances.get_mut(&instance) else { return Ok(None) };
+        if log.salts.get(&month).is_some_and(|known| known.note() == note) {
+            return Ok(None);
+        }
+        let Some(salt) = Salt::read(note, instance, month, &log.public) else {
+            return Ok(Some("the salt that it brings is not signed by the key that is trusted".to_owned()));
+        };
+        match Salt::load(&log.layout, instance, month, &log.public)? {
+            Some(kept) if kept != salt => {
+                let name = origin(instance, month);
+                // Once for all messages that bring it.
+                self.note(&format!(
+                    "{name} has two salts; the first is kept, and who was asked about under the second cannot be found"
+                ))?;
+            }
+            Some(_) => {
+                log.salts.insert(month, salt);
+            }
+            None => {
+                salt.store(&log.layout)?;
+                log.salts.insert(month, salt);
+            }
+        }
+        Ok(None)
     }
 
     /// Whether a month continues the one before it, where both are whole.
@@ -224,7 +260,7 @@ impl Folder {
         for month in layout.months()? {
             months.insert(month, Month::open(&layout, instance, month, public)?);
         }
-        self.instances.insert(instance, Log { layout, public, months });
+        self.instances.insert(instance, Log { layout, public, months, salts: BTreeMap::new() });
         Ok(())
     }
 

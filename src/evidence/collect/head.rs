@@ -120,7 +120,7 @@ impl Tree {
     }
 
     fn extend(&mut self, size: u64) -> Result<(), Cause> {
-        let mut entries = Entries::new(&self.layout, self.month);
+        let mut entries = Entries::new(&self.layout, self.month, None);
         while self.edge.size() < size {
             let leaf = match self.leaves.pop_front() {
                 Some(leaf) => Some(leaf),

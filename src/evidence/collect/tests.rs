@@ -15,11 +15,14 @@ use super::place::ReadUpTo;
 use super::*;
 use crate::evidence::batch::{Place, Sender};
 use crate::evidence::checkpoint::{Checkpoint, origin};
+use crate::evidence::files::Layout;
 use crate::evidence::format::{CHAIN_START, chain_after};
 use crate::evidence::id::{Instance, YearMonth};
+use crate::evidence::keys::{Salt, SharedSecret};
 use crate::evidence::merkle::leaf_hash;
 use crate::evidence::tests::encoded;
 use crate::evidence::tiles::Levels;
+use crate::evidence::tree::Signer;
 use crate::evidence::{Archive, Cause};
 use crate::proto::v1::EvidenceRecords;
 
@@ -45,6 +48,8 @@ struct Source {
     month: YearMonth,
     records: Vec<Vec<u8>>,
     chains: Vec<[u8; 32]>,
+    /// What its messages bring as the salt.
+    salt: String,
 }
 
 impl Source {
@@ -58,7 +63,7 @@ impl Source {
             chains.push(chain_after(chains.last().expect("a chain"), record));
         }
         let month = "2026-11".parse().expect("a month");
-        Self { sender: Sender { instance, public }, pair, month, records, chains }
+        Self { sender: Sender { instance, public }, pair, month, records, chains, salt: String::new() }
     }
 
     fn place(&self, index: u64) -> Place {
@@ -69,8 +74,10 @@ impl Source {
         let range = usize::try_from(from).expect("small")..usize::try_from(to).expect("small");
         let records = EvidenceRecords { records: self.records[range].to_vec() };
         let (from, to) = (self.place(from), self.place(to));
-        let mut sent =
-            self.sender.records(&from, to.index - from.index, &to.chain, &records, 1 << 20).expect("compressed");
+        let mut sent = self
+            .sender
+            .records(&from, to.index - from.index, &to.chain, &records, &self.salt, 1 << 20)
+            .expect("compressed");
         sent.remove(0).payload
     }
 
@@ -81,7 +88,7 @@ impl Source {
         }
         let head = Checkpoint { size, root: levels.root() };
         let note = head.sign(&origin(self.sender.instance, self.month), &self.pair, &self.sender.public);
-        self.sender.checkpoint(&self.place(size), &note, size, &head.root).payload
+        self.sender.checkpoint(&self.place(size), &note, size, &head.root, &self.salt).payload
     }
 
     /// The payloads that were collected.
@@ -268,4 +275,46 @@ fn a_key_that_was_given_is_the_one_that_is_trusted() {
     let collected = folder.collected();
     assert_eq!(collected.added, 0);
     assert!(collected.problems[0].contains("another public key than the one that is trusted"), "{collected:?}");
+}
+
+/// A salt that is signed by a key, made of so many.
+fn salt(source: &Source, seed: u8, byte: u8) -> String {
+    let signer = Signer::new(Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).expect("a key"));
+    let secret = SharedSecret::of([1; 32]);
+    let made = Salt::make(source.sender.instance, source.month, [byte; 32], &secret, &signer).expect("made");
+    made.0.note().to_owned()
+}
+
+#[test]
+fn the_first_salt_is_kept_and_a_forged_or_second_one_is_named() {
+    let mut source = Source::new();
+    let dir = TempDir::new().expect("a folder");
+    let kept = Layout::new(&dir.path().join("0123456789abcdef")).salt(source.month);
+    let mut folder = Folder::open(dir.path(), None).expect("opened");
+    // Signed by a stranger: its records hold, for the chain proves them.
+    source.salt = salt(&source, 8, 1);
+    folder.take(1, &source.batch(0, 100)).expect("taken");
+    assert!(!kept.exists());
+    assert!(dir.path().join("set-aside/1.message").exists());
+    let right = salt(&source, 7, 2);
+    source.salt.clone_from(&right);
+    folder.take(2, &source.batch(100, 200)).expect("taken");
+    folder.take(3, &source.batch(200, 300)).expect("taken");
+    assert_eq!(fs::read_to_string(&kept).expect("kept"), right);
+    drop(folder);
+    // Also when it is not remembered.
+    let mut folder = Folder::open(dir.path(), None).expect("opened");
+    source.salt = salt(&source, 7, 3);
+    folder.take(4, &source.batch(300, 400)).expect("taken");
+    folder.take(5, &source.batch(400, RECORDS)).expect("taken");
+    folder.take(6, &source.head(RECORDS)).expect("taken");
+    let collected = folder.collected();
+    let told = collected.problems.join("\n");
+    assert_eq!(collected.problems.len(), 2, "{told}");
+    assert!(collected.problems[0].contains("the salt that it brings is not signed by the key"), "{told}");
+    assert!(collected.problems[1].contains("has two salts; the first is kept"), "{told}");
+    assert_eq!((collected.origins[0].records, collected.origins[0].signed), (RECORDS, RECORDS), "no record is lost");
+    assert_eq!(fs::read_to_string(&kept).expect("kept"), right);
+    drop(folder);
+    source.assert_verifies(dir.path());
 }

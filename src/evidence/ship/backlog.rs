@@ -133,8 +133,10 @@ fn find(layout: &Layout, instance: Instance, place: &Place) -> Result<Option<Ope
     }
     let rewound =
         |what: String| Problem::Rewound(format!("{} records of {} were shipped, and {what}", place.index, place.month));
-    // The record before decides, so that the end of a full segment is a place too.
-    let Some(segment) = segments.into_iter().rev().find(|segment| segment.first < place.index.max(1)) else {
+    // The record before decides, so that the end of a full segment is a place too; unless it was removed.
+    let is_before = |segment: &SegmentPath| segment.first < place.index.max(1);
+    let found = segments.iter().rev().find(|segment| is_before(segment)).or(segments.first());
+    let Some(segment) = found.filter(|segment| segment.first <= place.index).cloned() else {
         return Err(rewound("the log does not hold those before any more".to_owned()));
     };
     let path = segment.path.clone();
@@ -155,9 +157,9 @@ fn find(layout: &Layout, instance: Instance, place: &Place) -> Result<Option<Ope
     Ok(Some(Open { segment, window, offset: stop.offset }))
 }
 
-/// Whether the log holds the records before a place, and holds those; nothing is said of a month that was removed.
+/// Whether the log holds the records before a place, and holds those; nothing is said of what was removed.
 pub(super) fn holds(layout: &Layout, instance: Instance, place: &Place) -> Result<(), Problem> {
-    if layout.months()?.first().is_some_and(|first| place.month < *first) {
+    if first_place(layout, instance)?.is_some_and(|first| (place.month, place.index) < (first.month, first.index)) {
         return Ok(());
     }
     if layout.segments(place.month)?.is_empty() && place.index > 0 {

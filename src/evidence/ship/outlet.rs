@@ -21,6 +21,11 @@ pub(in crate::evidence) struct Outlet {
     /// When the oldest record that waits was answered, in milliseconds since 1970; `NOBODY` where none does.
     oldest_ms: AtomicI64,
     trouble: Mutex<Option<String>>,
+    /// Bytes that the stream has and that are kept here; 0 where there is no bound on them.
+    kept: AtomicU64,
+    kept_max: Option<u64>,
+    /// Why nothing could be removed when that was tried last.
+    unremoved: Mutex<Option<String>>,
 }
 
 const NOBODY: i64 = i64::MIN;
@@ -32,6 +37,11 @@ pub struct Shipping {
     pub unshipped_bytes: u64,
     /// How many of them there may be.
     pub unshipped_bytes_max: u64,
+    /// Bytes of evidence that the central stream has and that are kept here, the tree's included; nothing where there is no
+    /// bound on them.
+    pub shipped_bytes: Option<u64>,
+    /// How many of them are kept.
+    pub shipped_bytes_max: Option<u64>,
     /// Records that the central stream has acknowledged.
     pub records: u64,
     /// Bytes of messages that it has acknowledged.
@@ -45,7 +55,7 @@ pub struct Shipping {
 }
 
 impl Outlet {
-    pub(super) fn new(bytes_max: u64, before: u64) -> Self {
+    pub(super) fn new(bytes_max: u64, before: u64, kept_max: Option<u64>) -> Self {
         Self {
             bytes_max,
             before,
@@ -56,7 +66,24 @@ impl Outlet {
             sent_bytes: AtomicU64::new(0),
             oldest_ms: AtomicI64::new(NOBODY),
             trouble: Mutex::new(None),
+            kept: AtomicU64::new(0),
+            kept_max,
+            unremoved: Mutex::new(None),
         }
+    }
+
+    /// Notes how many bytes are kept here that the stream has.
+    pub(super) fn set_kept(&self, bytes: u64) {
+        self.kept.store(bytes, Ordering::Relaxed);
+        self.unremoved.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Notes why nothing can be removed; says whether that is new.
+    pub(super) fn cannot_remove(&self, why: &str) -> bool {
+        let mut unremoved = self.unremoved.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = unremoved.as_deref() != Some(why);
+        *unremoved = Some(why.to_owned());
+        is_new
     }
 
     /// Whether a record may be appended to a log that has written so many bytes since it was opened. Cheap, and never
@@ -160,6 +187,8 @@ impl Outlet {
         Shipping {
             unshipped_bytes,
             unshipped_bytes_max: self.bytes_max,
+            shipped_bytes: self.kept_max.map(|_| self.kept.load(Ordering::Relaxed)),
+            shipped_bytes_max: self.kept_max,
             records: self.records.load(Ordering::Relaxed),
             sent_bytes: self.sent_bytes.load(Ordering::Relaxed),
             oldest,
@@ -175,7 +204,7 @@ mod tests {
 
     #[test]
     fn it_closes_at_the_bound_and_opens_below_it() {
-        let outlet = Outlet::new(1000, 200);
+        let outlet = Outlet::new(1000, 200, None);
         assert!(outlet.admits(799));
         assert!(!outlet.admits(800), "1000 bytes wait");
         let shown = outlet.shown(800, Time::from_unix_millis(0));
@@ -191,7 +220,7 @@ mod tests {
 
     #[test]
     fn it_opens_again_also_where_the_last_acknowledgement_came_before_it_closed() {
-        let outlet = Outlet::new(1000, 1000);
+        let outlet = Outlet::new(1000, 1000, None);
         outlet.acknowledge(1, 1000, 10, 0);
         // As one leaves it that had looked before that.
         outlet.full.store(true, Ordering::Relaxed);
@@ -201,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_fault_lasts() {
-        let outlet = Outlet::new(1000, 0);
+        let outlet = Outlet::new(1000, 0, None);
         outlet.set_fault("it was rewound".to_owned());
         assert!(!outlet.admits(0));
         outlet.acknowledge(1, 0, 0, 0);
@@ -211,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_age_of_the_oldest_is_told() {
-        let outlet = Outlet::new(1000, 0);
+        let outlet = Outlet::new(1000, 0, None);
         assert_eq!(outlet.shown(0, Time::from_unix_millis(5000)).oldest, Duration::ZERO);
         outlet.waits_since(Some(2000));
         assert_eq!(outlet.shown(0, Time::from_unix_millis(5000)).oldest, Duration::from_secs(3));

@@ -12,7 +12,7 @@ use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::{Client, HeaderMap, jetstream};
 use tokio::sync::watch;
 
-use super::backlog::{self, Backlog, Problem, Until};
+use super::backlog::{self, Backlog, Batch, Problem, Until};
 use super::cursor::Cursor;
 use super::{Config, Departure, Outlet};
 use crate::evidence::batch::{Incoming, Outgoing, Place, Sender, subject};
@@ -20,6 +20,7 @@ use crate::evidence::central;
 use crate::evidence::checkpoint::{Checkpoint, origin};
 use crate::evidence::files::{At, Cause, read_small};
 use crate::evidence::id::YearMonth;
+use crate::evidence::keys::Salt;
 use crate::evidence::log::{ABANDONED, Core, SIGNED, Shared};
 use crate::nats::{self, with_causes};
 
@@ -32,8 +33,11 @@ const STORE_INTERVAL: Duration = Duration::from_secs(1);
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// How often it looks whether the process ends.
 const END_INTERVAL: Duration = Duration::from_millis(50);
-/// How often it looks whether somebody else publishes under its name, and whether a month may be removed.
+/// How often it looks whether the stream is still the same, whether somebody else publishes under its name, and whether a
+/// month may be removed.
 const PATROL_INTERVAL: Duration = Duration::from_secs(30);
+/// How often it looks whether there is more than may be kept: 20,000 answers a second are 4 MB within it.
+const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 /// The pauses between attempts, doubling.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -111,6 +115,7 @@ pub(in crate::evidence) fn run(shared: &Shared, departure: Departure) {
         config,
         outlet: &outlet,
         sender: Sender { instance: core.instance, public: *core.signer.public() },
+        salted: None,
         acknowledged: backlog.place(),
         stored: None,
         stored_at: Instant::now(),
@@ -119,7 +124,10 @@ pub(in crate::evidence) fn run(shared: &Shared, departure: Departure) {
         heads: BTreeMap::new(),
         ends: VecDeque::new(),
         stream_made,
+        sequence: 0,
+        again_until: None,
         patrolled_at: Instant::now(),
+        trimmed_at: Instant::now(),
         progress: shared.poison.progress.subscribe(),
     };
     runtime.block_on(shipper.run());
@@ -132,6 +140,8 @@ struct Shipper<'a> {
     outlet: &'a Outlet,
     sender: Sender,
     backlog: Backlog,
+    /// The month whose salt a batch of this session has brought.
+    salted: Option<YearMonth>,
     acknowledged: Place,
     stored: Option<Cursor>,
     stored_at: Instant,
@@ -141,7 +151,13 @@ struct Shipper<'a> {
     /// Where our own latest messages ended.
     ends: VecDeque<Place>,
     stream_made: i128,
+    /// Of the last message that the stream took in this session. It only grows, unless the stream is another one.
+    sequence: u64,
+    /// What is before this was acknowledged by a stream that is no more, and is shipped again without being counted as
+    /// what waits.
+    again_until: Option<Place>,
     patrolled_at: Instant,
+    trimmed_at: Instant,
     progress: watch::Receiver<u64>,
 }
 
@@ -187,6 +203,8 @@ impl Shipper<'_> {
     /// Ships until something fails or the process ends.
     async fn session(&mut self, client: &mut Option<Client>) -> Result<std::convert::Infallible, Halt> {
         self.backlog.go_to(self.acknowledged);
+        self.salted = None;
+        self.sequence = 0;
         self.look_at_oldest()?;
         let client = if let Some(client) = client {
             client
@@ -216,7 +234,13 @@ impl Shipper<'_> {
                 self.store()?;
                 self.ship_heads(&context).await?;
             }
+            if self.trimmed_at.elapsed() >= TRIM_INTERVAL {
+                self.trim()?;
+            }
             if self.patrolled_at.elapsed() >= PATROL_INTERVAL {
+                if self.stream_made(&context).await? != self.stream_made {
+                    return Err(made_anew());
+                }
                 self.patrol(&stream).await?;
             }
         }
@@ -239,7 +263,8 @@ impl Shipper<'_> {
         let message_bytes_max = context.client().server_info().max_payload;
         while self.flights.len() < IN_FLIGHT_MAX {
             let month = self.backlog.place().month;
-            let Some(batch) = self.backlog.next(self.until(month)?)? else {
+            let (until, is_again) = self.until_counted(self.until(month)?);
+            let Some(batch) = self.backlog.next(until)? else {
                 // A month that was come to the end of is followed by the next one.
                 if self.backlog.place().month != month {
                     continue;
@@ -247,9 +272,13 @@ impl Shipper<'_> {
                 break;
             };
             let count = batch.end.index - batch.from.index;
-            let messages =
-                self.sender.records(&batch.from, count, &batch.end.chain, &batch.records, message_bytes_max)?;
-            let cargo = Cargo::Records { count, end: batch.end, log_bytes: batch.log_bytes };
+            // Once is enough, and every signed head brings it too: in each batch it would be half of a small one.
+            let salt = if self.salted == Some(batch.from.month) { String::new() } else { self.salt(batch.from.month)? };
+            self.salted = Some(batch.from.month);
+            let Batch { from, end, records, .. } = &batch;
+            let messages = self.sender.records(from, count, &end.chain, records, &salt, message_bytes_max)?;
+            let log_bytes = if is_again { 0 } else { batch.log_bytes };
+            let cargo = Cargo::Records { count, end: batch.end, log_bytes };
             self.publish(context, messages, cargo, batch.oldest_ms).await?;
         }
         self.outlet.waits_since(self.flights.iter().find_map(|flight| flight.oldest_ms));
@@ -280,7 +309,12 @@ impl Shipper<'_> {
     /// Takes note of an acknowledgement of the oldest flight.
     fn landed(&mut self, acked: Option<Result<PublishAck, PublishError>>) -> Result<(), Halt> {
         match acked {
-            Some(Ok(ack)) if ack.stream == self.config.stream => return Ok(()),
+            // Of what the server drops it says where it is already.
+            Some(Ok(ack)) if ack.stream == self.config.stream && ack.duplicate => return Ok(()),
+            Some(Ok(ack)) if ack.stream == self.config.stream => {
+                let before = std::mem::replace(&mut self.sequence, ack.sequence);
+                return if ack.sequence > before { Ok(()) } else { Err(made_anew()) };
+            }
             Some(Ok(ack)) => {
                 let why =
                     format!("evidence was taken by the stream `{}` instead of `{}`", ack.stream, self.config.stream);
@@ -333,7 +367,7 @@ impl Shipper<'_> {
             } else {
                 Place { month, index: head.size, chain: [0; 32] }
             };
-            let message = self.sender.checkpoint(&sent, &note, head.size, &head.root);
+            let message = self.sender.checkpoint(&sent, &note, head.size, &head.root, &self.salt(month)?);
             self.publish(context, vec![message], Cargo::Head { month, head }, None).await?;
         }
         Ok(())
@@ -350,6 +384,12 @@ impl Shipper<'_> {
         let sent =
             month < self.acknowledged.month || month == self.acknowledged.month && head.size <= self.acknowledged.index;
         Ok((sent && self.heads.get(&month) != Some(&head)).then_some((note, head)))
+    }
+
+    /// The salt of a month's key, which goes with its evidence; empty where the key is the month's own, or was destroyed.
+    fn salt(&self, month: YearMonth) -> Result<String, Cause> {
+        let salt = Salt::load(&self.shared.layout, self.sender.instance, month, &self.sender.public)?;
+        Ok(salt.map_or_else(String::new, |salt| salt.note().to_owned()))
     }
 
     /// How far a month may be shipped: what is on the device.
@@ -371,8 +411,53 @@ impl Shipper<'_> {
         Ok(Until::Index(0))
     }
 
-    /// The stream, if it keeps what it acknowledges. Says so if it is another one than before.
+    /// The same up to where what is shipped again ends; says whether the next record is of that.
+    fn until_counted(&self, until: Until) -> (Until, bool) {
+        let place = self.backlog.place();
+        let again = self.again_until.filter(|again| (place.month, place.index) < (again.month, again.index));
+        let Some(again) = again else { return (until, false) };
+        let until = match until {
+            Until::Index(index) if place.month == again.month => Until::Index(index.min(again.index)),
+            Until::End if place.month == again.month => Until::Index(again.index),
+            until => until,
+        };
+        (until, true)
+    }
+
+    /// Goes back to the first record that is kept: the stream has nothing of what an earlier one acknowledged, and nothing
+    /// may be removed here on that one's word.
+    fn begin_again(&mut self) -> Result<(), Cause> {
+        self.heads.clear();
+        self.ends.clear();
+        let Some(first) = backlog::first_place(&self.shared.layout, self.sender.instance)? else { return Ok(()) };
+        // Not what an earlier stream has not had acknowledged in its turn.
+        let is_later = |again: &Place| (again.month, again.index) > (self.acknowledged.month, self.acknowledged.index);
+        self.again_until = self.again_until.filter(is_later).or(Some(self.acknowledged));
+        self.acknowledged = first;
+        self.backlog.go_to(first);
+        Ok(())
+    }
+
+    /// The stream, if it keeps what it acknowledges. Ships again what it does not have if it is another one than before.
     async fn recognise(&mut self, context: &jetstream::Context) -> Result<Stream<()>, Halt> {
+        let name = &self.config.stream;
+        let made = self.stream_made(context).await?;
+        if self.stream_made != 0 && self.stream_made != made {
+            self.begin_again()?;
+            let Place { month, index, .. } = self.acknowledged;
+            tracing::error!(
+                stream = name, %month, index,
+                "the evidence stream was made anew; what is still kept here is shipped again"
+            );
+        }
+        self.stream_made = made;
+        self.store()?;
+        let found = context.get_stream_no_info(name).await;
+        found.map_err(|error| Halt::Trouble(with_causes(&error)))
+    }
+
+    /// When the stream was made that keeps what it acknowledges, in nanoseconds since 1970.
+    async fn stream_made(&self, context: &jetstream::Context) -> Result<i128, Halt> {
         let name = &self.config.stream;
         let kept = central::kept_stream(name);
         let seen = kept.look(context).await.map_err(|error| Halt::Trouble(with_causes(&error)))?;
@@ -380,13 +465,7 @@ impl Shipper<'_> {
         if !faults.is_empty() {
             return Err(Halt::Trouble(format!("the stream `{name}` would lose evidence: {}", faults.join("; "))));
         }
-        let made = seen.info.created.unix_timestamp_nanos();
-        if self.stream_made != 0 && self.stream_made != made {
-            tracing::error!(stream = name, "the evidence stream was made anew; what the old one had is not in it");
-        }
-        self.stream_made = made;
-        let found = context.get_stream_no_info(name).await;
-        found.map_err(|error| Halt::Trouble(with_causes(&error)))
+        Ok(seen.info.created.unix_timestamp_nanos())
     }
 
     /// Looks whether the last message under our name is ours, and what may be removed.
@@ -420,6 +499,32 @@ impl Shipper<'_> {
         let shipped = super::retention::Shipped { acknowledged: self.acknowledged, heads: &self.heads };
         let now = self.shared.clock.now();
         super::retention::remove(&self.shared.layout, self.sender.instance, &shipped, keep, now)?;
+        Ok(())
+    }
+
+    /// Removes what is more than may be kept here. Where that fails shipping goes on, and it is tried again.
+    fn trim(&mut self) -> Result<(), Halt> {
+        let Some(bytes_max) = self.config.max_shipped_bytes else { return Ok(()) };
+        self.trimmed_at = Instant::now();
+        // What the device says must not be behind what is removed.
+        self.store()?;
+        let trim = super::trim::Trim {
+            layout: &self.shared.layout,
+            instance: self.sender.instance,
+            public: &self.sender.public,
+            shipped: super::retention::Shipped { acknowledged: self.acknowledged, heads: &self.heads },
+            built: &|month| self.core.built(month),
+        };
+        match trim.down_to(bytes_max) {
+            Ok(kept) => self.outlet.set_kept(kept),
+            Err(cause) => {
+                // What it found out about may have taken reading everything.
+                self.trimmed_at = Instant::now() + PATROL_INTERVAL;
+                if self.outlet.cannot_remove(&cause.to_string()) {
+                    tracing::error!(%cause, "evidence that was shipped cannot be removed here; the disk fills");
+                }
+            }
+        }
         Ok(())
     }
 
@@ -460,6 +565,11 @@ impl Flight {
         self.acks.pop_front();
         Some(acked)
     }
+}
+
+/// Noticed while it is shipped to: the next session begins again with it.
+fn made_anew() -> Halt {
+    Halt::Trouble("the evidence stream was made anew".to_owned())
 }
 
 fn refused(error: &PublishError, stream: &str) -> String {

@@ -1,5 +1,7 @@
 //! What is read behind the writer, how it is counted, and what may be removed: on real logs, without a server.
 
+mod trim;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
@@ -205,6 +207,7 @@ fn shipping(house: &mut House, bytes_max: u64) -> EvidenceLog {
         stream: "CONSENT_EVIDENCE".to_owned(),
         max_unshipped_bytes: bytes_max,
         keep_shipped: None,
+        max_shipped_bytes: None,
         wait: Duration::from_secs(5),
     });
     house.open()

@@ -14,21 +14,21 @@ use super::*;
 use crate::evidence::{Archive, EvidenceId, MonthReport};
 
 impl House {
-    pub(super) fn archive(&self) -> Archive {
+    pub(in crate::evidence) fn archive(&self) -> Archive {
         Archive::open(&self.config.dir).expect("there")
     }
 
     /// The reports of a log of which nothing needs to hold.
-    fn verify(&self) -> Vec<MonthReport> {
+    pub(in crate::evidence) fn verify(&self) -> Vec<MonthReport> {
         self.archive().verify(None, None).expect("readable")
     }
 
-    pub(super) fn problems(&self) -> String {
+    pub(in crate::evidence) fn problems(&self) -> String {
         self.verify().into_iter().flat_map(|report| report.problems).collect::<Vec<_>>().join("\n")
     }
 
     /// A closed log of records, in segments of 4 kB.
-    fn filled(records: u64) -> Self {
+    pub(in crate::evidence) fn filled(records: u64) -> Self {
         let mut house = Self::new();
         house.config.segment_bytes = 4096;
         let log = house.open();
@@ -37,7 +37,7 @@ impl House {
         house
     }
 
-    fn id(&self, index: u64) -> EvidenceId {
+    pub(in crate::evidence) fn id(&self, index: u64) -> EvidenceId {
         EvidenceId { instance: self.archive().instance(), month: self.month(), index, question: None }
     }
 }
@@ -172,7 +172,8 @@ fn a_destroyed_key_makes_a_month_anonymous_and_nothing_else() {
     fs::remove_file(house.layout().key(house.month())).expect("removed");
     let [report] = house.verify().try_into().expect("one month");
     assert_eq!((report.problems, report.has_key), (vec![], false));
-    assert!(house.archive().month(house.month()).expect("read").is_none());
+    let no_key = house.archive().month(house.month()).expect_err("it was removed").to_string();
+    assert!(no_key.contains("there is no key of 2026-11") && no_key.contains("--keys"), "{no_key}");
     assert!(house.archive().prove(&house.id(7)).is_ok());
 }
 

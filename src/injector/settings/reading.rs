@@ -1,6 +1,6 @@
 //! A TOML file by its full keys, each with its line, and what is wrong with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,8 @@ use crate::injector::quantity::Quantity;
 pub(super) struct Reading {
     path: PathBuf,
     entries: BTreeMap<String, Entry>,
+    /// The full names of the tables that are there, empty ones too.
+    tables: BTreeSet<String>,
     problems: Vec<Problem>,
 }
 
@@ -53,7 +55,8 @@ pub(super) fn bounded(path: &Path) -> Result<String, Problem> {
 
 impl Reading {
     pub(super) fn new(path: &Path, text: &str) -> Self {
-        let mut reading = Self { path: path.to_owned(), entries: BTreeMap::new(), problems: Vec::new() };
+        let mut reading =
+            Self { path: path.to_owned(), entries: BTreeMap::new(), tables: BTreeSet::new(), problems: Vec::new() };
         let line_of = |place: usize| text.get(..place).unwrap_or_default().matches('\n').count() + 1;
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in errors {
@@ -72,7 +75,10 @@ impl Reading {
             let own = name.get_ref();
             let key = if own.contains('.') { format!("{prefix}\"{own}\"") } else { format!("{prefix}{own}") };
             match value.get_ref() {
-                DeValue::Table(table) => self.add(&format!("{key}."), table, line_of),
+                DeValue::Table(table) => {
+                    self.add(&format!("{key}."), table, line_of);
+                    self.tables.insert(key);
+                }
                 value => {
                     let entry = Entry { value: plain(value), line: line_of(name.span().start), was_read: false };
                     self.entries.insert(key, entry);
@@ -104,10 +110,9 @@ impl Reading {
         parsed.map_err(|what| self.problem(key, what)).ok()
     }
 
-    /// Whether anything is said under a table's name.
+    /// Whether there is a table of that name, be it empty.
     pub(super) fn has(&self, table: &str) -> bool {
-        let prefix = format!("{table}.");
-        self.entries.keys().any(|key| key.starts_with(&prefix))
+        self.tables.contains(table)
     }
 
     /// Everything under a table's name.

@@ -28,13 +28,37 @@ fn the_least_gives_the_defaults() {
     assert_eq!(
         settings.config.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
         [
+            "CONSENTD_EVIDENCE_KEY_FILE=/etc/consentd/keys/evidence.key",
+            "CONSENTD_EVIDENCE_MAX_SHIPPED_BYTES=268435456B",
             "CONSENTD_EVIDENCE_MAX_UNSHIPPED_BYTES=536870912B",
             "CONSENTD_EVIDENCE_SHIP=nats",
+            "CONSENTD_EVIDENCE_SHIP_WAIT=20s",
             "CONSENTD_LEDGER_KIND=nats",
             "CONSENTD_LEDGER_SUBJECT_KEY_FILE=/etc/consentd/keys/subject.key",
             "CONSENTD_LEDGER_URL=tls://nats:4222",
         ]
     );
+}
+
+#[test]
+fn what_is_shipped_is_waited_for_as_long_as_is_said_and_else_for_most_of_the_grace_period() {
+    let wait = |text: &str| parse(text).expect("valid").settings.config.get("CONSENTD_EVIDENCE_SHIP_WAIT").cloned();
+    assert_eq!(wait(LEAST).as_deref(), Some("20s"));
+    assert_eq!(wait(&format!("{LEAST}ship_wait = \"7s\"\n")).as_deref(), Some("7s"));
+    assert_eq!(wait(&LEAST.replace("ship = \"nats\"", "ship = \"none\"")), None);
+}
+
+#[test]
+fn amounts_that_were_taken_out_do_not_come_back() {
+    let amounts = |text: &str| {
+        let settings = parse(&format!("{LEAST}{text}")).expect("valid").settings;
+        [settings.requests, settings.limits].map(|amounts| amounts.len())
+    };
+    assert_eq!(amounts(""), [2, 1]);
+    assert_eq!(amounts("[resources.limits]\n"), [2, 0]);
+    assert_eq!(amounts("[resources.requests]\n[resources.limits]\n"), [0, 0]);
+    // More than the limit that holds where nothing is said.
+    assert_eq!(amounts("[resources.requests]\nmemory = \"256Mi\"\n[resources.limits]\n"), [1, 0]);
 }
 
 #[test]
@@ -93,13 +117,24 @@ fn a_path_must_lead_into_the_pod() {
 }
 
 #[test]
-fn evidence_that_waits_must_fit_into_its_volume() {
+fn evidence_that_waits_and_that_is_kept_must_fit_into_its_volume() {
     let said = problems(&format!("data_size = \"256Mi\"\n{LEAST}"));
     assert_eq!(said.len(), 1, "{said:#?}");
     assert!(said.iter().all(|problem| problem.starts_with("data_size: `256Mi` does not hold ")), "{said:#?}");
     assert!(parse(&format!("data_size = \"256Mi\"\n{LEAST}segment_bytes = \"4MiB\"\n")).is_ok());
-    let said = problems(&format!("{LEAST}max_unshipped_bytes = \"1GiB\"\n"));
-    assert!(said.iter().all(|problem| problem.starts_with("data_size: `1Gi` does not hold ")), "{said:#?}");
+    for too_much in
+        ["max_unshipped_bytes = \"1GiB\"", "max_unshipped_bytes = \"513MiB\"", "max_shipped_bytes = \"257MiB\""]
+    {
+        let said = problems(&format!("{LEAST}{too_much}\n"));
+        assert_eq!(said.len(), 1, "{said:#?}");
+        assert!(said.iter().all(|problem| problem.starts_with("data_size: `1Gi` does not hold ")), "{said:#?}");
+    }
+    assert!(parse(&format!("{LEAST}max_unshipped_bytes = \"513MiB\"\nmax_shipped_bytes = \"255MiB\"\n")).is_ok());
+    let said = problems(&format!("{LEAST}max_shipped_bytes = \"off\"\n"));
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(
+        said.iter().all(|problem| problem.contains("max_shipped_bytes: is `off`, and what was shipped would fill"))
+    );
 }
 
 #[test]
@@ -127,4 +162,24 @@ fn a_list_of_callers_is_the_same_in_the_environment() {
 fn a_file_that_is_not_there_is_named() {
     let said = Settings::load(Path::new("/nonexistent/injector.toml")).expect_err("refused").to_string();
     assert_eq!(said, "cannot be read: No such file or directory (os error 2) (/nonexistent/injector.toml)");
+}
+
+#[test]
+fn evidence_that_is_shipped_has_a_key_that_outlives_the_pod_unless_it_is_said() {
+    let key = |text: &str| {
+        let Loaded { settings, warnings } = parse(text).expect("valid");
+        (settings.config.get("CONSENTD_EVIDENCE_KEY_FILE").cloned(), warnings)
+    };
+    let own = format!("{LEAST}key_file = \"/etc/consentd/keys/other.key\"\n");
+    assert_eq!(key(&own), (Some("/etc/consentd/keys/other.key".to_owned()), vec![]));
+    let (set, warnings) = key(&format!("{LEAST}key_file = \"off\"\n"));
+    assert_eq!(set.as_deref(), Some("off"));
+    assert!(warnings.iter().any(|warning| warning.starts_with("config.evidence.key_file: is `off`")), "{warnings:?}");
+    // What stays in the pod needs none.
+    assert_eq!(key(&LEAST.replace("ship = \"nats\"", "ship = \"none\"")).0, None);
+    // Where there is no Secret there is nothing to take it from.
+    let bare = LEAST.replace("/etc/consentd/keys/subject.key", "/var/lib/consentd/subject.key");
+    let (set, warnings) = key(&format!("secret = \"\"\n{bare}"));
+    assert_eq!(set, None);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
 }

@@ -53,10 +53,12 @@ spec:
       startupProbe:
         httpGet: {path: /livez, port: admin}
         periodSeconds: 1
+        timeoutSeconds: 5
         failureThreshold: 60
       readinessProbe:
         httpGet: {path: /readyz, port: admin}
         periodSeconds: 2
+        timeoutSeconds: 5
         failureThreshold: 2
       livenessProbe:
         httpGet: {path: /livez, port: admin}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::PATH_BYTES_MAX;
 use super::ledger::NatsKeys;
 use crate::config::keys::{self, Evidence, EvidenceStage, NatsServer, Ship, ShipKind};
 use crate::config::reader::Reader;
@@ -32,6 +33,12 @@ impl Evidence {
                 "How often a checkpoint over new evidence is signed.",
                 keys::DEFAULT_CHECKPOINT_INTERVAL,
                 Duration::from_millis(100)..=Duration::from_hours(1),
+            ),
+            key_file: reader.path_or_off(
+                "evidence.key_file",
+                "The secret, 32 bytes, that the keys of evidence are made of, the same for all who ship to one stream: with it subjects are found in what was collected; \"off\": each month has a random key, which never leaves this folder.",
+                PATH_BYTES_MAX,
+                None,
             ),
             ship: Ship::read(reader),
         }
@@ -80,6 +87,11 @@ impl Ship {
                 "How long after its end a month that was shipped is kept here; \"off\" keeps it for good.",
                 None,
                 Duration::ZERO..=Duration::from_hours(24 * 3660),
+            ),
+            max_shipped_bytes: reader.size_or_off(
+                "evidence.max_shipped_bytes",
+                "How much evidence that was shipped is kept here; beyond it the oldest goes, also within the month; \"off\" keeps it all.",
+                1 << 20..=1 << 40,
             ),
         }
     }
