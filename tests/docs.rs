@@ -285,7 +285,7 @@ fn refused(line: &str, folder: &Path) -> Option<String> {
     match words.as_slice() {
         // What would go on running, or look for servers, is only parsed; help is shown once all before it was understood.
         ["serve" | "quickstart" | "bench" | "injector", ..] | ["evidence", "init" | "collect", ..] => {
-            words.push("--help")
+            words.push("--help");
         }
         // Nobody listens there: what is asked here reaches no sidecar of this machine.
         ["ask" | "explain", ..] if !words.contains(&"--address") => words.extend(["--address", "127.0.0.1:1"]),

@@ -31,8 +31,8 @@ pub(super) struct Args {
     /// Begin so many lines before the end.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     lines: usize,
-    /// Print the events alone, as `consentd ledger import` takes them: a copy of the ledger. An event that cannot be read is
-    /// not in it; standard error names its position, and the exit code is 1.
+    /// Print the events alone, as `consentd ledger import` takes them; with `--from-start`, a copy of the ledger. An event
+    /// that cannot be read is not in it: standard error names its position, and the exit code is 1.
     #[arg(long)]
     events: bool,
 }
