@@ -27,6 +27,7 @@ mod facts;
 mod history;
 mod json;
 mod listener;
+mod pace;
 mod page;
 mod probes;
 mod seen;

@@ -539,9 +539,11 @@ async fn the_configuration_in_effect_is_shown_on_this_machine_with_what_set_it()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_looked_at_takes_nothing_from_those_that_answer() {
-    const LOOKS: usize = 1500;
     // A kernel's tick is a hundredth of a second: so many are enough to tell a share of them.
     const TICKS: f64 = 20.0;
+    // What may be taken at once, and in each second.
+    const AT_ONCE: f64 = 10.0;
+    const EACH_SECOND: f64 = 5.0;
     let home = Home::with_catalogue();
     let mut process = Process::spawn(&home, &[("admin.tcp", "127.0.0.1:0"), ("server.workers", "1")]);
     sidecar::until_serving(&process.connect().await).await;
@@ -554,7 +556,7 @@ async fn what_is_looked_at_takes_nothing_from_those_that_answer() {
     let began = Instant::now();
     let mut tab = Http::tcp(admin, Version::HTTP_11).await;
     let mut looks = 0;
-    while looks < LOOKS || ticks(process.pid()).0 - before.0 <= TICKS {
+    while ticks(process.pid()).0 - before.0 <= TICKS {
         let path = ["/live?range=day", "/metrics", "/"][looks % 3];
         assert_eq!(tab.ask("GET", path, &[], b"").await.status, 200);
         looks += 1;
@@ -564,5 +566,12 @@ async fn what_is_looked_at_takes_nothing_from_those_that_answer() {
     // What the others do while nobody looks, for as long.
     let idle_share = (before.1 - idle.1) * began.elapsed().as_secs_f64() / 2.0;
     let others = after.1 - before.1 - idle_share;
+    let most = AT_ONCE + EACH_SECOND * began.elapsed().as_secs_f64() + 3.0;
+    assert!(page < most, "{looks} looks took {page} ticks, and {most} at most are theirs");
+    // Nobody who probes waits for them.
+    let probed = Instant::now();
+    assert_eq!(Http::tcp(admin, Version::HTTP_11).await.ask("GET", "/readyz", &[], b"").await.status, 200);
+    let probe_took = probed.elapsed();
+    assert!(probe_took < Duration::from_secs(1), "{probe_took:?}");
     assert!(others < page / 10.0 + 5.0, "{looks} looks: {page} ticks of the page's thread, {others} of others");
 }

@@ -23,6 +23,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tonic::codegen::Service as _;
 
+use super::pace::Pace;
+
 /// Connections at once. A browser opens six, Prometheus and a kubelet one each.
 const CONNECTIONS_MAX: usize = 64;
 /// Connections at once from one address, so that nobody alone keeps probes out.
@@ -37,6 +39,8 @@ const CONNECTION_AGE_MAX: Duration = Duration::from_mins(2);
 const CONNECTION_GRACE: Duration = Duration::from_secs(5);
 /// Time to wait after accepting failed, as it does while there are no file descriptors left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// What is answered at once, whatever else is asked for: it takes next to nothing, and a kubelet waits for it.
+const PROBES: [&str; 2] = ["/livez", "/readyz"];
 /// How much this thread gives way to those that answer: between two that both want to run it has a quarter.
 const NICENESS: i32 = 5;
 
@@ -89,6 +93,7 @@ pub async fn serve(
 async fn accept(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
     let (stopping, stopped) = watch::channel(false);
     let places = Places::new();
+    let pace = Arc::new(Pace::new());
     let mut serving = JoinSet::new();
     let accepting = async {
         loop {
@@ -100,7 +105,8 @@ async fn accept(listener: TcpListener, router: Router, stop: impl Future<Output 
                 Ok((stream, peer)) => {
                     // Whoever has too many already is closed at once; where all are taken, the next waits.
                     if let Some(place) = places.take(peer.ip()).await {
-                        serving.spawn(connection(stream, peer, router.clone(), stopped.clone(), place));
+                        let pace = Arc::clone(&pace);
+                        serving.spawn(connection(stream, peer, router.clone(), pace, stopped.clone(), place));
                     }
                 }
                 Err(error)
@@ -126,16 +132,27 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
+    pace: Arc<Pace>,
     mut stopped: watch::Receiver<bool>,
     _place: Place,
 ) {
     let Ok(local) = stream.local_addr() else { return };
     let _ = stream.set_nodelay(true);
     let ends = Ends { peer, local };
+    let stopping = stopped.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ends);
-        let mut router = router.clone();
-        async move { Ok::<Response<_>, Infallible>(router.call(request).await.unwrap_or_else(|never| match never {})) }
+        let (mut router, pace, mut stopping) = (router.clone(), Arc::clone(&pace), stopping.clone());
+        async move {
+            if !PROBES.contains(&request.uri().path()) {
+                tokio::select! {
+                    () = pace.turn() => {}
+                    // The end is not held up.
+                    _ = stopping.wait_for(|stopped| *stopped) => {}
+                }
+            }
+            Ok::<Response<_>, Infallible>(router.call(request).await.unwrap_or_else(|never| match never {}))
+        }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(BUFFER_BYTES_MAX);
