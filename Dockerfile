@@ -1,5 +1,5 @@
 # The image: one static binary on an empty root, and a user that is not root. docs/image.md says what is in it and how it
-# is verified. Any engine builds it: `docker build .`, `podman build .`, `buildah bud .`.
+# is verified. Any engine builds it: `docker build .`, `podman build --format docker .`, `buildah bud --format docker .`.
 
 # The toolchain of rust-toolchain.toml; tests/image.rs holds the two together.
 FROM docker.io/library/rust:1.95.0-slim-trixie AS build

@@ -18,6 +18,8 @@ mod objects;
 mod references;
 #[path = "chart/restricted.rs"]
 mod restricted;
+#[path = "chart/values.rs"]
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -442,30 +444,6 @@ fn what_changes_in_the_configuration_makes_pods_anew_and_nothing_else_does() {
     let first = marks(values("tls://a:4222", 2));
     assert_eq!(first, marks(values("tls://a:4222", 3)));
     assert_ne!(first, marks(values("tls://b:4222", 2)));
-}
-
-/// The folder of the chart holds what it says: nothing is left over that no template reads.
-#[test]
-fn every_value_is_read_by_a_template() {
-    let mut templates = String::new();
-    let mut folders = vec![chart().join("templates")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() { folders.push(path) } else { templates += &read(&path) }
-        }
-    }
-    let defaults = helm::objects(&read(&chart().join("values.yaml"))).remove(0);
-    let mut unread = Vec::new();
-    for (name, value) in defaults.as_object().expect("values") {
-        let inner = value.as_object().into_iter().flatten().map(|(inner, _)| format!("{name}.{inner}"));
-        let whole = templates.contains(&format!("alues.{name} "))
-            || templates.contains(&format!("alues.{name})"))
-            || templates.contains(&format!("alues.{name} }}}}"));
-        let names: Vec<String> = if whole { Vec::new() } else { inner.collect() };
-        unread.extend(names.into_iter().filter(|name| !templates.contains(&format!("alues.{name}"))));
-    }
-    assert!(unread.is_empty(), "{unread:?}");
 }
 
 fn read(path: &Path) -> String {

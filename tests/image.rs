@@ -35,6 +35,13 @@ struct Image {
     config: Option<Value>,
 }
 
+/// Names of the place where it was built, which no binary may have.
+fn places() -> Vec<String> {
+    let root = env!("CARGO_MANIFEST_DIR").to_owned();
+    let home = std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")));
+    vec![format!("{root}/"), format!("{}/", home.expect("a home of Cargo"))]
+}
+
 /// Builds the image, once for all tests.
 fn image() -> &'static Image {
     static IMAGE: OnceLock<Image> = OnceLock::new();
@@ -56,6 +63,8 @@ fn image() -> &'static Image {
                 Some(inspected["Docker"]["config"].clone())
             }
             "hand" => {
+                let wanted = std::env::var("CONSENTD_TEST_IMAGE_WITH").unwrap_or_default();
+                assert_ne!(wanted, "buildah", "it is meant to be here, and nobody looks at the Dockerfile: {errors}");
                 eprintln!("image: put together by hand; nobody looks at the Dockerfile: {errors}");
                 None
             }
@@ -108,6 +117,40 @@ fn the_image_holds_the_binary_the_authorities_and_nothing_else() {
     assert_eq!(listed(&image().root), wanted);
     let authorities = std::fs::read_to_string(image().root.join("etc/ssl/certs/ca-certificates.crt")).expect("read");
     assert!(authorities.matches("-----BEGIN CERTIFICATE-----").count() > 50);
+}
+
+/// What the configuration is made of, also where nothing is there to make it.
+#[test]
+fn the_dockerfile_gives_no_rights() {
+    let (_, last) = DOCKERFILE.rsplit_once("\nFROM scratch\n").expect("an empty root");
+    let words = ["ENV", "USER", "WORKDIR", "VOLUME", "EXPOSE", "STOPSIGNAL", "ENTRYPOINT", "CMD", "HEALTHCHECK", "RUN"];
+    let said = last.lines().filter(|line| words.iter().any(|word| line.starts_with(&format!("{word} "))));
+    let said: Vec<&str> = said.collect();
+    assert_eq!(
+        said,
+        [
+            "ENV CONSENTD_DATA_DIR=/var/lib/consentd",
+            "USER 65532:65532",
+            "WORKDIR /var/lib/consentd",
+            "VOLUME /var/lib/consentd",
+            "EXPOSE 7311 7312 8443",
+            "STOPSIGNAL SIGTERM",
+            "ENTRYPOINT [\"/consentd\"]",
+            "CMD [\"serve\"]",
+            "HEALTHCHECK --interval=10s --timeout=2s --start-period=1m CMD [\"/consentd\", \"health\"]",
+        ]
+    );
+}
+
+/// Wherever it is built, the binary names its sources alike.
+#[test]
+fn the_binary_tells_nothing_of_where_it_was_built() {
+    let binary = std::fs::read(image().root.join("consentd")).expect("read");
+    let has = |name: &str| binary.windows(name.len()).any(|window| window == name.as_bytes());
+    // The looker is not blind.
+    assert!(has("/cargo/registry/src/"), "panics name no file");
+    let found: Vec<String> = places().into_iter().filter(|place| has(place)).collect();
+    assert!(found.is_empty(), "{found:?}");
 }
 
 #[test]
