@@ -732,27 +732,7 @@ async fn whoever_has_the_shared_secret_finds_subjects_of_a_sidecar_that_is_gone(
     let show = ["evidence", "show", &asked[0], "--dir", &dir, "--key-file", &right, "--subject"];
     assert!(succeeded(&consentd(&[&show[..], &["crm:7"]].concat())).contains("ALLOW CONSENT"));
     assert_eq!(consentd(&[&show[..], &["crm:8"]].concat()).status.code(), Some(1));
-    let (ledger, all) = (text(&home.ledger()), text(&into));
-    let explain = |subject: &'static str, more: &[&str]| {
-        let arguments =
-            ["explain", subject, "--evidence", &asked[0], "--dir", &all, "--ledger", &ledger, "--language", "en"];
-        told(&[&arguments[..], more].concat())
-    };
-    let (code, explained, why) = explain("crm:7", &["--key-file", &right]);
-    assert_eq!(code, Some(0), "{explained}{why}");
-    assert!(explained.contains("crm:7 · newsletter") && !explained.contains("--key-file"), "{explained}");
-    let (code, explained, _) = explain("crm:7", &[]);
-    assert_eq!(code, Some(0), "{explained}");
-    assert!(
-        explained.contains("the month's key is not here") && explained.contains("--key-file"),
-        "nobody could tell whose it is: {explained}"
-    );
-    let (code, _, why) = explain("crm:8", &["--key-file", &right]);
-    assert_eq!(code, Some(2));
-    assert!(why.contains("holds no answer about the subject"), "{why}");
-    let (code, _, why) = explain("crm:7", &["--key-file", &wrong]);
-    assert_eq!(code, Some(2));
-    assert!(why.contains("made of another shared secret"), "{why}");
+    explained_with(&asked[0], &text(&into), &text(&home.ledger()), &right, &wrong);
 
     // The month's end: with its salt goes the way to anybody in it.
     let salts: Vec<PathBuf> = sidecar::files(&folder.join("keys"));
@@ -767,6 +747,29 @@ async fn whoever_has_the_shared_secret_finds_subjects_of_a_sidecar_that_is_gone(
     // It does not come back by collecting what is new.
     collected_ok(&server.url(), &into);
     assert!(sidecar::files(&folder.join("keys")).is_empty());
+}
+
+/// An answer about `crm:7` in what was collected, explained with the secret, without it and with another.
+fn explained_with(id: &str, all: &str, ledger: &str, right: &str, wrong: &str) {
+    let explain = |subject: &'static str, more: &[&str]| {
+        let arguments = ["explain", subject, "--evidence", id, "--dir", all, "--ledger", ledger, "--language", "en"];
+        told(&[&arguments[..], more].concat())
+    };
+    let (code, explained, why) = explain("crm:7", &["--key-file", right]);
+    assert_eq!(code, Some(0), "{explained}{why}");
+    assert!(explained.contains("crm:7 · newsletter") && !explained.contains("--key-file"), "{explained}");
+    let (code, explained, _) = explain("crm:7", &[]);
+    assert_eq!(code, Some(0), "{explained}");
+    assert!(
+        explained.contains("the month's key is not here") && explained.contains("--key-file"),
+        "nobody could tell whose it is: {explained}"
+    );
+    let (code, _, why) = explain("crm:8", &["--key-file", right]);
+    assert_eq!(code, Some(2));
+    assert!(why.contains("holds no answer about the subject"), "{why}");
+    let (code, _, why) = explain("crm:7", &["--key-file", wrong]);
+    assert_eq!(code, Some(2));
+    assert!(why.contains("made of another shared secret"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
