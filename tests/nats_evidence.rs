@@ -664,6 +664,16 @@ async fn whoever_has_the_shared_secret_finds_subjects_of_a_sidecar_that_is_gone(
     let mut process = spawn(&home, &server.url(), &[("evidence.key_file", &right)]);
     let channel = ready(&mut process).await;
     ask_many(&channel, 200, &book).await;
+    // While it is there it explains by itself what it answered, to whoever names the person.
+    let mut client = Client::new(channel.clone());
+    let evidence_id = ask(&mut client, newsletter("crm:9")).await.evidence_id;
+    let mut replayed = async |subject: &str| {
+        let question = Some(newsletter(subject));
+        let asked = v1::ExplainRequest { question, evidence_id: evidence_id.clone() };
+        client.explain(asked).await.map(|explained| explained.into_inner().replay.is_some())
+    };
+    assert!(replayed("crm:9").await.expect("explained"));
+    assert_eq!(replayed("crm:8").await.expect_err("another's").code(), tonic::Code::NotFound);
     until_shipped(&home).await;
     stop(&mut process).await;
     for file in sidecar::files(&home.data()) {
@@ -722,27 +732,7 @@ async fn whoever_has_the_shared_secret_finds_subjects_of_a_sidecar_that_is_gone(
     let show = ["evidence", "show", &asked[0], "--dir", &dir, "--key-file", &right, "--subject"];
     assert!(succeeded(&consentd(&[&show[..], &["crm:7"]].concat())).contains("ALLOW CONSENT"));
     assert_eq!(consentd(&[&show[..], &["crm:8"]].concat()).status.code(), Some(1));
-    let (ledger, all) = (text(&home.ledger()), text(&into));
-    let explain = |subject: &'static str, more: &[&str]| {
-        let arguments =
-            ["explain", subject, "--evidence", &asked[0], "--dir", &all, "--ledger", &ledger, "--language", "en"];
-        told(&[&arguments[..], more].concat())
-    };
-    let (code, explained, why) = explain("crm:7", &["--key-file", &right]);
-    assert_eq!(code, Some(0), "{explained}{why}");
-    assert!(explained.contains("crm:7 · newsletter") && !explained.contains("--key-file"), "{explained}");
-    let (code, explained, _) = explain("crm:7", &[]);
-    assert_eq!(code, Some(0), "{explained}");
-    assert!(
-        explained.contains("the month's key is not here") && explained.contains("--key-file"),
-        "nobody could tell whose it is: {explained}"
-    );
-    let (code, _, why) = explain("crm:8", &["--key-file", &right]);
-    assert_eq!(code, Some(2));
-    assert!(why.contains("holds no answer about the subject"), "{why}");
-    let (code, _, why) = explain("crm:7", &["--key-file", &wrong]);
-    assert_eq!(code, Some(2));
-    assert!(why.contains("made of another shared secret"), "{why}");
+    explained_with(&asked[0], &text(&into), &text(&home.ledger()), &right, &wrong);
 
     // The month's end: with its salt goes the way to anybody in it.
     let salts: Vec<PathBuf> = sidecar::files(&folder.join("keys"));
@@ -757,6 +747,69 @@ async fn whoever_has_the_shared_secret_finds_subjects_of_a_sidecar_that_is_gone(
     // It does not come back by collecting what is new.
     collected_ok(&server.url(), &into);
     assert!(sidecar::files(&folder.join("keys")).is_empty());
+}
+
+/// An answer about `crm:7` in what was collected, explained with the secret, without it and with another.
+fn explained_with(id: &str, all: &str, ledger: &str, right: &str, wrong: &str) {
+    let explain = |subject: &'static str, more: &[&str]| {
+        let arguments = ["explain", subject, "--evidence", id, "--dir", all, "--ledger", ledger, "--language", "en"];
+        told(&[&arguments[..], more].concat())
+    };
+    let (code, explained, why) = explain("crm:7", &["--key-file", right]);
+    assert_eq!(code, Some(0), "{explained}{why}");
+    assert!(explained.contains("crm:7 · newsletter") && !explained.contains("--key-file"), "{explained}");
+    let (code, explained, _) = explain("crm:7", &[]);
+    assert_eq!(code, Some(0), "{explained}");
+    assert!(
+        explained.contains("the month's key is not here") && explained.contains("--key-file"),
+        "nobody could tell whose it is: {explained}"
+    );
+    let (code, _, why) = explain("crm:8", &["--key-file", right]);
+    assert_eq!(code, Some(2));
+    assert!(why.contains("holds no answer about the subject"), "{why}");
+    let (code, _, why) = explain("crm:7", &["--key-file", wrong]);
+    assert_eq!(code, Some(2));
+    assert!(why.contains("made of another shared secret"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_whose_secret_is_another_allows_nothing_until_it_is_back() {
+    let (server, home) = (server(), home());
+    let file = home.path("evidence.key");
+    let settings = [("evidence.key_file", file.to_str().expect("UTF-8"))];
+    let denied = async |cause: &str| {
+        let mut process = spawn(&home, &server.url(), &settings);
+        let channel = process.connect().await;
+        let mut client = Client::new(channel.clone());
+        let denies = async || {
+            let answered = ask(&mut client, newsletter("crm:1")).await.answer.expect("an answer");
+            assert_ne!(answered.reason(), Reason::Consent, "{cause}");
+            (answered.reason() == Reason::EvidenceUnavailable).then_some(())
+        };
+        eventually("it denies because of its evidence", denies).await;
+        let (status, causes) = page(home.admin(), "/readyz");
+        assert_eq!(status, 503);
+        assert!(causes.contains(cause), "{causes}");
+        stop(&mut process).await;
+    };
+    denied("evidence.key` is missing").await;
+    std::fs::write(&file, [1; 32]).expect("written");
+    let mut process = spawn(&home, &server.url(), &settings);
+    let channel = ready(&mut process).await;
+    ask_many(&channel, 50, &Book::default()).await;
+    stop(&mut process).await;
+    std::fs::write(&file, [2; 32]).expect("written");
+    denied("made of another shared secret than the one given").await;
+    std::fs::write(&file, [1; 32]).expect("written");
+    let mut process = spawn(&home, &server.url(), &settings);
+    let channel = ready(&mut process).await;
+    let book = Book::default();
+    ask_many(&channel, 50, &book).await;
+    until_shipped(&home).await;
+    stop(&mut process).await;
+    let into = home.path("collected");
+    collected_ok(&server.url(), &into);
+    assert_eq!(check(&home, &only_instance(&into), &book), 100);
 }
 
 /// A collector that goes on, killed with the test.

@@ -297,6 +297,11 @@ fn the_first_salt_is_kept_and_a_forged_or_second_one_is_named() {
     assert!(!kept.exists());
     assert!(dir.path().join("set-aside/1.message").exists());
     let right = salt(&source, 7, 2);
+    // The signature of one under another.
+    let (signed, other) = (right.lines().last().expect("a signature"), salt(&source, 7, 4));
+    source.salt = other.replace(other.lines().last().expect("a signature"), signed);
+    folder.take(7, &source.batch(0, 100)).expect("taken");
+    assert!(!kept.exists());
     source.salt.clone_from(&right);
     folder.take(2, &source.batch(100, 200)).expect("taken");
     folder.take(3, &source.batch(200, 300)).expect("taken");
@@ -310,9 +315,11 @@ fn the_first_salt_is_kept_and_a_forged_or_second_one_is_named() {
     folder.take(6, &source.head(RECORDS)).expect("taken");
     let collected = folder.collected();
     let told = collected.problems.join("\n");
-    assert_eq!(collected.problems.len(), 2, "{told}");
-    assert!(collected.problems[0].contains("the salt that it brings is not signed by the key"), "{told}");
-    assert!(collected.problems[1].contains("has two salts; the first is kept"), "{told}");
+    assert_eq!(collected.problems.len(), 3, "{told}");
+    for forged in &collected.problems[..2] {
+        assert!(forged.contains("the salt that it brings is not signed by the key"), "{told}");
+    }
+    assert!(collected.problems[2].contains("has two salts; the first is kept"), "{told}");
     assert_eq!((collected.origins[0].records, collected.origins[0].signed), (RECORDS, RECORDS), "no record is lost");
     assert_eq!(fs::read_to_string(&kept).expect("kept"), right);
     drop(folder);
