@@ -17,9 +17,9 @@ use crate::evidence::batch::{Place, Sender};
 use crate::evidence::checkpoint::{Checkpoint, origin};
 use crate::evidence::format::{CHAIN_START, chain_after};
 use crate::evidence::id::{Instance, YearMonth};
+use crate::evidence::levels::Levels;
 use crate::evidence::merkle::leaf_hash;
 use crate::evidence::tests::encoded;
-use crate::evidence::tiles::Levels;
 use crate::evidence::{Archive, Cause};
 use crate::proto::v1::EvidenceRecords;
 
