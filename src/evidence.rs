@@ -26,6 +26,7 @@ mod flush;
 pub mod format;
 mod id;
 mod keys;
+mod levels;
 mod log;
 mod mend;
 mod merkle;

@@ -175,6 +175,13 @@ fn list(arguments: &List) -> Outcome {
                 Err(no_key) => return Err(no_key.into()),
             },
         };
+        let removed = archive.removed(month)?;
+        if removed > 0 {
+            eprintln!(
+                "consentd: the first {removed} records of {month} were shipped and removed here; they are where evidence is \
+                 collected (`consentd evidence collect`)"
+            );
+        }
         archive.read(month, |index, record| {
             let id = EvidenceId { instance: archive.instance(), month, index, question: None };
             let matching: Vec<Answer<'_>> = answers(&record)

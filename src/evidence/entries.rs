@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use super::files::{At, Cause, Layout};
 use super::format::{HEAD_SPAN, Kind};
 use super::id::YearMonth;
+use super::levels::Levels;
 use super::merkle::{Hash, Nodes, leaf_hash, node_hash};
 use super::scan::Window;
-use super::tiles::Levels;
 
 /// How many records are read over before the segments are searched for a later one.
 const SKIPPED_MAX: u64 = 65_536;

@@ -12,8 +12,9 @@ use std::path::PathBuf;
 use super::entries::Entries;
 use super::files::{At, Cause, Layout, read_small};
 use super::id::YearMonth;
+use super::levels::TILE_WIDTH;
 use super::merkle::{Hash, Nodes, perfect_root};
-use super::tiles::{Edge, TILE_WIDTH, read_full, tile_path, write_tile};
+use super::tiles::{Edge, read_full, tile_path, write_tile};
 
 /// Tiles looked at between two pauses: about a millisecond's work.
 const SLICE: u32 = 16;

@@ -10,10 +10,11 @@ use super::checkpoint::{Checkpoint, origin, vkey};
 use super::entries::Entries;
 use super::files::{At, Cause, Layout, replace};
 use super::id::{Instance, YearMonth};
+use super::levels::Levels;
 use super::log::{ABANDONED, Core, FLUSHED, RUNNING, Shared};
 use super::mend::{Checked, mend};
 use super::note;
-use super::tiles::{Edge, Levels};
+use super::tiles::Edge;
 use super::trimmed::Trimmed;
 
 /// Records added in one go, about a millisecond's work, and the pause after it. The tree shares its core with the

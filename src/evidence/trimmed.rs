@@ -21,8 +21,8 @@ use data_encoding::{BASE64, HEXLOWER};
 
 use super::files::{At, Cause, Layout, SegmentPath, read_small, replace};
 use super::id::YearMonth;
+use super::levels::Levels;
 use super::merkle::Hash;
-use super::tiles::Levels;
 
 const HEADING: &str = "consentd trimmed 1";
 
@@ -50,7 +50,7 @@ impl Trimmed {
         let Some(bytes) = read_small(&path).at("read", &path)? else { return Ok(None) };
         Self::read(&bytes).map(Some).ok_or_else(|| {
             Cause::new(format!(
-                "the note `{}` of what was removed is damaged; restore it from a backup",
+                "the note `{}` of what was removed is damaged; put a copy of it back, or keep this folder elsewhere and start with an empty one",
                 path.display()
             ))
         })

@@ -10,9 +10,10 @@ use super::checkpoint::{Checkpoint, vkey};
 use super::files::{At, Cause, SegmentPath};
 use super::id::YearMonth;
 use super::keys::{self, NoKey};
+use super::levels::Levels;
 use super::merkle::{Hash, leaf_hash};
 use super::scan::{Cursor, Ending, read_to_end};
-use super::tiles::{Levels, Tiles};
+use super::tiles::Tiles;
 use super::trimmed::{self, Trimmed};
 
 /// What a month's log was found to be.

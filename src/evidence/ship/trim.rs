@@ -13,9 +13,10 @@ use crate::evidence::checkpoint::Checkpoint;
 use crate::evidence::entries::Entries;
 use crate::evidence::files::{At, Cause, Layout, SegmentPath};
 use crate::evidence::id::{Instance, YearMonth};
+use crate::evidence::levels::Levels;
 use crate::evidence::merkle::{Nodes, is_consistent, prove_consistency};
 use crate::evidence::scan::Window;
-use crate::evidence::tiles::{Levels, Tiles, full_tiles_bytes, remove_below};
+use crate::evidence::tiles::{Tiles, full_tiles_bytes, remove_below};
 use crate::evidence::trimmed::{self, Trimmed, remove_segments};
 
 /// What is removed by.

@@ -261,7 +261,7 @@ fn a_note_that_is_not_of_this_log_is_told_and_stops_the_tree() {
         house.problems()
     };
     let other_records = |note: &mut Trimmed| {
-        let mut levels = crate::evidence::tiles::Levels::default();
+        let mut levels = crate::evidence::levels::Levels::default();
         for number in 0..from {
             let Ok(()) =
                 levels.push(leaf_hash(&number.to_le_bytes()), |_, _, _| Ok::<(), std::convert::Infallible>(()));
