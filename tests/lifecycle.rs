@@ -21,6 +21,9 @@ const IN_POD: [(&str, &str); 2] = [("server.uds_mode", "0666"), ("admin.tcp", "1
 /// The grace period of the pods here.
 const GRACE: Duration = Duration::from_secs(30);
 
+/// The subjects of a ledger that takes a while to be read.
+const MANY: usize = 60_000;
+
 /// The process of the app in the other tests' pods; alone it does nothing.
 #[test]
 #[ignore = "the app of the other tests' pods"]
@@ -197,7 +200,6 @@ fn listens(process: &Process) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_signal_while_the_copy_is_built_ends_it_at_once() {
     let home = pod::home();
-    const MANY: usize = 60_000;
     let lines: Vec<String> = (0..MANY).map(|number| sidecar::given(&format!("crm:many-{number}"))).collect();
     home.append(&lines.join("\n"));
     // Little memory, so that the copy is written out a thousand subjects at a time.
