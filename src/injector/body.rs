@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 /// The largest review, in bytes. The API server takes objects of 3 MiB, and wraps them.
 pub const BODY_BYTES_MAX: usize = 4 << 20;
-/// How much of each body is counted to the room for what is common: of a hundred pods, one is larger.
+/// How much of each body is counted to the room for what is common. A review of a pod with 41 containers takes 71 kB.
 const COMMON_BYTES: usize = 128 << 10;
 /// What may be held of all bodies together in each of the two rooms, in bytes. A vector that grows takes up to twice as much.
 const ROOM_BYTES: usize = 12 << 20;

@@ -11,7 +11,7 @@ use crate::objects::{chart, files, named, of_kind, text};
 const RELEASE_CHARS_MAX: usize = 53;
 /// The longest value of a label, and the longest part of a name of the DNS. Source: Kubernetes, "Labels and Selectors"; RFC 1123.
 const LABEL_CHARS_MAX: usize = 63;
-/// What a StatefulSet adds to its name in the label `controller-revision-hash`: a hyphen and a hash of up to ten digits.
+/// What a `StatefulSet` adds to its name in the label `controller-revision-hash`: a hyphen and a hash of up to ten digits.
 const REVISION_CHARS: usize = 11;
 /// The longest common name of a certificate. Source: RFC 5280, `ub-common-name`.
 const COMMON_NAME_CHARS_MAX: usize = 64;
