@@ -33,7 +33,7 @@ const OFFICER: &str = "docs/privacy-officer.md";
 /// The one reason for which a block may be left alone.
 const NOT_RUN: &str = "needs a cluster";
 /// The blocks of each page that are run. One that is left out by mistake, by an edit of a comment, is one less.
-const RUN: [(&str, usize); 3] = [(DEVELOPER, 10), (ENGINEER, 26), (OFFICER, 16)];
+const RUN: [(&str, usize); 3] = [(DEVELOPER, 10), (ENGINEER, 26), (OFFICER, 22)];
 
 /// A page, read when it is tested: an edit of the text compiles nothing.
 fn page(path: &str) -> String {

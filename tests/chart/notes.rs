@@ -40,7 +40,7 @@ fn notes_of_a_webhook_with_its_own_nats() {
     assert_eq!(
         commands(&notes),
         [
-            "kubectl -n NAMESPACE create secret generic consentd --from-file=nats-ca.crt --from-file=nats.creds --from-file=subject.key",
+            "kubectl -n NAMESPACE create secret generic consentd --from-file=evidence.key --from-file=nats-ca.crt --from-file=nats.creds --from-file=subject.key",
             "kubectl -n privacy get secret consentd-nats-tls -o jsonpath='{.data.ca\\.crt}' | base64 -d > nats-ca.crt",
             &format!("kubectl -n privacy get {ledger}"),
             &format!("kubectl -n privacy delete {ledger}"),
@@ -62,12 +62,12 @@ fn notes_of_a_service_send_no_key_to_its_callers() {
     let mut helm = Helm::start(Major::Four);
     let ready = |kind: &str| format!("kubectl -n privacy port-forward {kind}/consentd 7312");
     let daemonset = helm.notes(&chart(), &chart().join("ci/daemonset-values.yaml"));
-    let secret = "kubectl -n privacy create secret generic consentd --from-file=ca.crt --from-file=client.crt --from-file=client.key --from-file=subject.key";
+    let secret = "kubectl -n privacy create secret generic consentd --from-file=ca.crt --from-file=client.crt --from-file=client.key --from-file=evidence.key --from-file=subject.key";
     assert_eq!(commands(&daemonset), [secret, &ready("daemonset")]);
     let asked = "Ask at consentd.privacy.svc:7311 over TLS. Whether it is ready, and its metrics:";
     assert!(daemonset.lines().any(|line| line == asked), "{daemonset}");
     let deployment = helm.notes(&chart(), &chart().join("ci/deployment-values.yaml"));
-    let secret = "kubectl -n privacy create secret generic consentd --from-file=subject.key";
+    let secret = "kubectl -n privacy create secret generic consentd --from-file=evidence.key --from-file=subject.key";
     assert_eq!(commands(&deployment), [secret, &ready("deployment")]);
     assert!(deployment.lines().any(|line| line == asked.replace(" over TLS", "")), "{deployment}");
     for notes in [daemonset, deployment] {
