@@ -224,7 +224,9 @@ fn tiles_that_a_power_loss_took_are_made_again_from_the_note_and_the_records_tha
         |path| fs::write(path, vec![0; 8192]).expect("written"),
     ];
     for spoil in spoils {
-        lost.iter().for_each(|path| spoil(path));
+        for path in &lost {
+            spoil(path);
+        }
         assert_ne!(house.problems(), "", "the lost tiles are told");
         for index in [from, 65_535, 65_536, 66_999] {
             assert!(house.archive().prove(&house.id(index)).is_ok(), "record {index} is proved from the records");
@@ -468,12 +470,11 @@ proptest! {
             kept.extend(positions(&house, month).into_iter().map(|(index, position)| ((month, index), position)));
         }
         for ((month, index), number) in &given {
-            match kept.get(&(*month, *index)) {
-                Some(position) => prop_assert_eq!(position, number),
-                None => {
-                    let place = acknowledged.expect("nothing is removed before");
-                    prop_assert!((*month, *index) < (place.month, place.index), "{} {} was not acknowledged", month, index);
-                }
+            if let Some(position) = kept.get(&(*month, *index)) {
+                prop_assert_eq!(position, number);
+            } else {
+                let place = acknowledged.expect("nothing is removed before");
+                prop_assert!((*month, *index) < (place.month, place.index), "{} {} was not acknowledged", month, index);
             }
         }
         prop_assert_eq!(kept.keys().filter(|key| !given.contains_key(key)).count(), 0);
