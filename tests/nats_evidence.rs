@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, stream::StorageType};
-use consentd::evidence::{Archive, EvidenceId};
+use consentd::evidence::{Archive, EvidenceId, KeyPlaces};
 use consentd::explain::{self, FindError, Place};
 use consentd::proto::v1::{self, EvidenceBatch, EvidenceRecord, Reason};
 use nats::{Cluster, NatsServer, Options};
@@ -375,7 +375,7 @@ async fn beyond_its_bound_what_was_shipped_goes_and_all_of_it_is_collected_throu
     assert!(here.iter().all(|(place, record)| there.get(place) == Some(record)), "the records differ");
     // A record that has gone is said to have.
     let first = book.lock().expect("not poisoned")[0].clone();
-    let place = Place { dir: evidence.clone(), keys: None, without_key: true };
+    let place = Place { dir: evidence.clone(), keys: KeyPlaces::default(), without_key: true };
     let id: EvidenceId = first.parse().expect("an id");
     assert_eq!(explain::find(&place, id, "crm:0", |_, _| true), Err(FindError::Removed(id)));
     let beyond = EvidenceId { index: id.index + 10_000_000, ..id };
