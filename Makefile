@@ -15,7 +15,7 @@ CARGO_DENY := $(CARGO_TARGET_DIR)/cargo-tools/bin/cargo-deny
 help: ## Say what there is.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-# What a test needs and the machine lacks fails it, unless CONSENTD_TESTS_MAY_LEAVE_OUT says otherwise: 1 for everything, or
+# What a test needs and the machine lacks fails it, unless TESTS_MAY_LEAVE_OUT says otherwise: 1 for everything, or
 # words with commas between them: control-groups, browser, prometheus, ipv6, outer-address.
 test: ## Set up and run every test: unit, golden, properties, integration, documentation; benchmarks run once each.
 	.ci/python-tools clients >/dev/null

@@ -63,7 +63,7 @@ fn image() -> &'static Image {
                 Some(inspected["Docker"]["config"].clone())
             }
             "hand" => {
-                let wanted = std::env::var("CONSENTD_TEST_IMAGE_WITH").unwrap_or_default();
+                let wanted = std::env::var("TEST_IMAGE_WITH").unwrap_or_default();
                 assert_ne!(wanted, "buildah", "it is meant to be here, and nobody looks at the Dockerfile: {errors}");
                 eprintln!("image: put together by hand; nobody looks at the Dockerfile: {errors}");
                 None

@@ -143,7 +143,7 @@ async fn measure(name: &str, followed: &Followed) {
 
 /// How many subjects: few, and as many as a test has time for, or as it is told.
 fn sizes() -> Vec<usize> {
-    let told = std::env::var("CONSENTD_TEST_SUBJECTS").ok();
+    let told = std::env::var("TEST_SUBJECTS").ok();
     told.map_or_else(|| vec![1_000, 20_000], |told| vec![told.parse().expect("a number")])
 }
 

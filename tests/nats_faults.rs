@@ -2,7 +2,7 @@
 //! ask all the while, and one fault after the other. What the clients saw is then checked as a whole (`support/witness.rs`).
 //!
 //! Every kind of fault comes once, in an order, with places and times, that the printed seed gives again as
-//! `CONSENTD_TEST_SEED`. What programs do meanwhile is theirs, so that a seed repeats the faults and not the history.
+//! `TEST_SEED`. What programs do meanwhile is theirs, so that a seed repeats the faults and not the history.
 //! `CONSENTD_FAULTS_SECONDS=600` goes on for so long, with all kinds again and again:
 //!
 //! ```text

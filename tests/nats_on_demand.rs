@@ -777,7 +777,7 @@ async fn a_server_that_slept_gives_no_half_of_a_history() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_question_is_answered_soon() {
-    let subjects: usize = std::env::var("CONSENTD_TEST_SUBJECTS").ok().and_then(|n| n.parse().ok()).unwrap_or(2_000);
+    let subjects: usize = std::env::var("TEST_SUBJECTS").ok().and_then(|n| n.parse().ok()).unwrap_or(2_000);
     let server = NatsServer::start(&Options::default());
     let central = Central::on(&server).await;
     let name = |number: usize| format!("crm:{number}");

@@ -134,12 +134,12 @@ async fn what_comes_late_is_not_shown() {
     Site::open().await.plays("late").await;
 }
 
-/// The pictures of `docs/page.md`, into a folder that is thrown away, or into the one that `CONSENTD_TEST_PICTURES` names.
+/// The pictures of `docs/page.md`, into a folder that is thrown away, or into the one that `TEST_PICTURES` names.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_pictures_of_the_document_can_be_taken() {
     let site = Site::open().await;
     let thrown_away = site.home.path("pictures");
-    let folder = std::env::var_os("CONSENTD_TEST_PICTURES").map_or(thrown_away, PathBuf::from);
+    let folder = std::env::var_os("TEST_PICTURES").map_or(thrown_away, PathBuf::from);
     std::fs::create_dir_all(&folder).expect("a folder");
     let more = [&folder.display().to_string(), &format!("crm:{NAME}"), "newsletter", "email"].map(str::to_owned);
     if !site.plays_with("pictures", &more).await {

@@ -411,6 +411,7 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
         ("evidence.segment_bytes", "1GiB"),
         ("evidence.flush_interval", "20ms"),
         ("evidence.checkpoint_interval", "1h"),
+        ("evidence.key_file", "/etc/consentd/evidence.key"),
         ("evidence.ship", "nats"),
         ("evidence.ship_url", "tls://one:4222,tls://two:4223"),
         ("evidence.ship_stream", "EVIDENCE_2"),

@@ -32,9 +32,9 @@ pub(crate) const GRACE_MIN: Duration = Duration::from_secs(2);
 /// How often a startup probe looks here; a kubelet's looks once a second at most often.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 /// The environment of [`app`].
-const SOCKET: &str = "CONSENTD_TEST_APP_SOCKET";
-const BOOK: &str = "CONSENTD_TEST_APP_BOOK";
-const LINGER_MS: &str = "CONSENTD_TEST_APP_LINGER_MS";
+const SOCKET: &str = "TEST_APP_SOCKET";
+const BOOK: &str = "TEST_APP_BOOK";
+const LINGER_MS: &str = "TEST_APP_LINGER_MS";
 /// How many subjects the app asks about, `crm:0` and on. Of three, the first two gave their consent, and the second took it
 /// back.
 pub(crate) const SUBJECTS: usize = 30;

@@ -502,11 +502,11 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// From `CONSENTD_TEST_SEED`, or the clock; says which, for a test that fails.
+    /// From `TEST_SEED`, or the clock; says which, for a test that fails.
     pub(crate) fn seeded(test: &str) -> Self {
-        let given = std::env::var("CONSENTD_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        let given = std::env::var("TEST_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(|| u64::try_from(now_ms()).unwrap_or_default());
-        println!("{test}: seed {seed}, to be given again as CONSENTD_TEST_SEED");
+        println!("{test}: seed {seed}, to be given again as TEST_SEED");
         Self(seed)
     }
 

@@ -6,7 +6,7 @@
 use std::io::Write as _;
 
 /// What may be left out: `1` is everything, else words of [`Want`], with commas between them.
-const MAY_LEAVE_OUT: &str = "CONSENTD_TESTS_MAY_LEAVE_OUT";
+const MAY_LEAVE_OUT: &str = "TESTS_MAY_LEAVE_OUT";
 
 /// What a machine may lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -105,8 +105,8 @@
 {{- $segments := mul 3 (include "consentd.bytes" (default "64MiB" $evidence.segment_bytes) | int64) -}}
 {{- $size := include "consentd.bytes" $values.volume.size | int64 -}}
 {{- $waits := ternary (include "consentd.bytes" (default (printf "%d" (div $size 2)) $evidence.max_unshipped_bytes) | int64) (int64 0) (eq $ship "nats") -}}
-{{- $keepsAll := eq (default "" $evidence.max_shipped_bytes) "off" -}}
-{{- $kept := default (printf "%d" (div $size 4)) (ternary "0B" $evidence.max_shipped_bytes $keepsAll) -}}
+{{- $keepsAll := eq (toString (default dict $values.config.evidence).max_shipped_bytes) "off" -}}
+{{- $kept := ternary "0B" (default (printf "%d" (div $size 4)) $evidence.max_shipped_bytes) $keepsAll -}}
 {{- $kept = ternary (include "consentd.bytes" $kept | int64) (int64 0) (eq $ship "nats") -}}
 {{- if and (eq $ship "nats") $keepsAll (not $persists) -}}
 {{- $wrong = append $wrong "config.evidence.max_shipped_bytes is `off`, and what was shipped would fill the volume, which takes the pod with it: give it a size, such as a quarter of volume.size." -}}

@@ -296,7 +296,7 @@ fn a_shorter_file_is_truncated() {
     File::options().write(true).open(bench.path()).and_then(|file| file.set_len(10)).expect("it is cut");
     let fault = following.fault();
     assert_eq!(fault.name(), "truncated");
-    assert!(fault.to_string().contains("restore it"), "{fault}");
+    assert!(fault.to_string().contains("make it whole again"), "{fault}");
 }
 
 #[test]
