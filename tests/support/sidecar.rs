@@ -248,6 +248,21 @@ impl Process {
     /// Stops it in its tracks: its connections stand, and nothing is answered.
     pub(crate) fn freeze(&self) {
         self.signal(rustix::process::Signal::STOP);
+        // Each thread stops by itself, when it has a processor for that.
+        let began = Instant::now();
+        while !self.is_frozen() {
+            assert!(began.elapsed() < Duration::from_secs(10), "some threads still run");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn is_frozen(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("its threads");
+        threads.map(|thread| thread.expect("a thread").path().join("stat")).all(|path| {
+            // Behind the name, which ends with the last parenthesis. Source: proc_pid_stat(5).
+            let stat = std::fs::read_to_string(path).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+        })
     }
 
     /// Lets it go on after [`Process::freeze`].
