@@ -117,11 +117,12 @@ impl Planning<'_> {
                 wishes::INJECT
             ));
         }
-        let (at, container) =
-            self.spec.init_containers().iter().enumerate().find(|(_, container)| container.name == CONTAINER)?;
+        let all = self.spec.init_containers().iter().enumerate();
+        let mut named = all.filter(|(_, container)| container.name == CONTAINER);
+        let (at, container) = named.next()?;
         // Others may have changed it since, such as its image.
         let shares = container.mounts().iter().any(is_at_the_socket);
-        if !(self.wishes.is_injected && container.is_sidecar() && shares) {
+        if !(self.wishes.is_injected && container.is_sidecar() && shares) || named.next().is_some() {
             self.problems.push(format!(
                 "an init container is called `{CONTAINER}` and is not the sidecar: rename it, or take `{}` off",
                 wishes::INJECT
